@@ -1,0 +1,74 @@
+# `make` alone lists what can be made. It needs Python 3.11 or newer; all else goes into .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
+
+# Tests on real images look in $BACKMIX_DATA, and skip when it is not set.
+ifeq ($(origin BACKMIX_DATA),undefined)
+  REAL_IMAGES := $(shell cd ../shared/data 2>/dev/null && pwd)
+  ifneq ($(REAL_IMAGES),)
+    export BACKMIX_DATA := $(REAL_IMAGES)
+  endif
+endif
+
+# The tests' tensors are tiny: a second thread costs more than it brings, and one thread adds in one order.
+# Nothing in them needs the network, so nothing may wait for it.
+PYTEST := env OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} HF_HUB_OFFLINE=$${HF_HUB_OFFLINE:-1} MPLBACKEND=Agg \
+  $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test slow lint bench clean
+.DELETE_ON_ERROR:
+
+help: ## list what can be made
+	@echo "make TARGET   (PYTHON=python3.12 chooses the interpreter; the first run installs into .venv)"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-7s %s\n", $$1, $$2}' Makefile
+
+demo: $(INSTALLED) ## train with and without BackMix on the embedded digits; leaves figures and a picture in runs/demo
+	@$(BIN)/backmix demo --out runs/demo
+
+test: $(INSTALLED) ## run the tests but for the slow ones (PYTEST_ARGS="-k bank" is passed on)
+	@$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+
+slow: $(INSTALLED) ## run the slow tests
+	@$(PYTEST) -m slow $(PYTEST_ARGS)
+
+lint: $(INSTALLED) ## check style (ruff) and types (mypy)
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+bench: $(INSTALLED) ## measure what BackMix costs: a batch against CutMix, a training step against one without
+	@$(BIN)/python benchmarks/mixing.py
+	@$(BIN)/python benchmarks/overhead.py
+
+clean: ## remove .venv, caches and build products; runs/ stays
+	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+define PYTHON_FITS
+import sys
+if sys.version_info < (3, 11):
+    sys.exit("backmix needs Python 3.11 or newer, but $(PYTHON) is %s.%s. Choose another: make PYTHON=python3.12 ..." % sys.version_info[:2])
+try:
+    import ensurepip, venv
+except ImportError:
+    sys.exit("$(PYTHON) cannot make virtual environments: install its venv module (Debian, Ubuntu: apt install python3-venv).")
+endef
+export PYTHON_FITS
+
+# Done again when the requirements change. pip says nothing for minutes, so a line tells that it is at work.
+$(INSTALLED): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there. Install Python 3.11 or newer, or choose one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c "$$PYTHON_FITS"
+	@rm -f $@
+	@$(BIN)/python -c "" 2>/dev/null || { echo "Making .venv with $$($(PYTHON) --version) ..."; $(PYTHON) -m venv --clear .venv; }
+	@echo "Installing backmix and all it needs into .venv; the first time that is several GB and takes minutes ..."
+	@begin=$$(date +%s); \
+	( while sleep 15 >/dev/null 2>&1 && kill -0 $$$$ 2>/dev/null; do echo "  ... still installing ($$(($$(date +%s) - begin)) s)"; done ) & \
+	beat=$$!; trap "kill $$beat 2>/dev/null" EXIT; trap "exit 130" INT TERM; \
+	$(PIP) install -c constraints.txt pip setuptools && \
+	$(PIP) install -c constraints.txt --no-build-isolation -e ".[dev]" && \
+	echo "Installed in $$(($$(date +%s) - begin)) s."
+	@touch $@

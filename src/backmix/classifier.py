@@ -1,0 +1,328 @@
+"""The open-set classifier: fit, calibrate, predict, evaluate, save, load."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from backmix.data.images import ImageError, open_image
+from backmix.data.source import ImageSource
+from backmix.detectors import DETECTORS
+from backmix.errors import DataError
+from backmix.evaluation import Outputs, collect, figures, run_network, unknown_scores
+from backmix.network import Network, create_network
+from backmix.preprocess import Preprocess
+from backmix.threshold import ConformalThreshold
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one image.
+
+    Attributes:
+        path: the file, or the number of the image.
+        label: class name or "unknown"; None when the image could not be read.
+        unknown_score: higher = more unknown.
+        p_value: share of held-out known images at least as strange as this one (conformal); small = unknown.
+        top: the likeliest known classes with their softmax probability.
+        error: why the image could not be read.
+    """
+
+    path: str
+    label: str | None = None
+    unknown_score: float | None = None
+    p_value: float | None = None
+    top: list[tuple[str, float]] = field(default_factory=list)
+    error: str | None = None
+
+
+class OpenSetClassifier:
+    """A network, the classes it knows, and a threshold on its unknown score.
+
+    Args:
+        classes: names of the known classes, in the order of the network's outputs.
+        model: backbone by name, see `backmix.models.create_backbone`.
+        method: training objective by name, see `backmix.methods.METHODS`.
+        image_size: side of the images in pixels.
+        detector: which unknown score decides, see `backmix.detectors.DETECTORS`.
+        accept: share of known images that the threshold is to accept, 0..1.
+        pretrained: start from published weights (timm models).
+        precision: "bf16" or "fp32", for training and prediction.
+        seed: of the initial weights.
+        model_options: further options of the backbone.
+        method_options: further options of the method.
+
+    Raises:
+        DataError: for fewer than two classes or two of the same name.
+        ValueError: for names that do not exist.
+    """
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        *,
+        model: str = "compact",
+        method: str = "softmax",
+        image_size: int = 32,
+        detector: str = "max_logit",
+        accept: float = 0.95,
+        pretrained: bool = False,
+        precision: str = "bf16",
+        seed: int = 0,
+        model_options: dict[str, Any] | None = None,
+        method_options: dict[str, Any] | None = None,
+    ) -> None:
+        check_classes(classes)
+        if detector not in DETECTORS:
+            raise ValueError(f"no detector {detector!r}; there are {', '.join(DETECTORS)}")
+        if not 0 < accept < 1:
+            raise ValueError(f"accept is a share of the known images, between 0 and 1; got {accept}")
+        if precision not in ("bf16", "fp32"):
+            raise ValueError(f"precision is bf16 or fp32; got {precision!r}")
+        self.classes = list(classes)
+        self.detector = detector
+        self.accept = accept
+        self.precision = precision
+        self.settings: dict[str, Any] = {
+            "model": model,
+            "method": method,
+            "image_size": image_size,
+            "model_options": dict(model_options or {}),
+            "method_options": dict(method_options or {}),
+        }
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.network: Network = create_network(
+                model,
+                method,
+                len(classes),
+                image_size=image_size,
+                pretrained=pretrained,
+                model_options=model_options,
+                method_options=method_options,
+            )
+        backbone = self.network.backbone
+        mean, std = getattr(backbone, "mean", None), getattr(backbone, "std", None)
+        self.preprocess = Preprocess(image_size, mean, std) if mean and std else Preprocess(image_size)
+        self.thresholds: dict[str, ConformalThreshold] = {}
+
+    def labels_for(self, source: ImageSource) -> Tensor:
+        """Labels of a source in this classifier's numbers, by class name; -1 for classes it does not know."""
+        number = {name: i for i, name in enumerate(self.classes)}
+        table = torch.tensor([*(number.get(name, -1) for name in source.classes), -1])
+        return table[source.labels]
+
+    def fit(self, source: ImageSource, **options: Any) -> Any:
+        """Train on the known images of a source, then calibrate on a held-out share of them.
+
+        The options are those of `backmix.fit.fit`, which also says what comes back.
+        """
+        from backmix.fit import fit
+
+        return fit(self, source, **options)
+
+    def calibrate(
+        self,
+        source: ImageSource,
+        *,
+        positions: Sequence[int] | None = None,
+        accept: float | None = None,
+        workers: int = 2,
+    ) -> Outputs:
+        """Fit the threshold of every detector on known images that were not trained on.
+
+        At most a share 1 - accept of new known images is then rejected in expectation (split conformal prediction).
+        Unknown images of the source, if any, are not looked at.
+
+        Args:
+            source: held-out images.
+            positions: which of them; None: all.
+            accept: share of known images to accept; None: as set.
+            workers: threads that decode.
+
+        Returns:
+            What the network said of the images used.
+
+        Raises:
+            DataError: when there is no known image among them.
+        """
+        if accept is not None:
+            if not 0 < accept < 1:
+                raise ValueError(f"accept is a share of the known images, between 0 and 1; got {accept}")
+            self.accept = accept
+        labels = self.labels_for(source)
+        wanted = range(len(source)) if positions is None else positions
+        known = [int(p) for p in wanted if labels[int(p)] >= 0]
+        if not known:
+            raise DataError(
+                f"no image of a known class to calibrate on; known: {_list(self.classes)}; "
+                f"found: {_list(source.classes)}"
+            )
+        outputs = self._collect(source, labels, known, workers)
+        self.thresholds = {
+            name: ConformalThreshold.fit(unknown_scores(name, outputs.logits, outputs.features), accept=self.accept)
+            for name in DETECTORS
+        }
+        return outputs
+
+    def evaluate(
+        self,
+        source: ImageSource,
+        *,
+        detectors: Sequence[str] | None = None,
+        workers: int = 2,
+        on_images: Callable[[int], object] | None = None,
+    ) -> dict[str, Any]:
+        """Figures on a test set; images of classes that are not known count as unknown.
+
+        Returns:
+            See `backmix.evaluation.figures`; `unreadable` lists the images left out and why.
+        """
+        labels = self.labels_for(source)
+        outputs = self._collect(source, labels, None, workers, on_images)
+        result = figures(outputs, detectors or list(DETECTORS), self.thresholds)
+        result["unreadable"] = [{"path": name, "reason": reason} for name, reason in outputs.skipped]
+        return result
+
+    def predict(
+        self, images: Tensor | Iterable[str | Path | Image.Image], *, batch_size: int = 256, top: int = 3
+    ) -> list[Prediction]:
+        """Answer for each image a class name or "unknown".
+
+        Args:
+            images: (N, 3, S, S) uint8 decoded by `preprocess`, or paths or pictures of any size.
+            batch_size: images at a time.
+            top: how many of the likeliest classes to tell.
+
+        Returns:
+            One prediction an image, in order; an unreadable image has an error and no label.
+        """
+        if isinstance(images, Tensor):
+            return self._answers(images, [str(i) for i in range(len(images))], batch_size, top)
+        answers: list[Prediction] = []
+        pending: list[Tensor] = []
+        names: list[str] = []
+        places: list[int] = []
+
+        def flush() -> None:
+            if pending:
+                found = self._answers(torch.stack(pending), names, batch_size, top)
+                for place, answer in zip(places, found, strict=True):
+                    answers[place] = answer
+                pending.clear()
+                names.clear()
+                places.clear()
+
+        for number, image in enumerate(images):
+            name = str(number) if isinstance(image, Image.Image) else str(image)
+            answers.append(Prediction(name))
+            try:
+                picture = image.convert("RGB") if isinstance(image, Image.Image) else open_image(image)
+                pending.append(self.preprocess.decode(picture))
+                names.append(name)
+                places.append(number)
+            except ImageError as error:
+                answers[number] = Prediction(name, error=error.reason)
+            if len(pending) == batch_size:
+                flush()
+        flush()
+        return answers
+
+    def save(self, folder: str | Path, *, extra: dict[str, Any] | None = None) -> None:
+        """Write model.safetensors, classes.json, calibration.json and config.yaml into a folder."""
+        from backmix.run import save_run
+
+        save_run(self, Path(folder), extra=extra)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> OpenSetClassifier:
+        """Read what `save` wrote; nothing in it is executed.
+
+        Raises:
+            RunError: when a file is missing, altered, or from another version.
+        """
+        from backmix.run import load_run
+
+        return load_run(Path(folder))
+
+    def to(self, device: str | torch.device) -> OpenSetClassifier:
+        """Move the network to a device; returns itself."""
+        self.network.to(device)
+        return self
+
+    def _collect(
+        self,
+        source: ImageSource,
+        labels: Tensor,
+        positions: Sequence[int] | None,
+        workers: int,
+        on_images: Callable[[int], object] | None = None,
+    ) -> Outputs:
+        return collect(
+            self.network,
+            self.preprocess,
+            source,
+            labels,
+            positions=positions,
+            precision=self.precision,
+            workers=workers,
+            on_images=on_images,
+        )
+
+    def _answers(self, images: Tensor, names: list[str], batch_size: int, top: int) -> list[Prediction]:
+        size = self.preprocess.image_size
+        if images.ndim != 4 or images.shape[1:] != (3, size, size) or images.dtype != torch.uint8:
+            raise ValueError(
+                f"images must be (N, 3, {size}, {size}) uint8; got {tuple(images.shape)} {images.dtype}. "
+                "Use classifier.preprocess.decode on pictures, or give paths."
+            )
+        logits, features = run_network(
+            self.network, self.preprocess, images, precision=self.precision, batch_size=batch_size
+        )
+        scores = unknown_scores(self.detector, logits, features)
+        threshold = self.thresholds.get(self.detector)
+        known = threshold.accept(scores) if threshold else torch.ones(len(scores), dtype=torch.bool)
+        p_values = threshold.p_value(scores).tolist() if threshold else [None] * len(scores)
+        best = logits.softmax(1).topk(min(top, len(self.classes)), 1)
+        return [
+            Prediction(
+                name,
+                self.classes[order[0]] if accepted else UNKNOWN,
+                score,
+                p_value,
+                [(self.classes[k], p) for k, p in zip(order, probability, strict=True)],
+            )
+            for name, accepted, score, p_value, order, probability in zip(
+                names,
+                known.tolist(),
+                scores.tolist(),
+                p_values,
+                best.indices.tolist(),
+                best.values.tolist(),
+                strict=True,
+            )
+        ]
+
+
+def check_classes(classes: Sequence[str]) -> None:
+    """Raise DataError unless there are two or more different class names."""
+    if len(classes) < 2:
+        raise DataError(f"an open-set classifier needs at least two known classes; got {_list(classes)}")
+    if len(set(classes)) != len(classes):
+        twice = sorted({name for name in classes if list(classes).count(name) > 1})
+        raise DataError(f"each known class is named once; twice: {_list(twice)}")
+    if UNKNOWN in classes:
+        raise DataError(f'a known class cannot be called "{UNKNOWN}": it is the answer for everything else')
+
+
+def _list(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:8])
+    return f"{shown}, ... ({len(names)} in all)" if len(names) > 8 else shown or "none"

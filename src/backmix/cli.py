@@ -1,0 +1,162 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="backmix",
+    help="Open-set image recognition that does not cheat on backgrounds.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Augmentation(str, Enum):
+    """Names of augmentations."""
+
+    none = "none"
+    backmix = "backmix"
+
+
+class Precision(str, Enum):
+    """Names of precisions."""
+
+    bf16 = "bf16"
+    fp32 = "fp32"
+
+
+Data = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="A folder of class folders (with train/val/test inside or not), a folder of Parquet files, a hub id "
+        "owner/name, or digits[:prior=0.8], the embedded set.",
+    ),
+]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder a training left behind.")]
+Workers = Annotated[int, typer.Option(min=1, help="Threads or processes that decode images.")]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the figures and the picture.")] = Path("runs/demo"),
+    prior: Annotated[float, typer.Option(min=0.0, max=1.0, help="How often a digit stands on its own texture.")] = 0.8,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each kind.")] = 3,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training set.")] = 0,
+) -> None:
+    """Train with and without BackMix on the embedded digits; leaves metrics.json and a picture."""
+    from backmix.demo import run_demo
+
+    run_demo(out, prior=prior, seeds=seeds, epochs=epochs or None)
+
+
+@app.command()
+def fit(
+    data: Data,
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Folder for the run.")],
+    known_classes: Annotated[
+        str | None, typer.Option(help="Known classes by name or number, as a,b,c; the rest is left out. Default: all.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="compact, compact-s, vgg32, wrn-40-4, resnet18-small, or a timm name.")] = (
+        "compact"
+    ),
+    image_size: Annotated[int | None, typer.Option(help="Side in pixels. Default: by the images, at most 224.")] = None,
+    method: Annotated[str, typer.Option(help="Training objective: softmax.")] = "softmax",
+    augmentation: Annotated[Augmentation, typer.Option(help="What is done to a training batch.")] = Augmentation.none,
+    patch_side: Annotated[
+        float | None, typer.Option(help="BackMix: side of a patch as a share of the image's. Default: 0.25.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training set. Default: by its size.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per step. Default: by the set's size.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Largest learning rate. Default: by the model.")] = None,
+    seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
+    detector: Annotated[str, typer.Option(help="Unknown score that decides: max_logit, msp, energy.")] = "max_logit",
+    accept: Annotated[float, typer.Option(help="Share of known images that the threshold is to accept.")] = 0.95,
+    label_smoothing: Annotated[float, typer.Option(help="Smoothing of the training targets.")] = 0.0,
+    pretrained: Annotated[bool, typer.Option(help="Start from published weights (timm models).")] = False,
+    precision: Annotated[Precision, typer.Option(help="Arithmetic of training and prediction.")] = Precision.bf16,
+    workers: Workers = 2,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RUN.")] = False,
+) -> None:
+    """Train a classifier that can say "unknown", and calibrate it on images held out."""
+    from backmix.commands import FitArguments, fit_command
+
+    fit_command(
+        FitArguments(
+            data=data,
+            known_classes=known_classes,
+            model=model,
+            image_size=image_size,
+            method=method,
+            augmentation=augmentation.value,
+            patch_side=patch_side,
+            epochs=epochs,
+            batch_size=batch_size,
+            lr=lr,
+            seed=seed,
+            detector=detector,
+            accept=accept,
+            label_smoothing=label_smoothing,
+            pretrained=pretrained,
+            precision=precision.value,
+        ),
+        out,
+        resume=resume,
+        workers=workers,
+    )
+
+
+@app.command()
+def evaluate(
+    run: Run,
+    data: Data,
+    split: Annotated[str | None, typer.Option(help="Split of DATA. Default: test where there is one.")] = None,
+    detector: Annotated[str | None, typer.Option(help="Detectors to show, as a,b,c. Default: all.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")
+    ] = None,
+    workers: Workers = 2,
+) -> None:
+    """Figures on a test set; classes of DATA that the run does not know count as unknown."""
+    from backmix.commands import evaluate_command
+
+    evaluate_command(run, data, split=split, detectors=detector, json_file=json_file, workers=workers)
+
+
+@app.command()
+def predict(
+    run: Run,
+    paths: Annotated[list[Path], typer.Argument(metavar="PATHS...", help="Images, or folders of images.")],
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write .csv or .json instead of a table.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many of the likeliest classes to tell.")] = 3,
+) -> None:
+    """Answer for each image a class name or "unknown"."""
+    from backmix.commands import predict_command
+
+    predict_command(run, paths, out=out, top=top)
+
+
+def main() -> None:
+    """Entry point: errors made for people end in one line on stderr and exit status 1."""
+    from backmix.errors import BackmixError
+
+    try:
+        app()
+    except (BackmixError, ValueError, OSError) as error:
+        # What we raise is written for people; a traceback would bury it.
+        print(f"backmix: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("backmix: stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

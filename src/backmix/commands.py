@@ -1,0 +1,377 @@
+"""What the commands of the command line do, with what they print."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from accelerate import Accelerator
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from backmix import __version__
+from backmix.checkpoint import write_json, write_text
+from backmix.classifier import OpenSetClassifier, Prediction
+from backmix.data.images import IMAGE_EXTENSIONS
+from backmix.data.load import available_splits, choose_known, load_source
+from backmix.data.source import ImageSource, Subset
+from backmix.detectors import DETECTORS
+from backmix.errors import DataError, RunError
+from backmix.fit import FitReport, Split, auto_options, fit
+from backmix.run import FORMAT, read_config
+from backmix.train import EpochReport, TrainOptions, make_accelerator
+from backmix.train import Progress as TrainProgress
+
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass(frozen=True)
+class FitArguments:
+    """What `backmix fit` was asked for; None: chosen by the data."""
+
+    data: str
+    known_classes: str | None = None
+    model: str = "compact"
+    image_size: int | None = None
+    method: str = "softmax"
+    augmentation: str = "none"
+    patch_side: float | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    seed: int = 0
+    detector: str = "max_logit"
+    accept: float = 0.95
+    label_smoothing: float = 0.0
+    pretrained: bool = False
+    precision: str = "bf16"
+
+
+def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, workers: int = 2) -> FitReport:
+    """Train, calibrate and write a run folder.
+
+    Args:
+        arguments: what was asked for.
+        out: the run folder.
+        resume: go on with the run that is there.
+        workers: threads or processes that decode.
+
+    Raises:
+        RunError: when the folder holds another run, or none to resume, or options changed.
+    """
+    begin = time.monotonic()
+    console = Console()
+    check_out(out, arguments, resume)
+    source, held_out = load_training_data(arguments.data)
+    names = arguments.known_classes.split(",") if arguments.known_classes else None
+    numbers = choose_known(source.classes, [name.strip() for name in names] if names else None)
+    classes = [source.classes[number] for number in numbers]
+    image_size = arguments.image_size or auto_image_size(source)
+    classifier = OpenSetClassifier(
+        classes,
+        model=arguments.model,
+        method=arguments.method,
+        image_size=image_size,
+        detector=arguments.detector,
+        accept=arguments.accept,
+        pretrained=arguments.pretrained,
+        precision=arguments.precision,
+        seed=arguments.seed,
+        method_options={"label_smoothing": arguments.label_smoothing},
+    )
+    images = int((classifier.labels_for(source) >= 0).sum())
+    options = auto_options(
+        images,
+        model=arguments.model,
+        pretrained=arguments.pretrained,
+        epochs=arguments.epochs,
+        batch_size=arguments.batch_size,
+        lr=arguments.lr,
+        seed=arguments.seed,
+        precision=arguments.precision,
+    )
+    accelerator = make_accelerator(options.precision, log_dir=out / "logs")
+    chief = accelerator.is_main_process
+    out.mkdir(parents=True, exist_ok=True)
+    training = {"arguments": asdict(arguments), "training": asdict(options)}
+    if chief and not resume:
+        write_text(out / "config.yaml", yaml.safe_dump({"format": FORMAT, "backmix": __version__, **training}))
+    accelerator.init_trackers("")
+    shown = {"patch_side": arguments.patch_side} if arguments.patch_side is not None else {}
+
+    def on_start(options: TrainOptions, split: Split, skipped: list[tuple[str, str]]) -> None:
+        if not chief:
+            return
+        console.print(
+            f"{len(split.train)} images of {len(classes)} known classes to train on, "
+            f"{len(held_out) if held_out is not None else len(split.held)} held out for calibration"
+        )
+        console.print(
+            f"{arguments.model} at {image_size} px, {arguments.method}, augmentation {arguments.augmentation}, "
+            f"{options.epochs} epochs of batch {options.batch_size}, {options.optimizer} with rate {options.lr}"
+        )
+        for name, reason in skipped:
+            console.print(f"[yellow]skipped[/] {name}: {reason}", markup=True, highlight=False)
+
+    with training_bar(console, chief, accelerator) as (on_step, on_epoch):
+        report = fit(
+            classifier,
+            source,
+            options=options,
+            augmentation=arguments.augmentation,
+            augmentation_options=shown,
+            held_out=held_out,
+            workers=workers,
+            accelerator=accelerator,
+            checkpoint=out / CHECKPOINT,
+            resume=resume,
+            on_start=on_start,
+            on_step=on_step,
+            on_epoch=on_epoch,
+        )
+    accelerator.end_training()
+    if chief:
+        classifier.save(out, extra=training)
+        write_json(
+            out / "metrics.json",
+            {
+                "held_out_accuracy": report.held_out_accuracy,
+                "images": {"train": len(report.split.train), "held_out": len(report.split.held)},
+                "seconds": round(time.monotonic() - begin, 1),
+                "unreadable": [{"path": name, "reason": reason} for name, reason in report.skipped],
+                "history": [asdict(entry) for entry in report.history],
+            },
+        )
+        console.print(
+            f"accuracy on held-out images {report.held_out_accuracy:.3f}; "
+            f"{time.monotonic() - begin:.0f} s; written to {out}"
+        )
+    return report
+
+
+def evaluate_command(
+    run: Path,
+    data: str,
+    *,
+    split: str | None = None,
+    detectors: str | None = None,
+    json_file: Path | None = None,
+    workers: int = 2,
+) -> dict[str, Any]:
+    """Print, and write if asked, the figures of a run on a test set."""
+    names = [name.strip() for name in detectors.split(",")] if detectors else list(DETECTORS)
+    for name in names:
+        if name not in DETECTORS:
+            raise ValueError(f"no detector {name!r}; there are {', '.join(DETECTORS)}")
+    classifier = OpenSetClassifier.load(run)
+    splits = available_splits(data)
+    source = load_source(data, split or ("test" if "test" in splits else splits[-1] if splits else None))
+    console = Console()
+    with image_bar(console, len(source), "evaluating") as advance:
+        result = classifier.evaluate(source, detectors=names, workers=workers, on_images=advance)
+    images = result["images"]
+    for entry in result["unreadable"]:
+        console.print(f"skipped {entry['path']}: {entry['reason']}", markup=False, highlight=False)
+    unknown = sorted({source.classes[k] for k in source.labels.tolist() if k >= 0} - set(classifier.classes))
+    console.print(f"{images['known']} known images, {images['unknown']} unknown" + _named(unknown))
+    if result["accuracy"] is None:
+        console.print("No image of a known class: accuracy and AUROC cannot be given.")
+    else:
+        console.print(f"closed accuracy {result['accuracy']:.4f}")
+    table = Table("detector", "AUROC", "OSCR", "FPR95", "AUPR in", "AUPR out", "accepted known", "rejected unknown")
+    for name, entry in result["detectors"].items():
+        keys = ("auroc", "oscr", "fpr95", "aupr_in", "aupr_out", "accepted_known", "rejected_unknown")
+        mark = " *" if name == classifier.detector else ""
+        table.add_row(name + mark, *("-" if entry.get(k) is None else f"{entry[k]:.4f}" for k in keys))
+    console.print(table)
+    console.print(f"* decides, with a threshold made to accept {classifier.accept:.0%} of known images")
+    if json_file is not None:
+        write_json(json_file, result)
+    return result
+
+
+def predict_command(run: Path, paths: Sequence[Path], *, out: Path | None = None, top: int = 3) -> list[Prediction]:
+    """Predict files and folders; print a table, or write CSV or JSON."""
+    if out is not None and out.suffix not in (".csv", ".json"):
+        raise ValueError(f"--out takes a .csv or .json file; got {out}")
+    files = list(image_files(paths))
+    if not files:
+        raise DataError(f"no image in {', '.join(map(str, paths))}; looked for {', '.join(sorted(IMAGE_EXTENSIONS))}")
+    classifier = OpenSetClassifier.load(run)
+    console = Console()
+    answers: list[Prediction] = []
+    with image_bar(console, len(files), "predicting") as advance:
+        for start in range(0, len(files), 1024):
+            answers += classifier.predict(files[start : start + 1024], top=top)
+            advance(len(answers))
+    if out is None:
+        table = Table("path", "label", "unknown score", "p-value", "likeliest classes")
+        for answer in answers:
+            table.add_row(*_row(answer))
+        console.print(table)
+    elif out.suffix == ".json":
+        write_json(out, [asdict(answer) for answer in answers])
+    else:
+        write_text(out, predictions_csv(answers))
+    failed = sum(answer.error is not None for answer in answers)
+    unknown = sum(answer.label == "unknown" for answer in answers)
+    console.print(
+        f"{len(answers) - failed} images answered, {unknown} of them unknown"
+        + (f"; {failed} unreadable" if failed else "")
+        + (f"; written to {out}" if out else "")
+    )
+    return answers
+
+
+def check_out(out: Path, arguments: FitArguments, resume: bool) -> None:
+    """Raise RunError unless `out` may be written: new, empty, or the same training to resume."""
+    if out.is_file():
+        raise RunError(f"{out} is a file; --out is the folder of the run")
+    if not resume:
+        if out.is_dir() and any(out.iterdir()):
+            raise RunError(f"{out} is not empty. Choose another --out, delete it, or go on with it by --resume.")
+        return
+    if not (out / "config.yaml").is_file():
+        return  # Cut off before the first line was written: the same as a new run.
+    before = read_config(out).get("arguments") or {}
+    now = asdict(arguments)
+    changed = [f"{key}: {before.get(key)!r} -> {now[key]!r}" for key in now if before.get(key) != now[key]]
+    if changed:
+        raise RunError(
+            f"cannot resume {out} with other options than it began with: {'; '.join(changed)}. "
+            "Give the old options, or choose another --out."
+        )
+
+
+def load_training_data(data: str) -> tuple[ImageSource, ImageSource | None]:
+    """The training images of DATA, and its validation images where it has a split for them."""
+    splits = available_splits(data)
+    train = load_source(data, "train" if "train" in splits else splits[0] if splits else None)
+    held_out = next((name for name in ("val", "valid", "validation") if name in splits), None)
+    return train, load_source(data, held_out) if held_out is not None and "train" in splits else None
+
+
+def auto_image_size(source: ImageSource) -> int:
+    """Side for these images: the median shorter side of some, in steps of 32, between 32 and 224."""
+    from backmix.data.images import ImageError
+
+    sides = []
+    for position in range(0, len(source), max(1, len(source) // 16)):
+        try:
+            sides.append(min(source.read(position).size))
+        except ImageError:
+            continue
+    if not sides:
+        raise DataError("no image could be read; the first one fails with the reasons `backmix predict` gives")
+    median = sorted(sides)[len(sides) // 2]
+    return max(32, min(224, 32 * round(median / 32)))
+
+
+def image_files(paths: Sequence[Path]) -> Iterator[Path]:
+    """Files as given, whatever they are called, and the images in folders, in the order of their names."""
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        for folder, folders, files in os.walk(path):
+            folders.sort()
+            for name in sorted(files):
+                if Path(name).suffix.lower() in IMAGE_EXTENSIONS and not name.startswith("."):
+                    yield Path(folder, name)
+
+
+def predictions_csv(answers: Sequence[Prediction]) -> str:
+    """One row an image: path, label, unknown_score, p_value, top, error."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["path", "label", "unknown_score", "p_value", "top", "error"])
+    for answer in answers:
+        top = " ".join(f"{name}:{probability:.4f}" for name, probability in answer.top)
+        cells = [answer.path, answer.label or "", top, answer.error or ""]
+        path, label, top, error = (_harmless(cell) for cell in cells)
+        score = "" if answer.unknown_score is None else f"{answer.unknown_score:.6g}"
+        p_value = "" if answer.p_value is None else f"{answer.p_value:.6g}"
+        writer.writerow([path, label, score, p_value, top, error])
+    return text.getvalue()
+
+
+@contextmanager
+def training_bar(console: Console, chief: bool, accelerator: Accelerator) -> Iterator[tuple[Any, Any]]:
+    """A progress bar with loss, accuracy and time left; a line an epoch where there is no terminal."""
+    bar = Progress(
+        TextColumn("epoch {task.fields[epoch]}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:.3f}  accuracy {task.fields[accuracy]:.3f}"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not (chief and console.is_terminal),
+    )
+    task = bar.add_task("training", total=None, epoch=1, loss=float("nan"), accuracy=float("nan"))
+    smooth: list[float] = []
+
+    def on_step(progress: TrainProgress) -> None:
+        now = [progress.loss, progress.accuracy]
+        smooth[:] = [0.95 * old + 0.05 * new for old, new in zip(smooth or now, now, strict=True)]
+        bar.update(
+            task,
+            completed=progress.step,
+            total=progress.steps,
+            epoch=progress.epoch + 1,
+            loss=smooth[0],
+            accuracy=smooth[1],
+        )
+
+    def on_epoch(report: EpochReport) -> None:
+        accelerator.log({"loss": report.loss, "accuracy": report.accuracy, "lr": report.lr}, step=report.epoch + 1)
+        if chief and not console.is_terminal:
+            console.print(f"epoch {report.epoch + 1}: loss {report.loss:.3f}, accuracy {report.accuracy:.3f}")
+
+    with bar:
+        yield on_step, on_epoch
+
+
+@contextmanager
+def image_bar(console: Console, total: int, what: str) -> Iterator[Any]:
+    """A progress bar over images; yields a function to call with the number of images done."""
+    with Progress(
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    ) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _row(answer: Prediction) -> list[str]:
+    if answer.error is not None:
+        return [answer.path, "-", "", "", answer.error]
+    top = ", ".join(f"{name} {probability:.2f}" for name, probability in answer.top)
+    p_value = "" if answer.p_value is None else f"{answer.p_value:.3f}"
+    return [answer.path, answer.label or "", f"{answer.unknown_score:.3f}", p_value, top]
+
+
+def _harmless(cell: str) -> str:
+    """A cell that spreadsheet programs do not take for a formula."""
+    return "'" + cell if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
+
+
+def _named(classes: Sequence[str]) -> str:
+    if not classes:
+        return ""
+    shown = ", ".join(classes[:10])
+    return f" ({shown}{', ...' if len(classes) > 10 else ''})"

@@ -1,0 +1,217 @@
+"""From what a person types, be it a folder, a Parquet file, a hub id or "digits", to images."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from backmix.data.digits import SPLITS, DigitsOnTextures
+from backmix.data.folder import FolderSource, class_folders, holds_folders, holds_images, natural_key
+from backmix.data.images import IMAGE_EXTENSIONS, readable
+from backmix.data.known import choose_known, holdout_split
+from backmix.data.parquet import HubSource, ParquetSource, hub_splits, parquet_splits
+from backmix.data.source import ImageSource
+from backmix.errors import DataError
+
+__all__ = ["available_splits", "choose_known", "holdout_split", "load_source"]
+
+_SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+_CANONICAL = {name: split for split, names in _SPLIT_NAMES.items() for name in names}
+_HUB_ID = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*/[\w.-]+)(:(?P<config>[\w.-]+))?")
+_DIGITS_OPTIONS: dict[str, Callable[[str], Any]] = {
+    "prior": float,
+    "image_size": int,
+    "seed": int,
+    "copies": int,
+    "known": tuple,
+}
+
+
+def load_source(spec: str | os.PathLike[str], split: str | None = None) -> ImageSource:
+    """Open the data that a person named.
+
+    Args:
+        spec: one of
+            "digits", or "digits:prior=0.95,known=0123" with options of `DigitsOnTextures`: the embedded set;
+            a folder of class folders;
+            a folder with such folders inside as train, val (valid, validation) and test, where further folders of
+            class folders are further splits;
+            a Parquet file, or a folder of `<split>-*.parquet`;
+            "owner/name" or "owner/name:config" of the Hugging Face hub, when there is no such path
+            ("hub:owner/name" where a folder "owner" is in the way).
+            What exists as a path is a path, but for "digits" ("./digits" is a folder).
+        split: "train", "val", "test" or another name the data has; other spellings of these three are understood.
+            None: everything when the data is not divided, otherwise the only split, otherwise "train".
+
+    Returns:
+        The images. Splits of a divided folder share one numbering: the classes of train first, then those that only
+        the split has.
+
+    Raises:
+        DataError: there is nothing under that name, no such split, or what is there cannot be used.
+    """
+    if (options := _digits_options(spec)) is not None:
+        return DigitsOnTextures(_pick({name: name for name in SPLITS}, split, "digits") or "train", **options)
+    if (hub := _hub_id(spec)) is not None:
+        name, config = hub
+        # Asking for the names of the splits needs the network even where the data itself is at hand already.
+        actual = split if split in ("train", "test") else _pick(_by_split(hub_splits(name, config=config)), split, name)
+        return HubSource(name, actual, config=config)
+    path = _existing(spec)
+    if _is_parquet(path):
+        return ParquetSource(path, _pick(_by_split(parquet_splits(path)), split, readable(path)))
+    folders = _folder_splits(path)
+    chosen = _pick(folders, split, readable(path))
+    if chosen is None:
+        return FolderSource(path)
+    return _divided_folder(path, folders, chosen)
+
+
+def available_splits(spec: str | os.PathLike[str]) -> list[str]:
+    """Names of the splits that `load_source` would take, "train", "val", "test" first.
+
+    Args:
+        spec: as in `load_source`.
+
+    Returns:
+        The names; empty for a folder that is not divided.
+
+    Raises:
+        DataError: as in `load_source`.
+    """
+    if _digits_options(spec) is not None:
+        return list(SPLITS)
+    if (hub := _hub_id(spec)) is not None:
+        found = _by_split(hub_splits(hub[0], config=hub[1]))
+    else:
+        path = _existing(spec)
+        found = _by_split(parquet_splits(path)) if _is_parquet(path) else _folder_splits(path)
+    first = [name for name in _SPLIT_NAMES if name in found]
+    return first + sorted((name for name in found if name not in first), key=natural_key)
+
+
+def _digits_options(spec: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """Options of the embedded set, or None when something else is meant."""
+    if not isinstance(spec, str) or spec.partition(":")[0] != "digits":
+        return None
+    options = {}
+    for option in filter(None, spec.partition(":")[2].split(",")):
+        name, _, value = (part.strip() for part in option.partition("="))
+        if name not in _DIGITS_OPTIONS:
+            raise DataError(f"digits has no option {name!r}; it has {', '.join(_DIGITS_OPTIONS)}, as in prior=0.8")
+        try:
+            options[name] = _DIGITS_OPTIONS[name](value)
+        except ValueError:
+            raise DataError(f"digits option {name} takes a number, as in prior=0.8 or seed=1; got {value!r}") from None
+    return options
+
+
+def _hub_id(spec: str | os.PathLike[str]) -> tuple[str, str | None] | None:
+    """Name and configuration of a data set of the hub, or None when a path is meant."""
+    if not isinstance(spec, str):
+        return None
+    match = _HUB_ID.fullmatch(spec.removeprefix("hub:"))
+    # A mistyped path must not become a request to the network, so a folder of the owner's name means a path.
+    here = Path(spec).exists() or Path(spec.partition("/")[0]).exists()
+    if match is None or (here and not spec.startswith("hub:")):
+        return None
+    return match["name"], match["config"]
+
+
+def _existing(spec: str | os.PathLike[str]) -> Path:
+    path = Path(spec).expanduser()
+    if path.exists():
+        return path
+    similar: list[str] = []
+    if path.parent.is_dir():
+        similar = difflib.get_close_matches(path.name, os.listdir(path.parent), n=3)
+    hint = f" Did you mean {' or '.join(repr(str(path.parent / name)) for name in similar)}?" if similar else ""
+    raise DataError(
+        f"there is no {readable(path)!r}.{hint} Data is 'digits', a folder of class folders, a Parquet file or folder, "
+        f"or an id of the Hugging Face hub, 'owner/name'"
+    )
+
+
+def _is_parquet(path: Path) -> bool:
+    """Whether a path is read as Parquet; refuses files of any other kind."""
+    if path.is_dir():
+        return any(path.glob("*.parquet")) or any(path.glob("data/*.parquet"))
+    if path.suffix.lower() == ".parquet":
+        return True
+    what = "one image" if path.suffix.lower() in IMAGE_EXTENSIONS else f"a file of type {path.suffix!r}"
+    raise DataError(
+        f"{readable(path)} is {what}; give a folder with one folder of images per class, or a .parquet file (unpack "
+        f"an archive first)"
+    )
+
+
+def _by_split(names: Iterable[str]) -> dict[str, str]:
+    """Split -> its name in the data, with the usual names brought to train, val and test."""
+    found: dict[str, str] = {}
+    for name in names:
+        split = _CANONICAL.get(name.lower(), name)
+        if split in found:
+            raise DataError(f"{found[split]!r} and {name!r} both stand for the split {split!r}; take one away")
+        found[split] = name
+    return found
+
+
+def _pick(found: dict[str, str], split: str | None, where: str) -> str | None:
+    """The data's own name of the split asked for; None when the data is not divided."""
+    if split is None:
+        if len(found) > 1 and "train" not in found:
+            raise DataError(f"{where} has the splits {', '.join(found)}; say which one to use")
+        return found.get("train", next(iter(found.values()), None))
+    wanted = split if split in found else _CANONICAL.get(split.lower(), split)
+    if wanted in found:
+        return found[wanted]
+    has = f"it has {', '.join(found)}" if found else "it is not divided into splits"
+    raise DataError(f"{where} has no split {split!r}; {has}")
+
+
+def _folder_splits(root: Path) -> dict[str, str]:
+    """Split -> folder, where class folders lie one level down; empty for a plain folder of class folders."""
+    names = class_folders(root)
+    usual = [name for name in names if name.lower() in _CANONICAL]
+    others = [name for name in names if name not in usual]
+    if not any(holds_folders(root / name) and not holds_images(root / name) for name in usual):
+        if usual and not others:
+            raise DataError(
+                f"{readable(root)} has {', '.join(usual)} inside, but no class folders in them; put the images of each "
+                f"class into a folder of their own, as in {usual[0]}/cat/1.jpg"
+            )
+        return {}
+    if mixed := [name for name in others if holds_images(root / name)]:
+        raise DataError(
+            f"{readable(root)} has the splits {', '.join(usual)} beside folders of images ({_some(mixed)}), so it is "
+            f"not clear which are classes; move one kind elsewhere"
+        )
+    return _by_split([*usual, *(name for name in others if holds_folders(root / name))])
+
+
+def _divided_folder(root: Path, folders: dict[str, str], chosen: str) -> FolderSource:
+    if "train" not in folders:
+        return FolderSource(root / chosen, min_classes=1)
+    train = FolderSource(root / folders["train"])
+    if chosen == folders["train"]:
+        return train
+    source = FolderSource(root / chosen, classes=train.classes, min_classes=1)
+    present = {source.classes[label] for label in source.labels.unique().tolist()}
+    if chosen.lower() in _CANONICAL and not present & set(train.classes):
+        raise DataError(
+            f"{readable(root / chosen)} has none of the classes of {folders['train']}: {_some(sorted(present))} "
+            f"instead of {_some(train.classes)}"
+        )
+    return source
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

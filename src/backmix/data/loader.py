@@ -1,0 +1,302 @@
+"""Batches for training: small sets decoded once and resident on the device, large ones through worker processes."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from backmix.data.images import ImageError
+from backmix.data.source import ImageSource
+from backmix.mixing.view import View
+from backmix.preprocess import Preprocess
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training batch.
+
+    Attributes:
+        images: (B, 3, H, W) uint8.
+        labels: (B,) int64 known class.
+        index: (B,) int64 position in the training set, the same image in every epoch.
+        masks: (B, H, W) bool true foreground, where the data has masks.
+        view: what `images` show of the whole images; None: all of it.
+    """
+
+    images: Tensor
+    labels: Tensor
+    index: Tensor
+    masks: Tensor | None = None
+    view: View | None = None
+
+
+class Loader(Protocol):
+    """What the training loop asks of its data."""
+
+    num_images: int
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Batches of one epoch, the same for the same number."""
+
+
+def seed_of(*parts: object) -> int:
+    """A seed that depends on all parts: the randomness of a step is a function of what it is for, not of history."""
+    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=7).digest()
+    return int.from_bytes(digest, "big")
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A data set decoded to one size.
+
+    Attributes:
+        images: (N, 3, S, S) uint8.
+        labels: (N,) int64.
+        masks: (N, S, S) bool, or None where the source has no masks.
+        positions: (N,) int64 position of each image in the source.
+        skipped: (name, reason) of each image that could not be read.
+    """
+
+    images: Tensor
+    labels: Tensor
+    masks: Tensor | None
+    positions: Tensor
+    skipped: list[tuple[str, str]]
+
+
+def decode(
+    source: ImageSource,
+    labels: Tensor,
+    preprocess: Preprocess,
+    *,
+    positions: Sequence[int] | None = None,
+    masks: bool = False,
+    workers: int = 2,
+) -> Decoded:
+    """Decode images into memory; unreadable ones are left out and listed.
+
+    Args:
+        source: where the images are.
+        labels: (len(source),) int64 label to hand out for each image of the source.
+        preprocess: brings an image to the size of the network.
+        positions: which images; None: all.
+        masks: whether to read the true masks too.
+        workers: threads that decode.
+
+    Returns:
+        The decoded images in the order of `positions`.
+    """
+    wanted = list(range(len(source))) if positions is None else [int(p) for p in positions]
+    size = preprocess.image_size
+    images = torch.empty(len(wanted), 3, size, size, dtype=torch.uint8)
+    found = torch.zeros(len(wanted), size, size, dtype=torch.bool) if masks else None
+    skipped: dict[int, tuple[str, str]] = {}
+
+    def read(row: int) -> None:
+        position = wanted[row]
+        try:
+            image = source.read(position)
+            images[row] = preprocess.decode(image)
+            if found is not None:
+                mask = source.read_mask(position)
+                if mask is None:
+                    raise ImageError(source.name(position), "has no mask, though true masks were asked for")
+                found[row] = preprocess.decode_mask(mask)
+        except ImageError as error:
+            skipped[row] = (source.name(position), error.reason)
+
+    def read_rows(rows: range) -> None:
+        for row in rows:
+            read(row)
+
+    with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
+        # Chunks: a future for each of a million images would outweigh their labels.
+        list(pool.map(read_rows, _chunks(len(wanted), 64)))
+    good = torch.tensor([row for row in range(len(wanted)) if row not in skipped], dtype=torch.int64)
+    at = torch.tensor(wanted, dtype=torch.int64)
+    if skipped:
+        images, found = images[good], None if found is None else found[good]
+        at = at[good]
+    return Decoded(images, labels[at], found, at, [skipped[row] for row in sorted(skipped)])
+
+
+def _chunks(total: int, size: int) -> list[range]:
+    return [range(start, min(start + size, total)) for start in range(0, total, size)]
+
+
+class ResidentLoader:
+    """Batches of a decoded set that lives whole on the device.
+
+    Args:
+        decoded: the images.
+        batch_size: images per batch and process; the last, smaller batch of an epoch is left out when there is
+            another.
+        device: where batches are made.
+        seed: decides the order of every epoch.
+        rank: which share of each epoch this process sees.
+        world: number of processes.
+    """
+
+    def __init__(
+        self,
+        decoded: Decoded,
+        *,
+        batch_size: int,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.images = decoded.images.to(device)
+        self.labels = decoded.labels.to(device)
+        self.masks = None if decoded.masks is None else decoded.masks.to(device)
+        self.num_images = len(self.images)
+        self.seed, self.rank, self.world = seed, rank, world
+        self.batch_size = min(batch_size, max(1, self.num_images // world))
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        return self.num_images // (self.batch_size * self.world)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Batches of one epoch in an order that depends on the seed and the number alone."""
+        for index in _order(self.num_images, self.batch_size, self.seed, number, self.rank, self.world):
+            index = index.to(self.images.device, non_blocking=True)
+            masks = None if self.masks is None else self.masks[index]
+            yield Batch(self.images[index], self.labels[index], index, masks)
+
+
+class WorkerLoader:
+    """Batches decoded by worker processes, each image through a random resized crop and flip of torchvision.
+
+    The crop of an image depends on the seed, the epoch and the image alone, not on the number of workers.
+
+    Args:
+        source: where the images are.
+        labels: (len(source),) int64.
+        preprocess: holds the size.
+        positions: which images of the source.
+        batch_size: images per batch and process.
+        device: where batches go.
+        seed: decides order and crops.
+        masks: whether to read true masks too.
+        workers: processes that decode; 0: this one.
+        scale: smallest and largest share of the image's area that a crop shows.
+        flip: probability of mirroring.
+        rank: which share of each epoch this process sees.
+        world: number of processes.
+    """
+
+    def __init__(
+        self,
+        source: ImageSource,
+        labels: Tensor,
+        preprocess: Preprocess,
+        *,
+        positions: Sequence[int],
+        batch_size: int,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+        masks: bool = False,
+        workers: int = 2,
+        scale: tuple[float, float] = (0.35, 1.0),
+        flip: float = 0.5,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.dataset = _Crops(source, labels, preprocess, list(map(int, positions)), seed, masks, scale, flip)
+        self.num_images = len(self.dataset)
+        self.device = torch.device(device)
+        self.seed, self.workers, self.rank, self.world = seed, workers, rank, world
+        self.batch_size = min(batch_size, max(1, self.num_images // world))
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        return self.num_images // (self.batch_size * self.world)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Batches of one epoch, the same for the same seed and number."""
+        order = _order(self.num_images, self.batch_size, self.seed, number, self.rank, self.world)
+        # The epoch travels with the index: a worker's copy of the data set is never told anything new.
+        batches = [[(number, int(i)) for i in index] for index in order]
+        loader = DataLoader(
+            self.dataset, batch_sampler=batches, num_workers=self.workers, pin_memory=self.device.type == "cuda"
+        )
+        for images, labels, index, boxes, flip, masks in loader:
+            yield Batch(
+                images.to(self.device, non_blocking=True),
+                labels.to(self.device, non_blocking=True),
+                index.to(self.device, non_blocking=True),
+                masks.to(self.device, non_blocking=True) if self.dataset.masks else None,
+                View(boxes, flip).to(self.device),
+            )
+
+
+class _Crops(Dataset[tuple[Tensor, ...]]):
+    def __init__(
+        self,
+        source: ImageSource,
+        labels: Tensor,
+        preprocess: Preprocess,
+        positions: list[int],
+        seed: int,
+        masks: bool,
+        scale: tuple[float, float],
+        flip: float,
+    ) -> None:
+        self.source, self.labels, self.preprocess, self.positions = source, labels, preprocess, positions
+        self.seed, self.masks, self.scale, self.flip = seed, masks, scale, flip
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, ...]:
+        from torchvision.transforms import v2
+
+        number, item = key
+        position = self.positions[item]
+        image = self.source.read(position)
+        size = self.preprocess.image_size
+        crop = v2.RandomResizedCrop(size, scale=self.scale)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of(self.seed, "crop", number, position))
+            box = crop.make_params([image])
+            flip = bool(torch.rand(()) < self.flip)
+        top, left, height, width = box["top"], box["left"], box["height"], box["width"]
+
+        def show(picture: Image.Image, resample: Image.Resampling) -> Image.Image:
+            part = picture.resize((size, size), resample, (left, top, left + width, top + height))
+            return part.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else part
+
+        pixels = torch.from_numpy(np.array(show(image, Image.Resampling.BILINEAR))).permute(2, 0, 1)
+        mask = torch.zeros(0, dtype=torch.bool)
+        if self.masks:
+            whole = self.source.read_mask(position)
+            if whole is None:
+                raise ImageError(self.source.name(position), "has no mask, though true masks were asked for")
+            mask = torch.from_numpy(np.array(show(whole, Image.Resampling.NEAREST)) > 128)
+        across, down = image.width, image.height
+        edges = torch.tensor([top / down, left / across, (top + height) / down, (left + width) / across])
+        return pixels, self.labels[position], torch.tensor(item), edges, torch.tensor(flip), mask
+
+
+def _order(total: int, batch_size: int, seed: int, number: int, rank: int, world: int) -> list[Tensor]:
+    """Batches of indices of one process: every process draws the same order and takes its own part of each batch."""
+    generator = torch.Generator().manual_seed(seed_of(seed, "order", number))
+    order = torch.randperm(total, generator=generator)
+    step = batch_size * world
+    batches = math.floor(total / step)
+    return [order[b * step + rank * batch_size : b * step + (rank + 1) * batch_size] for b in range(batches)]

@@ -1,0 +1,143 @@
+"""What every data set looks like to the rest of the package, and a few things that hold for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, runtime_checkable
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from backmix.data.images import ImageError
+from backmix.errors import DataError
+
+
+@runtime_checkable
+class ImageSource(Protocol):
+    """Labelled images that are read one by one, by position.
+
+    Reading may happen in several threads or worker processes at once.
+    """
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of all classes in the data; some may have no image here."""
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,) int64 index into `classes`; -1 for an image without a class."""
+
+    def __len__(self) -> int:
+        """Number of images, N."""
+
+    def read(self, i: int) -> Image.Image:
+        """Decode image i as RGB.
+
+        Raises:
+            ImageError: with path and reason, when it cannot be decoded.
+            IndexError: when i is not in 0..N-1.
+        """
+
+    def read_mask(self, i: int) -> Image.Image | None:
+        """Mask of image i, "L", 255 where the object is; None where there is no mask."""
+
+    def name(self, i: int) -> str:
+        """Path or other name of image i, for people."""
+
+
+class Subset:
+    """Some images of a source, in the order given; classes stay as they are.
+
+    Args:
+        source: the whole.
+        indices: (M,) positions in it.
+
+    Raises:
+        DataError: for positions that the source does not have.
+    """
+
+    def __init__(self, source: ImageSource, indices: Tensor | Sequence[int]) -> None:
+        positions = torch.as_tensor(indices, dtype=torch.int64).reshape(-1).cpu()
+        if len(positions) and not 0 <= int(positions.min()) <= int(positions.max()) < len(source):
+            raise DataError(
+                f"indices go from {int(positions.min())} to {int(positions.max())}, but the source has {len(source)} "
+                f"images, numbered from 0"
+            )
+        self.source = source
+        self.indices = positions
+        self.classes = list(source.classes)
+        self.labels = source.labels[positions]
+
+    def __len__(self) -> int:
+        """Number of images chosen."""
+        return len(self.indices)
+
+    def read(self, i: int) -> Image.Image:
+        """See `ImageSource.read`."""
+        return self.source.read(self._position(i))
+
+    def read_mask(self, i: int) -> Image.Image | None:
+        """See `ImageSource.read_mask`."""
+        return self.source.read_mask(self._position(i))
+
+    def name(self, i: int) -> str:
+        """See `ImageSource.name`."""
+        return self.source.name(self._position(i))
+
+    def _position(self, i: int) -> int:
+        return int(self.indices[check_position(i, len(self))])
+
+
+def check_position(i: int, length: int) -> int:
+    """Return i if it is in 0..length-1.
+
+    Raises:
+        IndexError: otherwise. Negative positions are refused as well: here -1 means "no image", never "the last one".
+    """
+    if not 0 <= i < length:
+        raise IndexError(f"there is no image {i}; the source has {length}, numbered from 0")
+    return i
+
+
+def count_per_class(source: ImageSource) -> dict[str, int]:
+    """Number of images of each class, in the order of `source.classes`; images without a class are not counted."""
+    labels = source.labels[source.labels >= 0]
+    counts = torch.bincount(labels, minlength=len(source.classes)).tolist()
+    return dict(zip(source.classes, counts, strict=True))
+
+
+def find_unreadable(
+    source: ImageSource, *, workers: int = 1, progress: Callable[[int], object] | None = None
+) -> dict[int, ImageError]:
+    """Decode every image once and say which ones cannot be decoded.
+
+    Args:
+        source: what to check.
+        workers: threads that decode at the same time (decoding runs outside Python's lock).
+        progress: called with the number of images checked so far, now and then.
+
+    Returns:
+        Position -> error (with `.path` and `.reason`), by position; empty when all is well.
+    """
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1; got {workers}")
+    chunks = [range(start, min(start + 128, len(source))) for start in range(0, len(source), 128)]
+    errors: dict[int, ImageError] = {}
+    with ThreadPoolExecutor(workers) as pool:
+        for chunk, found in zip(chunks, pool.map(lambda chunk: _errors(source, chunk), chunks), strict=True):
+            errors.update(found)
+            if progress is not None:
+                progress(chunk.stop)
+    return errors
+
+
+def _errors(source: ImageSource, positions: range) -> dict[int, ImageError]:
+    errors = {}
+    for i in positions:
+        try:
+            source.read(i)
+        except ImageError as error:
+            errors[i] = error
+    return errors

@@ -1,0 +1,161 @@
+"""A table with a column of encoded images and one of labels, as `datasets` keeps it: memory-mapped Arrow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from backmix.data.folder import check_class_names, natural_key
+from backmix.data.images import ImageError, open_image, open_mask
+from backmix.data.source import check_position
+from backmix.errors import DataError
+
+if TYPE_CHECKING:
+    import datasets
+
+
+class TableSource:
+    """Labelled images in a table of `datasets`.
+
+    The images stand in the column "image" or "img", or in the only column of images; the labels in "label" or
+    "fine_label", or in the only column of class labels. Class names come with the column; plain integers are their own
+    names, and texts are the names. A column "mask" with images is used when there is one.
+
+    Args:
+        table: a `datasets.Dataset`.
+        origin: what to call it in errors.
+
+    Attributes:
+        classes: names of all classes; not every one needs an image here.
+        labels: (N,) int64 index into `classes`; -1 where the table says -1 or nothing.
+
+    Raises:
+        DataError: no column of images, none of labels, a label without a name, or two names that differ only in case.
+    """
+
+    def __init__(self, table: datasets.Dataset, origin: str) -> None:
+        self._origin = origin
+        image = _image_column(table, origin)
+        label = _label_column(table, origin)
+        self.classes, self.labels = _classes_and_labels(table, label, origin)
+        check_class_names(self.classes, origin)
+        self._images = _undecoded(table, image)
+        has_mask = image != "mask" and "mask" in table.column_names and _is_image(table.features["mask"])
+        self._masks = _undecoded(table, "mask") if has_mask else None
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.labels)
+
+    def read(self, i: int) -> Image.Image:
+        """See `ImageSource.read`."""
+        try:
+            return open_image(self._encoded(self._images, i))
+        except ImageError as error:
+            # The name is only looked up when it is needed: that is as slow as reading the image itself.
+            raise ImageError(self.name(i), error.reason) from None
+
+    def read_mask(self, i: int) -> Image.Image | None:
+        """Mask of image i as it is in the table: 255 object, 0 background, 128 not labelled; None without a mask."""
+        check_position(i, len(self))
+        if self._masks is None or _cell(self._masks, i) is None:
+            return None
+        try:
+            return open_mask(self._encoded(self._masks, i))
+        except ImageError as error:
+            raise ImageError(self.name(i), f"its mask: {error.reason}") from None
+
+    def name(self, i: int) -> str:
+        """Where the table comes from, the row, and the file name kept in the row, if any."""
+        cell = _cell(self._images, check_position(i, len(self)))
+        path = cell.get("path") if isinstance(cell, dict) else None
+        return f"{self._origin}[{i}]" + (f" ({path})" if path else "")
+
+    def _encoded(self, column: datasets.Dataset, i: int) -> bytes | str:
+        cell = _cell(column, check_position(i, len(self)))
+        content = cell if isinstance(cell, bytes) else None
+        if isinstance(cell, dict):
+            content = cell["bytes"] if cell["bytes"] is not None else cell["path"]
+        if content is None:
+            raise ImageError(self._origin, "the row has no image")
+        return content
+
+
+def _is_image(feature: Any) -> bool:
+    """Whether a column holds encoded images: declared, or a struct of bytes and path, or bytes alone."""
+    if type(feature).__name__ == "Image" or getattr(feature, "dtype", None) in ("binary", "large_binary"):
+        return True
+    return isinstance(feature, dict) and {"bytes", "path"} <= set(feature)
+
+
+def _image_column(table: datasets.Dataset, origin: str) -> str:
+    images = [name for name, feature in table.features.items() if _is_image(feature) and name != "mask"]
+    named = [name for name in ("image", "img") if name in images]
+    return _choose(named or images, table, origin, 'images: "image", "img" or a single column of image type')
+
+
+def _label_column(table: datasets.Dataset, origin: str) -> str:
+    features = table.features
+    named = [name for name in ("label", "fine_label") if _is_label(features.get(name))]
+    declared = [name for name, feature in features.items() if _is_class(feature)]
+    return _choose(named or declared, table, origin, 'labels: "label", "fine_label" or a single column of class labels')
+
+
+def _is_label(feature: Any) -> bool:
+    return _is_class(feature) or re.match(r"u?int|(large_)?string", str(_dtype(feature))) is not None
+
+
+def _is_class(feature: Any) -> bool:
+    return type(feature).__name__ == "ClassLabel"
+
+
+def _dtype(feature: Any) -> Any:
+    return getattr(feature, "dtype", None)
+
+
+def _choose(candidates: list[str], table: datasets.Dataset, origin: str, wanted: str) -> str:
+    if candidates and (len(candidates) == 1 or candidates[0] in ("image", "img", "label", "fine_label")):
+        return candidates[0]
+    columns = ", ".join(f"{name} ({_dtype(f) or type(f).__name__})" for name, f in table.features.items())
+    found = f"found several: {', '.join(candidates)}" if candidates else "found none"
+    raise DataError(f"{origin} needs one column of {wanted}; {found}. Its columns: {columns}")
+
+
+def _classes_and_labels(table: datasets.Dataset, column: str, origin: str) -> tuple[list[str], torch.Tensor]:
+    feature = table.features[column]
+    values = table.data.column(column)
+    if not _is_class(feature) and "string" in _dtype(feature):
+        texts = values.to_pylist()
+        classes = sorted({text for text in texts if text is not None}, key=natural_key)
+        number = {text: i for i, text in enumerate(classes)}
+        return classes, torch.tensor([number.get(text, -1) for text in texts], dtype=torch.int64)
+    labels = torch.from_numpy(np.array(values.cast("int64").fill_null(-1).to_numpy(), dtype=np.int64))
+    names: Iterable[str] | None = getattr(feature, "names", None)
+    classes = list(names) if names is not None else [str(i) for i in range(max(labels.tolist(), default=-1) + 1)]
+    wrong = ((labels < -1) | (labels >= len(classes))).nonzero().flatten()
+    if len(wrong):
+        row = int(wrong[0])
+        raise DataError(
+            f"{origin}: row {row} has label {int(labels[row])}, but there are {len(classes)} class names, so labels go "
+            f"from 0 to {len(classes) - 1}, or -1 for no class ({len(wrong)} rows are wrong)"
+        )
+    return classes, labels
+
+
+def _undecoded(table: datasets.Dataset, column: str) -> datasets.Dataset:
+    """The column alone, handing out encoded bytes."""
+    from datasets import Image as ImageFeature
+
+    alone = table.select_columns([column])
+    if type(table.features[column]).__name__ == "Image":
+        alone = alone.cast_column(column, ImageFeature(decode=False))
+    return alone
+
+
+def _cell(column: datasets.Dataset, i: int) -> Any:
+    return column[i][column.column_names[0]]

@@ -1,0 +1,258 @@
+"""From a data source to a trained and calibrated classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from backmix import metrics
+from backmix.classifier import OpenSetClassifier
+from backmix.data.load import holdout_split
+from backmix.data.loader import Decoded, Loader, ResidentLoader, WorkerLoader, decode, seed_of
+from backmix.data.source import ImageSource, find_unreadable
+from backmix.errors import DataError
+from backmix.mixing import BackMix
+from backmix.models import BACKBONES
+from backmix.train import EpochReport, Progress, TrainOptions, make_accelerator, train
+
+RESIDENT_BYTES = 2 * 2**30  # Decoded sets up to this size are kept in memory.
+MIN_SIZE_FOR_CROPS = 96  # From this side on a random resized crop replaces the shifted one.
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which images of a source train and which are held out for calibration, both (M,) int64 positions."""
+
+    train: Tensor
+    held: Tensor
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What a fit came to.
+
+    Attributes:
+        history: one report per epoch.
+        split: the positions in the source.
+        held_out_accuracy: closed accuracy on the held-out images.
+        skipped: (name, reason) of each unreadable image.
+        augmentation: BackMix with its bank, None without.
+    """
+
+    history: list[EpochReport]
+    split: Split
+    held_out_accuracy: float
+    skipped: list[tuple[str, str]]
+    augmentation: BackMix | None
+
+
+def auto_epochs(images: int) -> int:
+    """Epochs for a training set of this size: about 700,000 images shown, between 25 and 200 epochs."""
+    return max(25, min(200, round(700_000 / max(1, images))))
+
+
+def auto_batch_size(images: int) -> int:
+    """Batch size for a training set of this size: at least 20 steps an epoch, between 16 and 256 images."""
+    size = 256
+    while size > 16 and images // size < 20:
+        size //= 2
+    return size
+
+
+def auto_holdout(images: int) -> float:
+    """Share held out for calibration: about 200 images, but between 5 and 20 %."""
+    return min(0.2, max(0.05, 200 / max(1, images)))
+
+
+def fit(
+    classifier: OpenSetClassifier,
+    source: ImageSource,
+    *,
+    options: TrainOptions | None = None,
+    augmentation: str = "none",
+    augmentation_options: dict[str, Any] | None = None,
+    held_out: ImageSource | None = None,
+    holdout: float | None = None,
+    workers: int = 2,
+    accelerator: Accelerator | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    on_start: Callable[[TrainOptions, Split, list[tuple[str, str]]], None] | None = None,
+    on_step: Callable[[Progress], None] | None = None,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+) -> FitReport:
+    """Train on the known images of a source and calibrate on known images that were held out.
+
+    Args:
+        classifier: changed in place.
+        source: training images; those of classes that the classifier does not know are left out.
+        options: how to train; None: defaults, with epochs and batch size by the number of images.
+        augmentation: "none" or "backmix".
+        augmentation_options: options of BackMix.
+        held_out: images for calibration; None: a share of the training images.
+        holdout: that share, split by class; None: see `auto_holdout`.
+        workers: threads or processes that decode.
+        accelerator: devices and processes.
+        checkpoint: file to keep the training in.
+        resume: go on from it.
+        on_start: told the options, the split and the unreadable images before training.
+        on_step: see `train`.
+        on_epoch: see `train`.
+
+    Returns:
+        A report.
+
+    Raises:
+        DataError: when there are too few images; TrainingError: see `train`.
+    """
+    if augmentation not in ("none", "backmix"):
+        raise ValueError(f"no augmentation {augmentation!r}; there are none, backmix")
+    seed = options.seed if options is not None else 0
+    labels = classifier.labels_for(source)
+    split = split_known(labels, classifier.classes, held_out is None, holdout, seed)
+    count = len(split.train)
+    if options is None:
+        options = TrainOptions(epochs=auto_epochs(count), batch_size=auto_batch_size(count), seed=seed)
+    accelerator = accelerator or make_accelerator(options.precision)
+    needs_masks = augmentation == "backmix" and (augmentation_options or {}).get("foreground") == "masks"
+    loader, skipped = make_loader(
+        classifier, source, labels, split.train, options, accelerator, masks=needs_masks, workers=workers
+    )
+    if isinstance(loader, WorkerLoader):
+        from dataclasses import replace
+
+        options = replace(options, pad=0.0, flip=0.0)  # Crops and flips come with the data.
+    mix = make_augmentation(augmentation, loader.num_images, classifier, augmentation_options)
+    if on_start is not None:
+        on_start(options, split, skipped)
+    history = train(
+        classifier.network,
+        loader,
+        classifier.preprocess,
+        options,
+        mix,
+        accelerator=accelerator,
+        checkpoint=checkpoint,
+        resume=resume,
+        on_step=on_step,
+        on_epoch=on_epoch,
+    )
+    if held_out is None:
+        outputs = classifier.calibrate(source, positions=split.held.tolist(), workers=workers)
+    else:
+        outputs = classifier.calibrate(held_out, workers=workers)
+    accuracy = metrics.closed_accuracy(outputs.logits.argmax(1), outputs.labels)
+    return FitReport(history, split, accuracy, skipped + outputs.skipped, mix)
+
+
+def split_known(labels: Tensor, classes: list[str], hold_out: bool, share: float | None, seed: int) -> Split:
+    """Positions of known images to train on and to hold out, split by class.
+
+    Raises:
+        DataError: when a known class has no image, or one image alone where some must be held out.
+    """
+    known = (labels >= 0).nonzero()[:, 0]
+    counts = torch.bincount(labels[known], minlength=len(classes))
+    few = [f"{name} ({int(count)})" for name, count in zip(classes, counts, strict=True) if count < 1 + hold_out]
+    if few:
+        need = "two images, one of them to calibrate on" if hold_out else "an image to train on"
+        raise DataError(f"every known class needs at least {need}; too few in: {', '.join(few)}")
+    if not hold_out:
+        return Split(known, known[:0])
+    share = auto_holdout(len(known)) if share is None else share
+    if not 0 < share < 1:
+        raise ValueError(f"the held-out share lies between 0 and 1; got {share}")
+    generator = torch.Generator().manual_seed(seed_of(seed, "holdout"))
+    train_rows, held_rows = holdout_split(labels[known], share, generator)
+    return Split(known[train_rows], known[held_rows])
+
+
+def make_loader(
+    classifier: OpenSetClassifier,
+    source: ImageSource,
+    labels: Tensor,
+    positions: Tensor,
+    options: TrainOptions,
+    accelerator: Accelerator,
+    *,
+    masks: bool = False,
+    workers: int = 2,
+) -> tuple[Loader, list[tuple[str, str]]]:
+    """A resident loader for small images and sets, worker processes for the rest, and the unreadable images."""
+    size = classifier.preprocess.image_size
+    shared: dict[str, Any] = {
+        "batch_size": options.batch_size,
+        "device": accelerator.device,
+        "seed": options.seed,
+        "rank": accelerator.process_index,
+        "world": accelerator.num_processes,
+    }
+    if size < MIN_SIZE_FOR_CROPS and len(positions) * 3 * size * size <= RESIDENT_BYTES:
+        decoded: Decoded = decode(
+            source, labels, classifier.preprocess, positions=positions.tolist(), masks=masks, workers=workers
+        )
+        check_enough(decoded.labels, classifier.classes, decoded.skipped)
+        return ResidentLoader(decoded, **shared), decoded.skipped
+    from backmix.data.source import Subset
+
+    bad = find_unreadable(Subset(source, positions), workers=workers)
+    skipped = [(error.path, error.reason) for error in bad.values()]
+    good = [int(p) for row, p in enumerate(positions) if row not in bad]
+    check_enough(labels[good], classifier.classes, skipped)
+    return (
+        WorkerLoader(source, labels, classifier.preprocess, positions=good, masks=masks, workers=workers, **shared),
+        skipped,
+    )
+
+
+def check_enough(labels: Tensor, classes: list[str], skipped: list[tuple[str, str]]) -> None:
+    """Raise DataError when unreadable images leave a class without any."""
+    empty = [classes[k] for k in range(len(classes)) if not bool((labels == k).any())]
+    if empty:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped[:3])
+        raise DataError(f"no readable training image is left of {', '.join(empty)}. Unreadable: {reasons}")
+
+
+def make_augmentation(
+    name: str, num_images: int, classifier: OpenSetClassifier, options: dict[str, Any] | None
+) -> BackMix | None:
+    """BackMix for these images with mid grey as this classifier normalises it, or None."""
+    if name == "none":
+        return None
+    return BackMix(num_images, **{"fill_value": classifier.preprocess.grey, **(options or {})})
+
+
+def auto_options(
+    images: int,
+    *,
+    model: str,
+    pretrained: bool = False,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    seed: int = 0,
+    precision: str = "bf16",
+) -> TrainOptions:
+    """Training options for a set of `images` images; what is given is kept.
+
+    Our own networks train with SGD. Models of timm, transformers among them, train with AdamW: rate 1e-3 from random
+    weights, 2e-4 from published ones.
+    """
+    common: dict[str, Any] = {
+        "epochs": auto_epochs(images) if epochs is None else epochs,
+        "batch_size": auto_batch_size(images) if batch_size is None else batch_size,
+        "seed": seed,
+        "precision": precision,
+    }
+    if model in BACKBONES:
+        return TrainOptions(lr=0.2 if lr is None else lr, **common)
+    rate = 2e-4 if pretrained else 1e-3
+    return TrainOptions(
+        lr=rate if lr is None else lr, optimizer="adamw", weight_decay=0.05, schedule="cosine", warmup=0.1, **common
+    )

@@ -1,0 +1,59 @@
+"""Softmax cross-entropy on globally averaged features: the plain classifier everything is compared to."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from backmix.mixing.cam import check_labels, class_activation_map
+
+
+class Softmax(nn.Module):
+    """Global average pooling, a linear head, cross-entropy.
+
+    Args:
+        num_features: channels C of the feature map.
+        num_classes: known classes K, at least 2.
+        label_smoothing: e in 0..1; the label's target is 1 - e, each other class gets e / (K - 1), as in Vaze et al.,
+            "Open-set recognition: a good closed-set classifier is all you need", ICLR 2022. (torch's argument of the
+            same name spreads e over all K classes, the label among them.)
+        bias: whether the head has a bias.
+
+    Raises:
+        ValueError: for fewer than two classes or a smoothing outside 0..1.
+    """
+
+    def __init__(self, num_features: int, num_classes: int, *, label_smoothing: float = 0.0, bias: bool = True) -> None:
+        super().__init__()
+        if num_classes < 2:
+            raise ValueError(f"softmax needs at least two known classes; got {num_classes}")
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label_smoothing lies in 0..1, below 1; got {label_smoothing}")
+        self.label_smoothing = label_smoothing
+        self.head = nn.Linear(num_features, num_classes, bias=bias)
+
+    def loss(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy: features (B, C, h, w), labels (B,) int64 -> scalar."""
+        num_classes = self.head.out_features
+        check_labels(labels, len(features), num_classes)
+        smoothing = min(1.0, self.label_smoothing * num_classes / (num_classes - 1))
+        return F.cross_entropy(self.logits(features).float(), labels, label_smoothing=smoothing)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Class logits: features (B, C, h, w) -> (B, K)."""
+        logits: Tensor = self.head(features.mean((2, 3)))
+        return logits
+
+    def unknown_score(self, features: Tensor) -> Tensor:
+        """Minus the largest logit (Vaze et al., 2022): features (B, C, h, w) -> (B,), higher = more unknown."""
+        return -self.logits(features).float().amax(1)
+
+    def evidence(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Class activation map of the labels: (B, C, h, w), (B,) -> (B, h, w) in 0..1, without gradient."""
+        return class_activation_map(features, self.head.weight, labels)
+
+    @torch.no_grad()
+    def pooled(self, features: Tensor) -> Tensor:
+        """Pooled features that detectors look at: (B, C, h, w) -> (B, C) float32."""
+        return features.mean((2, 3)).float()

@@ -1,0 +1,352 @@
+"""BackMix: paste patches of other images' backgrounds into a batch, keep the labels.
+
+Wang, Mu, Huang, Wang, Zhu, Hu: BackMix: Regularizing Open Set Recognition by Removing Underlying Fore-Background
+Priors, IEEE TPAMI 2025. Nothing here changes inference.
+
+    mix = BackMix(len(train_set))
+    images = mix(images, index)
+    mix.update(index, class_activation_map(features, head.weight, labels))
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from backmix.mixing.bank import ForegroundBank, resize_map
+from backmix.mixing.draw import Draw, draw_corners, draw_donors_of_other_classes
+from backmix.mixing.foreground import Foreground, centre_cells, top_cells
+from backmix.mixing.paste import paste_patches, pasted_cells, swap_backgrounds, whole_cells
+from backmix.mixing.view import View, from_view
+
+FOREGROUNDS = ("free", "clean", "masks", "centre", "random", "none")
+CHOICES = {
+    "selection": ("topk", "random"),
+    "fill": ("grey", "mean", "noise"),
+    "donor": ("any", "other"),
+    "foreground": FOREGROUNDS,
+    "apply": ("patch", "swap"),
+    "unseen": ("skip", "unmasked"),
+}
+
+
+class BackMix(nn.Module):
+    """The augmentation: donors are a permutation of the batch, their foreground is masked, one patch each is pasted.
+
+    Holds the foreground bank, so `state_dict` carries all of its state. In evaluation mode images pass unchanged.
+
+    Args:
+        num_images: number of training images; `index` counts within it.
+        patch_side: side of the square patch as a share of the image's shorter side (release: 0.25; the pictures of
+            the project page: 0.5).
+        num_patches: patches per image (release: 1).
+        foreground_share: share of the cells taken as foreground (release: 0.25). Not used with true masks.
+        selection: "topk" takes the cells of highest evidence (release), "random" draws them with probability in
+            proportion to it.
+        fill: what masked donor pixels become: "grey" is `fill_value` (release), "mean" the mean colour of the donor's
+            background, "noise" normal noise with mean and deviation of the donor's background.
+        fill_value: mid grey in the units of the images: 0 for normalised images, 0.5 for 0..1, 128 for 0..255.
+        momentum: weight of a new map in the bank (release: 0.1).
+        probability: share of images that are mixed (release: 1).
+        donor: "any" image of the batch (release) or only one of an "other" class; then labels are needed.
+        foreground: where the foreground estimate comes from. "free": bank, fed with the maps of the training forward
+            itself, pasted cells left as they were; "clean": bank, fed with maps of the un-mixed images; "masks": true
+            masks given at each call; "centre": the cells nearest to the centre; "random": any cells; "none": nothing
+            is masked.
+        apply: "patch" pastes squares (the paper), "swap" replaces the whole estimated background of the target with
+            the donor's.
+        grid: cells per side of the bank (release: 8).
+        unseen: images whose donor has no map yet stay as they are ("skip"), or take an "unmasked" patch. The release
+            masks a meaningless band instead.
+        bank_dtype: see ForegroundBank.
+        generator: source of randomness; torch's global one when None.
+
+    Raises:
+        ValueError: for an option outside its range, with the range.
+    """
+
+    def __init__(
+        self,
+        num_images: int,
+        *,
+        patch_side: float = 0.25,
+        num_patches: int = 1,
+        foreground_share: float = 0.25,
+        selection: str = "topk",
+        fill: str = "grey",
+        fill_value: float = 0.0,
+        momentum: float = 0.1,
+        probability: float = 1.0,
+        donor: str = "any",
+        foreground: str = "free",
+        apply: str = "patch",
+        grid: int = 8,
+        unseen: str = "skip",
+        bank_dtype: torch.dtype | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        chosen = {
+            "selection": selection,
+            "fill": fill,
+            "donor": donor,
+            "foreground": foreground,
+            "apply": apply,
+            "unseen": unseen,
+        }
+        for option, value in chosen.items():
+            if value not in CHOICES[option]:
+                raise ValueError(f"{option} is one of {', '.join(CHOICES[option])}; got {value!r}")
+        if not 0 < patch_side <= 1:
+            raise ValueError(f"patch_side is a share of the image's side, above 0 and at most 1; got {patch_side}")
+        if num_patches < 1:
+            raise ValueError(f"num_patches is at least 1; got {num_patches}")
+        for name, share in {"foreground_share": foreground_share, "probability": probability}.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} lies in 0..1; got {share}")
+        if apply == "swap" and (
+            foreground == "none" or (foreground != "masks" and int(foreground_share * grid**2) == 0)
+        ):
+            raise ValueError(
+                'apply="swap" keeps the foreground alone, so it needs one: choose another foreground or share'
+            )
+        self.patch_side = patch_side
+        self.num_patches = num_patches
+        self.foreground_share = foreground_share
+        self.selection = selection
+        self.fill = fill
+        self.fill_value = fill_value
+        self.probability = probability
+        self.donor = donor
+        self.foreground = foreground
+        self.how = apply
+        self.unseen = unseen
+        self.generator = generator
+        self.bank = ForegroundBank(num_images, grid=grid, momentum=momentum, dtype=bank_dtype)
+        self._last: tuple[Tensor, Tensor] | None = None
+
+    def forward(
+        self,
+        images: Tensor,
+        index: Tensor,
+        *,
+        labels: Tensor | None = None,
+        masks: Tensor | None = None,
+        view: View | None = None,
+        draw: Draw | None = None,
+    ) -> Tensor:
+        """Mix a batch.
+
+        Args:
+            images: (B, C, H, W), normalised (see `fill_value`); not changed.
+            index: (B,) int64 position of each image in the training set.
+            labels: (B,) int64, needed for donor="other" alone; the labels of the result are the same.
+            masks: (B, H, W) bool, true on the object, in the frame of `images`; needed for foreground="masks" alone.
+            view: what `images` show of the whole images; None: all of it.
+            draw: what to use instead of drawing.
+
+        Returns:
+            (B, C, H, W), a new tensor.
+
+        Raises:
+            ValueError: when shapes do not fit or something needed is missing.
+        """
+        if not self.training:
+            return images
+        if images.ndim != 4:
+            raise ValueError(f"images must be (B, C, H, W); got {tuple(images.shape)}")
+        batch = len(images)
+        if index.shape != (batch,):
+            raise ValueError(f"index must be ({batch},), one for each image; got {tuple(index.shape)}")
+        self.bank.check_index(index)
+        index = index.to(images.device)
+        if self.bank.maps.device != images.device:
+            self.bank.to(images.device)
+        if self.foreground == "masks":
+            if masks is None:
+                raise ValueError('foreground="masks" needs masks=(B, H, W) bool at every call')
+            if masks.shape != (batch, *images.shape[2:]):
+                expected = (batch, *images.shape[2:])
+                raise ValueError(f"masks must be {expected} like the images; got {tuple(masks.shape)}")
+            masks = masks.to(images.device, torch.bool)
+        if draw is None:
+            draw = self.draw(tuple(images.shape), labels=labels)
+        draw = draw.to(images.device)
+        if view is not None:
+            view = view.to(images.device)
+        foreground = self._foreground(index, draw, (images.shape[2], images.shape[3]), view, masks)
+        mixed = draw.mixed
+        if self._reads_bank and self.unseen == "skip":
+            known = self.bank.seen[index]
+            mixed = mixed & known[draw.donor]
+            if self.how == "swap":
+                mixed = mixed & known
+        fill_value = self.fill_value if self.fill == "grey" else None
+        if self.how == "swap":
+            assert foreground is not None  # The constructor refuses to swap around nothing.
+            result, own = swap_backgrounds(images, draw, mixed, foreground, fill_value)
+            pasted = ~whole_cells(own, self.bank.grid)
+        else:
+            result = paste_patches(images, draw, mixed, foreground, fill_value)
+            pasted = pasted_cells(draw, mixed, (images.shape[2], images.shape[3]), self.bank.grid)
+        self._last = (index, pasted)
+        return result
+
+    def draw(self, shape: tuple[int, ...], *, labels: Tensor | None = None) -> Draw:
+        """Draw for a batch of shape (B, C, H, W): donors, places, noise. Reads no image and no bank.
+
+        Donors are a permutation of the batch; with donor="other", uniform among the images of other classes, and
+        an image without such a donor is not mixed. Corners are uniform over 0..H-s and 0..W-s, both ends included.
+        """
+        batch, channels, height, width = shape
+        device = self.generator.device if self.generator is not None else torch.device("cpu")
+        side = max(1, round(self.patch_side * min(height, width)))
+        patches = self.num_patches
+        cut, paste = draw_corners(batch, patches, side, (height, width), self.generator)
+        if self.donor == "other":
+            if labels is None or labels.shape != (batch,):
+                found = None if labels is None else tuple(labels.shape)
+                raise ValueError(f'donor="other" needs labels=({batch},) at every call; got {found}')
+            donor, mixed = draw_donors_of_other_classes(labels.to(device), self.generator)
+        else:
+            donor = torch.randperm(batch, generator=self.generator, device=device)
+            mixed = torch.ones(batch, dtype=torch.bool, device=device)
+        if self.probability < 1:
+            mixed = mixed & (torch.rand(batch, generator=self.generator, device=device) < self.probability)
+        gumbel = noise = None
+        if self.foreground == "random" or (self._reads_bank and self.selection == "random"):
+            grid = self.bank.grid
+            exponential = torch.empty(batch, grid, grid, device=device).exponential_(generator=self.generator)
+            gumbel = -exponential.log()
+        if self.fill == "noise":
+            size = (batch, channels, height, width) if self.how == "swap" else (patches, batch, channels, side, side)
+            noise = torch.randn(size, generator=self.generator, device=device)
+        return Draw(donor, mixed, cut, paste, side, gumbel, noise)
+
+    @torch.no_grad()
+    def observe(
+        self, index: Tensor, maps: Tensor, *, view: View | None = None, after: View | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Bring class activation maps to the frame of the whole images and say which cells they speak of.
+
+        Args:
+            index: (B,) int64, as given to the mixing call.
+            maps: (B, h, w) float in 0..1, as the network saw the batch.
+            view: as given to the mixing call.
+            after: what the network saw of the mixed images, when they were flipped or cropped after mixing.
+
+        Returns:
+            (B, g, g) float maps and (B, g, g) bool, false at cells that were out of view or, with
+            foreground="free", overlap something pasted into the batch mixed last.
+        """
+        grid = self.bank.grid
+        if maps.ndim != 3 or len(maps) != len(index):
+            raise ValueError(f"maps must be ({len(index)}, h, w), one for each index; got {tuple(maps.shape)}")
+        observed = torch.ones(len(maps), grid, grid, dtype=torch.bool, device=maps.device)
+        # Enough cells that a crop by a fraction of a cell is not lost on the way back.
+        fine = max(grid, *maps.shape[1:])
+        if after is not None:
+            maps, observed = from_view(maps, after.to(maps.device), (fine, fine))
+        pasted = self._pasted(index) if self.foreground == "free" else None
+        if pasted is not None:
+            observed = whole_cells(observed, pasted.shape[1]) & ~pasted.to(maps.device)
+        if view is not None:
+            home = view.to(maps.device)
+            maps, inside = from_view(maps, home, (fine, fine))
+            seen, _ = from_view(observed.float(), home, (grid, grid), mode="nearest")
+            observed = (seen > 0.5) & whole_cells(inside, grid)
+        observed = whole_cells(observed, grid)
+        if maps.shape[1:] != (grid, grid):
+            maps = resize_map(maps.float(), grid)
+        return maps, observed
+
+    def update(self, index: Tensor, maps: Tensor, *, view: View | None = None, after: View | None = None) -> None:
+        """Feed the bank with the class activation maps of a batch: observe, then move the bank towards them.
+
+        With foreground="free" the maps are those of the training forward on the batch mixed last. With "clean" they
+        are those of the un-mixed images. Other foregrounds need no bank; maps are then ignored.
+        """
+        if not self._reads_bank:
+            return
+        seen, observed = self.observe(index, maps, view=view, after=after)
+        device = self.bank.maps.device
+        self.bank.update(index.to(device), seen.to(device), observed.to(device), generator=self.generator)
+
+    def foreground_mask(self, index: Tensor, size: tuple[int, int], *, view: View | None = None) -> Tensor:
+        """Estimated foreground of some images as this augmentation sees it, for pictures.
+
+        Args:
+            index: (B,) int64 positions in the training set.
+            size: rows and columns of the result.
+            view: what is shown of the whole images; None: all.
+
+        Returns:
+            (B, *size) bool, on the device of the bank.
+
+        Raises:
+            ValueError: when there is no estimate: foreground is "masks" or "none".
+        """
+        self.bank.check_index(index)
+        index = index.to(self.bank.maps.device)
+        draw = self.draw((len(index), 1, *size), labels=torch.arange(len(index))).to(index.device)
+        foreground = self._foreground(index, draw, size, view, None)
+        if foreground is None:
+            raise ValueError(f"foreground={self.foreground!r} makes no estimate to show")
+        return foreground.everywhere()
+
+    def extra_repr(self) -> str:
+        """Show all options in `print(mix)`; two augmentations that print alike do alike."""
+        names = (
+            "patch_side",
+            "num_patches",
+            "foreground_share",
+            "selection",
+            "fill",
+            "fill_value",
+            "probability",
+            "donor",
+            "foreground",
+            "unseen",
+        )
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+        return f"{len(self.bank)}, {shown}, apply={self.how!r}, momentum={self.bank.momentum}, grid={self.bank.grid}"
+
+    @property
+    def _reads_bank(self) -> bool:
+        return self.foreground in ("free", "clean")
+
+    def _foreground(
+        self, index: Tensor, draw: Draw, size: tuple[int, int], view: View | None, masks: Tensor | None
+    ) -> Foreground | None:
+        """Foreground of a batch that shows `size` pixels, None where nothing is masked."""
+        if self.foreground == "masks":
+            return None if masks is None else Foreground.of_masks(masks)
+        grid = self.bank.grid
+        count = int(self.foreground_share * grid * grid)
+        if self.foreground == "none" or count == 0:
+            return None
+        if self.foreground == "centre":
+            cells = centre_cells(grid, count).to(index.device).expand(len(index), -1, -1)
+        elif self.foreground == "random":
+            assert draw.gumbel is not None
+            cells = top_cells(draw.gumbel, count)
+        else:
+            maps = self.bank.read(index)
+            if draw.gumbel is not None:
+                # Gumbel-top-k: sampling without replacement with probability in proportion to the map.
+                maps = maps.clamp_min(1e-6).log() + draw.gumbel
+            cells = top_cells(maps, count)
+        return Foreground(cells, size, view)
+
+    def _pasted(self, index: Tensor) -> Tensor | None:
+        """Cells pasted into the batch mixed last, if `index` is that batch."""
+        if self._last is None:
+            return None
+        last, pasted = self._last
+        index = index.to(last.device)
+        if index.shape != last.shape or not torch.equal(index, last):
+            raise ValueError(
+                'foreground="free" feeds the bank with the maps of the batch mixed last, and this index is another '
+                'batch. Call update after each mixing call, or use foreground="clean" with maps of un-mixed images.'
+            )
+        return pasted

@@ -1,0 +1,129 @@
+"""The foreground bank: one running class activation map per training image."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FLOAT_BYTES = 64 * 2**20  # Larger banks are kept in bytes: 1.28 million maps of 8x8 then take 83 MB.
+
+
+class ForegroundBank(nn.Module):
+    """Running foreground maps S of all training images, by index in the training set.
+
+    `S <- (1 - momentum) S + momentum M` for each new map M (Wang et al., BackMix, TPAMI 2025; constants of the
+    release: 8x8 cells, start 0.5, momentum 0.1). Reading never changes the bank. It is a module without parameters, so
+    that `state_dict` and `to` carry it along.
+
+    Args:
+        num_images: number of training images N.
+        grid: cells per side g.
+        momentum: weight of the new map, 0..1.
+        dtype: torch.float32, or torch.uint8 (a quarter of the memory, rounded at random so that small steps are not
+            lost); None takes float32 up to 64 MiB and uint8 above.
+
+    Attributes:
+        maps: (N, g, g); 0..1 in float32, 0..255 in uint8.
+        seen: (N,) bool; whether an image has had a first map.
+
+    Raises:
+        ValueError: for numbers that make no bank.
+    """
+
+    maps: Tensor
+    seen: Tensor
+
+    def __init__(
+        self, num_images: int, *, grid: int = 8, momentum: float = 0.1, dtype: torch.dtype | None = None
+    ) -> None:
+        super().__init__()
+        if num_images < 1 or grid < 1:
+            raise ValueError(f"a bank needs at least one image and one cell; got {num_images} images, grid {grid}")
+        if not 0 < momentum <= 1:
+            raise ValueError(f"momentum is the weight of the new map, above 0 and at most 1; got {momentum}")
+        if dtype is None:
+            dtype = torch.float32 if num_images * grid * grid * 4 <= FLOAT_BYTES else torch.uint8
+        if dtype not in (torch.float32, torch.uint8):
+            raise ValueError(f"dtype is torch.float32, torch.uint8 or None; got {dtype}")
+        self.momentum = momentum
+        start = 0.5 if dtype == torch.float32 else 128
+        self.register_buffer("maps", torch.full((num_images, grid, grid), start, dtype=dtype))
+        self.register_buffer("seen", torch.zeros(num_images, dtype=torch.bool))
+
+    @property
+    def grid(self) -> int:
+        """Cells per side."""
+        return int(self.maps.shape[1])
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.maps)
+
+    def read(self, index: Tensor) -> Tensor:
+        """Maps of some images: (B,) int64 -> (B, g, g) float32 in 0..1."""
+        self.check_index(index)
+        maps = self.maps[index]
+        return maps if maps.dtype == torch.float32 else maps.float() / 255
+
+    @torch.no_grad()
+    def update(
+        self,
+        index: Tensor,
+        maps: Tensor,
+        observed: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """Move the maps of some images towards new ones.
+
+        Args:
+            index: (B,) int64 positions in the training set; an index that stands twice takes one of its maps.
+            maps: (B, h, w) float in 0..1 over whole images; resampled to the grid of the bank when h, w differ.
+                Values beyond 0..1 are cut; cells that are not finite are left as they were.
+            observed: (B, g, g) bool; false cells are left as they were. None: all were observed.
+            generator: source of the rounding of a uint8 bank.
+
+        Raises:
+            ValueError: when shapes do not fit or an index is outside the bank (values are read on the CPU alone).
+        """
+        self.check_index(index)
+        if maps.ndim != 3 or len(maps) != len(index) or not maps.is_floating_point():
+            raise ValueError(
+                f"maps must be ({len(index)}, h, w) float, one for each index; got {tuple(maps.shape)} {maps.dtype}"
+            )
+        new = resize_map(maps.float(), self.grid)
+        old = self.read(index)
+        finite = new.isfinite()
+        observed = finite if observed is None else finite & observed
+        if observed.shape != old.shape:
+            raise ValueError(f"observed must be {tuple(old.shape)} bool; got {tuple(observed.shape)}")
+        # Not lerp: at momentum 1 the new map itself must come out, whatever the old one was.
+        moved = (1 - self.momentum) * old + self.momentum * new.clamp(0, 1)
+        moved = torch.where(observed, moved, old)
+        if self.maps.dtype == torch.uint8:
+            device = generator.device if generator is not None else self.maps.device
+            dither = torch.rand(moved.shape, generator=generator, device=device).to(moved.device)
+            # Cells that were not observed stay on their whole number: 255 * (n / 255) + dither could pass n + 1.
+            moved = torch.where(observed, (moved * 255 + dither).floor(), (old * 255).round()).clamp(0, 255)
+        self.maps[index] = moved.to(self.maps.dtype)
+        self.seen[index] = self.seen[index] | observed.flatten(1).any(1)
+
+    def check_index(self, index: Tensor) -> None:
+        """Raise ValueError unless index is (B,) int64 within the bank."""
+        if index.ndim != 1 or index.dtype != torch.int64:
+            raise ValueError(f"index must be (B,) int64 positions; got {tuple(index.shape)} {index.dtype}")
+        if index.device.type == "cpu" and len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self):
+            raise ValueError(
+                f"index must lie in 0..{len(self) - 1}, the images of the bank; "
+                f"got {int(index.min())}..{int(index.max())}. Was BackMix made with the length of this training set?"
+            )
+
+
+def resize_map(maps: Tensor, grid: int) -> Tensor:
+    """Resample (B, h, w) maps to (B, grid, grid): bilinear upward, area average downward."""
+    if maps.shape[1:] == (grid, grid):
+        return maps
+    if maps.shape[1] >= grid and maps.shape[2] >= grid:
+        return F.adaptive_avg_pool2d(maps[:, None], grid)[:, 0]
+    return F.interpolate(maps[:, None], (grid, grid), mode="bilinear", align_corners=False)[:, 0]

@@ -1,0 +1,259 @@
+"""Any timm model, convolutional or transformer, as a feature map.
+
+The map is what timm's `forward_features` returns, laid out as ``(B, C, h, w)``: channels-last maps are permuted, patch
+tokens go back to their place in the image and class, distillation and register tokens are dropped. What a timm model
+does after pooling (ConvNeXt's last norm, MobileNetV3's last convolution) is not part of it.
+
+timm is imported when a model is asked for, not with this module.
+"""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from backmix.models.backbone import Backbone, ImageSize
+from backmix.models.timm_layout import as_map
+
+_NAMING = (
+    "timm names are lower case with underscores, an optional weights tag after a dot and an optional 'timm/' before "
+    "them, as in 'resnet18', 'convnext_atto.d2_in1k', 'timm/vit_small_patch14_dinov2'"
+)
+
+
+class TimmBackbone(Backbone):
+    """A timm model behind the call of a `Backbone`. Build it with `create_timm_backbone`.
+
+    Attributes:
+        model: the timm model, without the parts that its feature map does not depend on.
+        fixed_size: (height, width) in pixels of the only images it takes, or None if it takes any.
+
+    Raises:
+        ValueError: on a call, if the images have another size than a fixed one, or if the features are no map.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: nn.Module,
+        *,
+        in_channels: int = 3,
+        probe_size: tuple[int, int],
+        fixed_size: tuple[int, int] | None = None,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
+    ) -> None:
+        super().__init__(name, 0, in_channels=in_channels, mean=mean, std=std)
+        self.model = model
+        self.fixed_size = fixed_size
+        self.num_features = self._try_out(probe_size)
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        """``(B, in_channels, H, W)`` to ``(B, C, h, w)``; tokens and channels-last maps are viewed, not copied."""
+        height, width = images.shape[-2:]
+        if self.fixed_size is not None and (height, width) != self.fixed_size:
+            raise ValueError(
+                f"{self.name} was built for images of {self.fixed_size[0]}x{self.fixed_size[1]}, got {height}x{width}: "
+                "resize them, or build it with image_size set to what you have"
+            )
+        features = self.model.forward_features(images)  # type: ignore[operator]
+        return as_map(self.name, self.model, features, (height, width))
+
+    def _try_out(self, size: tuple[int, int]) -> int:
+        """Run one blank image through, drop what the map does not depend on, return the channels of the map."""
+        device = next(self.model.parameters()).device
+        training = self.model.training
+        self.model.eval()
+        try:
+            features = self.feature_map(torch.zeros(1, self.in_channels, *size, device=device))
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(_refused_size(self.name, size, error)) from error
+        _drop_unused(self.model, features)
+        self.model.train(training)
+        return features.shape[1]
+
+
+def create_timm_backbone(
+    name: str,
+    *,
+    image_size: ImageSize | None = None,
+    pretrained: bool = False,
+    cache_dir: str | Path | None = None,
+    in_channels: int = 3,
+    **options: Any,
+) -> TimmBackbone:
+    """Build the timm model of this name as a backbone.
+
+    Args:
+        name: a timm name, with or without "timm/" before it and a weights tag (".a1_in1k") after it.
+        image_size: side, or (height, width), of the images in pixels, for models that are built for one size; None
+            takes the model's own, usually 224.
+        pretrained: load the published weights, from the cache or the network. The hub's client tries for about a
+            minute where there is none; the environment variable HF_HUB_OFFLINE=1 keeps it from trying.
+        cache_dir: folder of the weights, laid out as the Hugging Face hub does; None for the hub's own.
+        in_channels: channels of the images.
+        options: anything else for `timm.create_model`, such as ``drop_path_rate``.
+
+    Raises:
+        ValueError: if timm has no such model or weights, if the model cannot take that size, or if its features are
+            no map (pit: the class token alone; coat, crossvit and efficientvim: several scales at once).
+        OSError: if pretrained weights are asked for that are neither cached nor within reach.
+        ImportError: if timm is not installed.
+    """
+    timm = _import_timm()
+    known_as = name.removeprefix("timm/")
+    _check_name(timm, known_as, pretrained)
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    arguments = {"pretrained": pretrained, "cache_dir": cache_dir, "in_chans": in_channels, "num_classes": 0, **options}
+
+    # Weights made under inference_mode could never be trained, and the try-out below follows gradients.
+    with torch.inference_mode(False), torch.enable_grad():
+        try:
+            model = _create_model(timm, known_as, size, arguments)
+        except Exception as error:
+            if _is_missing_file(error) and not known_as.startswith("local-dir:"):
+                raise OSError(_missing_weights(known_as, cache_dir, error)) from error
+            if size is not None and isinstance(error, AssertionError | ZeroDivisionError):
+                raise ValueError(_refused_size(known_as, size, error)) from error
+            raise
+        config: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
+        own_size: tuple[int, int] = tuple(config["input_size"][-2:])
+        fixed = (
+            config.get("fixed_input_size", False)
+            and options.get("strict_img_size", True)
+            and not options.get("dynamic_img_size", False)
+        )
+        published = pretrained and in_channels == len(config["mean"])
+        backbone = TimmBackbone(
+            known_as,
+            model,
+            in_channels=in_channels,
+            probe_size=size or own_size,
+            fixed_size=(size or own_size) if fixed else None,
+            mean=tuple(config["mean"]) if published else None,
+            std=tuple(config["std"]) if published else None,
+        )
+    _warn_of_cut_pixels(known_as, model, size or own_size)
+    return backbone
+
+
+def _import_timm() -> ModuleType:
+    try:
+        import timm
+    except ImportError as error:
+        raise ImportError("this model comes from timm, which is not installed: pip install timm") from error
+    return timm
+
+
+def _check_name(timm: ModuleType, name: str, pretrained: bool) -> None:
+    if ":" in name:  # "hf-hub:owner/model" and "local-dir:path": timm reads the model's name from there
+        return
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        from backmix.models import BACKBONES
+
+        own = ", ".join(BACKBONES)
+        close = difflib.get_close_matches(name.lower(), [*BACKBONES, *timm.list_models()], n=5, cutoff=0.5)
+        raise ValueError(
+            f"no model is called {name!r}; close names: {', '.join(close) or 'none'}; own models: {own}; {_NAMING}"
+        )
+    tags = [
+        full.partition(".")[2]
+        for full in timm.list_pretrained(architecture + "*")
+        if full.partition(".")[0] == architecture
+    ]
+    if tag and tag not in tags:
+        raise ValueError(f"timm has no weights tagged {tag!r} for {architecture}; it has: {', '.join(tags) or 'none'}")
+    if pretrained and not tags:
+        raise ValueError(f"timm publishes no weights for {architecture}: use pretrained=False or another model")
+
+
+def _create_model(timm: ModuleType, name: str, size: tuple[int, int] | None, arguments: dict[str, Any]) -> nn.Module:
+    model: nn.Module
+    if size is not None:
+        try:
+            model = timm.create_model(name, img_size=size, **arguments)
+            return model
+        except TypeError as error:
+            if "img_size" not in str(error):
+                raise
+    model = timm.create_model(name, **arguments)  # a network that takes any size, and so no img_size
+    return model
+
+
+def _refused_size(name: str, size: tuple[int, int], error: Exception) -> str:
+    return (
+        f"{name} cannot take images of {size[0]}x{size[1]} ({_first_line(error)}): "
+        "give another image_size, or leave it out for the model's own"
+    )
+
+
+def _is_missing_file(error: Exception) -> bool:
+    network = {"httpx", "huggingface_hub", "requests", "urllib3"}
+    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in network
+
+
+def _missing_weights(name: str, cache_dir: str | Path | None, error: Exception) -> str:
+    place = "the default cache" if cache_dir is None else f"cache_dir={str(cache_dir)!r}"
+    return (
+        f"the weights of {name!r} are not in {place} and could not be downloaded ({_first_line(error)}). "
+        "Start from random weights with pretrained=False; or, where there is a network, run "
+        f"create_backbone({name!r}, pretrained=True, cache_dir=FOLDER), copy FOLDER here and pass it as cache_dir"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+
+
+def _drop_unused(model: nn.Module, features: Tensor) -> None:
+    """Remove the children that the map does not depend on and freeze single parameters that it does not.
+
+    VGG's classifier layers would be a hundred million useless weights, and processes that train together wait for
+    the gradient of every parameter that asks for one.
+    """
+    reached = _reached_parameters(features)
+    for name, child in model.named_children():
+        parameters = list(child.parameters())
+        if parameters and all(p.requires_grad and id(p) not in reached for p in parameters):
+            setattr(model, name, nn.Identity())
+    for parameter in model.parameters():
+        if id(parameter) not in reached:
+            parameter.requires_grad_(False)
+
+
+def _reached_parameters(features: Tensor) -> set[int]:
+    """Ids of the parameters behind a tensor, by a walk over its graph: no gradient is computed."""
+    reached: set[int] = set()
+    seen: set[Any] = set()
+    waiting: list[Any] = [features.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            reached.add(id(node.variable))
+        waiting += [parent for parent, _ in node.next_functions]
+    return reached
+
+
+def _warn_of_cut_pixels(name: str, model: nn.Module, size: tuple[int, int]) -> None:
+    embed = getattr(model, "patch_embed", None)
+    patch = getattr(embed, "patch_size", None)
+    if not isinstance(patch, tuple) or getattr(embed, "dynamic_img_pad", False):
+        return
+    rest = (size[0] % patch[0], size[1] % patch[1])
+    if any(rest):
+        warnings.warn(
+            f"{name} cuts images of {size[0]}x{size[1]} into patches of {patch[0]}x{patch[1]} and does not see the "
+            f"last {rest[0]} rows and {rest[1]} columns: choose an image_size that the patch divides",
+            stacklevel=4,
+        )

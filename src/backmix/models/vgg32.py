@@ -1,0 +1,53 @@
+"""VGG32, the nine-convolution network of the open-set tables ("classifier32" of Neal et al., ECCV 2018)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from backmix.models.backbone import Backbone, ImageSize, scaled
+
+_STAGES = ((64, 64, 128), (128, 128, 128), (128, 128, 128))
+_SLOPE = 0.2
+
+
+class VGG32(Backbone):
+    """Nine 3x3 convolutions in three stages; the last of each stage has stride 2: 32 px give 4x4, 64 px give 8x8.
+
+    Every convolution is without bias and followed by batch norm and leaky ReLU 0.2; Dropout2d stands before each
+    stage. Convolutions start from normal(0, 0.05), batch-norm weights from normal(1, 0.02). Following the ARPL
+    release the features are pooled by average (Neal et al. flatten them) and the published head has no bias.
+
+    Args:
+        in_channels: channels of the images.
+        image_size: not needed, any size works; taken so that all networks are built alike.
+        dropout: probability that Dropout2d drops a channel.
+        width: multiplies the channels.
+    """
+
+    def __init__(
+        self, *, in_channels: int = 3, image_size: ImageSize | None = None, dropout: float = 0.2, width: float = 1.0
+    ) -> None:
+        super().__init__("vgg32", scaled(_STAGES[-1][-1], width), in_channels=in_channels)
+        layers: list[nn.Module] = []
+        channels = in_channels
+        for stage in _STAGES:
+            layers.append(nn.Dropout2d(dropout))
+            for depth, out in enumerate(stage):
+                stride = 2 if depth == len(stage) - 1 else 1
+                out = scaled(out, width)
+                layers.append(nn.Conv2d(channels, out, 3, stride=stride, padding=1, bias=False))
+                layers.append(nn.BatchNorm2d(out))
+                layers.append(nn.LeakyReLU(_SLOPE, inplace=True))
+                channels = out
+        self.layers = nn.Sequential(*layers)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, 0.0, 0.05)
+            elif isinstance(module, nn.BatchNorm2d):
+                nn.init.normal_(module.weight, 1.0, 0.02)
+                nn.init.zeros_(module.bias)
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        """``(B, in_channels, H, W)`` to ``(B, 128, H / 8, W / 8)``, rounded up."""
+        features: Tensor = self.layers(images)
+        return features

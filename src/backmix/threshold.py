@@ -1,0 +1,206 @@
+"""A threshold on the unknown score, from held-out known images alone, with a finite-sample guarantee."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import torch
+from torch import Tensor
+
+RULE = "split-conformal"
+
+
+@dataclass(frozen=True, eq=False)
+class ConformalThreshold:
+    """Split-conformal rule: accept an image whose unknown score is at most the k-th smallest held-out score.
+
+    With n scores of known images that were not trained on, k = ceil((n + 1) * accept). If they and a new known image
+    are exchangeable (drawn alike, scored by the same network), the new image is rejected with probability at most
+    alpha = 1 - accept; with distinct scores also at least alpha - 1 / (n + 1). That holds for any network and score,
+    in expectation over both the held-out images and the new one: the share rejected by one particular threshold
+    scatters around it. It says nothing of unknown images, nor of known ones photographed under other conditions.
+
+    Sources: Vovk, Gammerman and Shafer, "Algorithmic learning in a random world", 2005; Lei et al., JASA 2018; for
+    outlier detection with conformal p-values Bates et al., Annals of Statistics 2023 (arXiv 2104.08279, 2021).
+
+    Make one by `fit` or `from_dict`.
+
+    Attributes:
+        scores: (n,) float64 on the CPU, held-out unknown scores in ascending order.
+        accept_share: share of known images to accept, between 0 and 1.
+    """
+
+    scores: Tensor
+    accept_share: float
+
+    @classmethod
+    def fit(cls, scores: Tensor, accept: float = 0.95) -> ConformalThreshold:
+        """Take the threshold from held-out known images.
+
+        Args:
+            scores: (n,) float unknown scores of known images held out from training, in any order.
+            accept: share of known images to accept, above 0 and below 1; read as the decimal it is written as.
+
+        Raises:
+            ValueError: for no scores, a NaN, another shape or dtype, or a share outside that range.
+        """
+        _check_share(accept)
+        values = _check_scores(scores)
+        if not len(values):
+            raise ValueError("there are no held-out scores: hold out at least one known image from training")
+        return cls(values.sort().values, float(accept))
+
+    @property
+    def threshold(self) -> float:
+        """Largest unknown score accepted; +inf when there are too few held-out images to reject any, see `note`."""
+        rank = math.ceil((len(self.scores) + 1) * _exact(self.accept_share))
+        return float(self.scores[rank - 1]) if rank <= len(self.scores) else math.inf
+
+    @property
+    def alpha(self) -> float:
+        """Largest expected share of new known images rejected, 1 - accept."""
+        return float(1 - _exact(self.accept_share))
+
+    @property
+    def note(self) -> str | None:
+        """What to know when there are too few held-out images for the share asked, else None."""
+        needed, held_out = min_held_out(self.accept_share), len(self.scores)
+        if held_out >= needed:
+            return None
+        return (
+            f"every image is accepted: to accept {self.accept_share:.10g} of the known images and reject any other, at "
+            f"least {needed} held-out known images are needed, and there are {held_out}. "
+            "Hold out more, or lower the share."
+        )
+
+    def accept(self, scores: Tensor) -> Tensor:
+        """Whether images are accepted as known: the score is at most the threshold, or `p_value` above `alpha`.
+
+        Args:
+            scores: (B,) float unknown scores from the network and detector that were calibrated.
+
+        Returns:
+            (B,) bool on the device of the scores.
+
+        Raises:
+            ValueError: for a NaN, another shape or dtype.
+        """
+        return (_check_scores(scores) <= self.threshold).to(scores.device)
+
+    def p_value(self, scores: Tensor) -> Tensor:
+        """Conformal p-value of "this image is known": (1 + held-out scores at least as high) / (n + 1).
+
+        For a new known image, P(p-value <= q) is at most q for every q. A small one speaks for unknown.
+
+        Args:
+            scores: (B,) float unknown scores from the network and detector that were calibrated.
+
+        Returns:
+            (B,) float64 above 0 and at most 1, on the CPU.
+
+        Raises:
+            ValueError: for a NaN, another shape or dtype.
+        """
+        held_out = len(self.scores)
+        below = torch.searchsorted(self.scores, _check_scores(scores))
+        return (1 + held_out - below).double() / (held_out + 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything there is to know, for JSON; infinite scores become the strings "inf" and "-inf"."""
+        return {
+            "rule": RULE,
+            "accept": self.accept_share,
+            "held_out": len(self.scores),
+            "threshold": _to_json(self.threshold),
+            "scores": [_to_json(score) for score in self.scores.tolist()],
+            "sha256": self._digest(),
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> ConformalThreshold:
+        """Read what `to_dict` wrote, bit for bit.
+
+        Raises:
+            ValueError: when an entry is missing, malformed, or was altered.
+        """
+        wanted = ("rule", "accept", "held_out", "threshold", "scores", "sha256")
+        if not isinstance(content, Mapping) or set(content) != set(wanted):
+            found = sorted(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
+            raise ValueError(f"a threshold has the entries {', '.join(wanted)}; found {found}")
+        if content["rule"] != RULE:
+            raise ValueError(f"the only rule of a threshold is {RULE!r}; found {content['rule']!r}")
+        if not isinstance(content["scores"], list):
+            raise ValueError(f"the scores of a threshold are a list; found {type(content['scores']).__name__}")
+        accept = _from_json(content["accept"], "accept")
+        scores = torch.tensor([_from_json(score, "scores") for score in content["scores"]], dtype=torch.float64)
+        result = cls.fit(scores, accept)
+        if not torch.equal(result.scores, scores):
+            raise ValueError("the scores of a threshold stand in ascending order; these do not: they were altered")
+        for name, value in (
+            ("held_out", len(scores)),
+            ("threshold", _to_json(result.threshold)),
+            ("sha256", result._digest()),
+        ):
+            if content[name] != value:
+                raise ValueError(
+                    f"the threshold was altered: its {name} is {content[name]!r}, but its scores give {value!r}. "
+                    "Calibrate again."
+                )
+        return result
+
+    def _digest(self) -> str:
+        written = " ".join([RULE, self.accept_share.hex(), *(score.hex() for score in self.scores.tolist())])
+        return hashlib.sha256(written.encode()).hexdigest()
+
+
+def min_held_out(accept: float) -> int:
+    """Fewest held-out known images with which the threshold can reject anything: 19 to accept 0.95, 99 for 0.99.
+
+    Args:
+        accept: share of known images to accept, above 0 and below 1.
+
+    Raises:
+        ValueError: for a share outside that range.
+    """
+    _check_share(accept)
+    share = _exact(accept)
+    return math.ceil(share / (1 - share))
+
+
+def _exact(share: float) -> Fraction:
+    # In floats 20 * 0.95 may come out above 19 and ceil would take one rank too many.
+    return Fraction(repr(float(share)))
+
+
+def _check_share(share: float) -> None:
+    if not 0 < share < 1:
+        raise ValueError(f"accept is a share of the known images, above 0 and below 1; got {share}")
+
+
+def _check_scores(scores: Tensor) -> Tensor:
+    if not isinstance(scores, Tensor) or scores.ndim != 1 or not scores.is_floating_point():
+        found = f"{tuple(scores.shape)} {scores.dtype}" if isinstance(scores, Tensor) else type(scores).__name__
+        raise ValueError(f"unknown scores must be a float tensor with one number an image; got {found}")
+    # float64 holds every dtype exactly, so that scores of another precision are not rounded across the threshold.
+    values = scores.detach().cpu().double()
+    missing = int(values.isnan().sum())
+    if missing:
+        raise ValueError(f"{missing} of {len(values)} unknown scores are NaN: look for the images they are of")
+    return values
+
+
+def _to_json(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)
+
+
+def _from_json(value: object, name: str) -> float:
+    if value in ("inf", "-inf"):
+        return float(str(value))
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f'{name} of a threshold: numbers, or "inf" and "-inf"; found {value!r}')
+    return float(value)
