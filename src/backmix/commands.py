@@ -22,9 +22,10 @@ from rich.table import Table
 from backmix import __version__
 from backmix.checkpoint import write_json, write_text
 from backmix.classifier import OpenSetClassifier, Prediction
+from backmix.data.folder import FolderSource
 from backmix.data.images import IMAGE_EXTENSIONS
 from backmix.data.load import available_splits, choose_known, load_source
-from backmix.data.source import ImageSource, Subset
+from backmix.data.source import ImageSource
 from backmix.detectors import DETECTORS
 from backmix.errors import DataError, RunError
 from backmix.fit import FitReport, Split, auto_options, fit
@@ -120,8 +121,8 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
             f"{arguments.model} at {image_size} px, {arguments.method}, augmentation {arguments.augmentation}, "
             f"{options.epochs} epochs of batch {options.batch_size}, {options.optimizer} with rate {options.lr}"
         )
-        for name, reason in skipped:
-            console.print(f"[yellow]skipped[/] {name}: {reason}", markup=True, highlight=False)
+        for note in (*notes(source), *(f"skipped {name}: {reason}" for name, reason in skipped)):
+            console.print(note, style="yellow", markup=False, highlight=False)
 
     with training_bar(console, chief, accelerator) as (on_step, on_epoch):
         report = fit(
@@ -152,6 +153,9 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
                 "history": [asdict(entry) for entry in report.history],
             },
         )
+        note = classifier.thresholds[classifier.detector].note
+        if note:
+            console.print(note, style="yellow", markup=False, highlight=False)
         console.print(
             f"accuracy on held-out images {report.held_out_accuracy:.3f}; "
             f"{time.monotonic() - begin:.0f} s; written to {out}"
@@ -231,6 +235,12 @@ def predict_command(run: Path, paths: Sequence[Path], *, out: Path | None = None
         + (f"; written to {out}" if out else "")
     )
     return answers
+
+
+def notes(source: ImageSource) -> list[str]:
+    """Sentences about what a folder holds beside images of classes."""
+    found: list[str] = source.notes() if isinstance(source, FolderSource) else []
+    return found
 
 
 def check_out(out: Path, arguments: FitArguments, resume: bool) -> None:

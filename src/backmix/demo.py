@@ -69,7 +69,11 @@ def run_demo(
         for seed in range(seeds):
             for name in AUGMENTATIONS:
                 result, trained = _train_one(
-                    name, prior, seed, options, lambda _: bar.advance(task)  # noqa: B023
+                    name,
+                    prior,
+                    seed,
+                    options,
+                    lambda _: bar.advance(task),  # noqa: B023
                 )
                 score = result["detectors"]["max_logit"]
                 for figure in FIGURES:
@@ -140,5 +144,3 @@ def _print(console: Console, metrics: dict[str, Any], seeds: int) -> None:
             cells.append(f"{100 * entry['mean']:{sign}.1f}{spread}")
         table.add_row(name, *cells)
     console.print(table)
-
-

@@ -235,7 +235,8 @@ def _precision_recall_area(positive: NDArray[Any], negative: NDArray[Any], integ
         """Precision just before ("left") or after ("right") each positive's score is accepted; 1 with none accepted."""
         hits = np.searchsorted(positive, positive, side)
         accepted = hits + np.searchsorted(negative, positive, side)
-        return np.divide(hits, accepted, out=np.ones(positive.size), where=accepted > 0)
+        share: NDArray[np.float64] = np.divide(hits, accepted, out=np.ones(positive.size), where=accepted > 0)
+        return share
 
     after = precision("right")
     return float(after.mean() if integration == "step" else (precision("left") + after).mean() / 2)

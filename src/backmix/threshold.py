@@ -38,6 +38,13 @@ class ConformalThreshold:
     scores: Tensor
     accept_share: float
 
+    def __post_init__(self) -> None:
+        _check_share(self.accept_share)
+        if self.scores.dtype != torch.float64 or not len(_check_scores(self.scores)):
+            raise ValueError("there must be a held-out float64 score: hold out at least one known image from training")
+        if (self.scores[1:] < self.scores[:-1]).any():
+            raise ValueError("held-out scores stand in ascending order; these do not")
+
     @classmethod
     def fit(cls, scores: Tensor, accept: float = 0.95) -> ConformalThreshold:
         """Take the threshold from held-out known images.
@@ -49,11 +56,7 @@ class ConformalThreshold:
         Raises:
             ValueError: for no scores, a NaN, another shape or dtype, or a share outside that range.
         """
-        _check_share(accept)
-        values = _check_scores(scores)
-        if not len(values):
-            raise ValueError("there are no held-out scores: hold out at least one known image from training")
-        return cls(values.sort().values, float(accept))
+        return cls(_check_scores(scores).sort().values, float(accept))
 
     @property
     def threshold(self) -> float:
@@ -73,9 +76,8 @@ class ConformalThreshold:
         if held_out >= needed:
             return None
         return (
-            f"every image is accepted: to accept {self.accept_share:.10g} of the known images and reject any other, at "
-            f"least {needed} held-out known images are needed, and there are {held_out}. "
-            "Hold out more, or lower the share."
+            f"every image is accepted: a threshold for a share of {self.accept_share:.10g} takes at least {needed} "
+            f"held-out known images, and there are {held_out}. Hold out more, or accept a smaller share."
         )
 
     def accept(self, scores: Tensor) -> Tensor:
@@ -138,9 +140,7 @@ class ConformalThreshold:
             raise ValueError(f"the scores of a threshold are a list; found {type(content['scores']).__name__}")
         accept = _from_json(content["accept"], "accept")
         scores = torch.tensor([_from_json(score, "scores") for score in content["scores"]], dtype=torch.float64)
-        result = cls.fit(scores, accept)
-        if not torch.equal(result.scores, scores):
-            raise ValueError("the scores of a threshold stand in ascending order; these do not: they were altered")
+        result = cls(scores, accept)
         for name, value in (
             ("held_out", len(scores)),
             ("threshold", _to_json(result.threshold)),
@@ -201,6 +201,6 @@ def _to_json(value: float) -> float | str:
 def _from_json(value: object, name: str) -> float:
     if value in ("inf", "-inf"):
         return float(str(value))
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if not isinstance(value, float) or not math.isfinite(value):
         raise ValueError(f'{name} of a threshold: numbers, or "inf" and "-inf"; found {value!r}')
     return float(value)

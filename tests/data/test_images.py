@@ -118,7 +118,13 @@ def test_16_bit_of_other_formats():
         encode(big_endian, "TIFF"),
         b"P5 3 1 65535\n" + grey.astype(">u2").tobytes(),
         # 16 bits a channel in colour, and grey with alpha.
-        png(3, 1, png_chunk(b"IDAT", zlib.compress(b"\0" + np.repeat(grey.astype(">u2"), 3).tobytes())), depth=16, colour=2),
+        png(
+            3,
+            1,
+            png_chunk(b"IDAT", zlib.compress(b"\0" + np.repeat(grey.astype(">u2"), 3).tobytes())),
+            depth=16,
+            colour=2,
+        ),
     ):
         assert values(open_image(content))[0].tolist() == [[0] * 3, [128] * 3, [255] * 3]
 
@@ -244,9 +250,11 @@ def test_an_unreadable_file_is_named(tmp_path, monkeypatch):
     assert str(caught.value) == f"{path}: cannot be read: Permission denied"
 
 
-@pytest.mark.parametrize("content", [b"hello", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"<svg/>", b"PK\3\4" + bytes(100), bytes(999)])
+@pytest.mark.parametrize(
+    "content", [b"hello", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"<svg/>", b"PK\3\4" + bytes(100), bytes(999)]
+)
 def test_what_is_no_image_is_said_to_be_none(content):
-    with pytest.raises(ImageError, match="not an image .* or its header is broken"):
+    with pytest.raises(ImageError, match=r"not an image .* or its header is broken"):
         open_image(content)
 
 
@@ -256,7 +264,7 @@ def test_a_truncated_image_is_refused_whatever_pillow_is_told(monkeypatch, forma
     content = encode(noise, format)
     for tolerant in (False, True):
         monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", tolerant)
-        with pytest.raises(ImageError, match="broken or cut off|not an image"):
+        with pytest.raises(ImageError, match=r"broken or cut off|not an image"):
             open_image(content[: len(content) // 2])
         assert ImageFile.LOAD_TRUNCATED_IMAGES is tolerant
 

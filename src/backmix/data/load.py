@@ -90,12 +90,9 @@ def available_splits(spec: str | os.PathLike[str]) -> list[str]:
     if _digits_options(spec) is not None:
         return list(SPLITS)
     if (hub := _hub_id(spec)) is not None:
-        found = _by_split(hub_splits(hub[0], config=hub[1]))
-    else:
-        path = _existing(spec)
-        found = _by_split(parquet_splits(path)) if _is_parquet(path) else _folder_splits(path)
-    first = [name for name in _SPLIT_NAMES if name in found]
-    return first + sorted((name for name in found if name not in first), key=natural_key)
+        return list(_by_split(hub_splits(hub[0], config=hub[1])))
+    path = _existing(spec)
+    return list(_by_split(parquet_splits(path)) if _is_parquet(path) else _folder_splits(path))
 
 
 def _digits_options(spec: str | os.PathLike[str]) -> dict[str, Any] | None:
@@ -154,14 +151,15 @@ def _is_parquet(path: Path) -> bool:
 
 
 def _by_split(names: Iterable[str]) -> dict[str, str]:
-    """Split -> its name in the data, with the usual names brought to train, val and test."""
+    """Split -> its name in the data, with the usual names brought to train, val and test, which stand first."""
     found: dict[str, str] = {}
     for name in names:
         split = _CANONICAL.get(name.lower(), name)
         if split in found:
             raise DataError(f"{found[split]!r} and {name!r} both stand for the split {split!r}; take one away")
         found[split] = name
-    return found
+    first = [split for split in _SPLIT_NAMES if split in found]
+    return {split: found[split] for split in [*first, *sorted(found.keys() - {*first}, key=natural_key)]}
 
 
 def _pick(found: dict[str, str], split: str | None, where: str) -> str | None:

@@ -55,11 +55,14 @@ class Subset:
         indices: (M,) positions in it.
 
     Raises:
-        DataError: for positions that the source does not have.
+        DataError: for positions that the source does not have, and for a mask instead of positions.
     """
 
     def __init__(self, source: ImageSource, indices: Tensor | Sequence[int]) -> None:
-        positions = torch.as_tensor(indices, dtype=torch.int64).reshape(-1).cpu()
+        given = torch.as_tensor(indices)
+        if given.ndim != 1 or (len(given) and (given.dtype == torch.bool or given.is_floating_point())):
+            raise DataError(f"indices must be (M,) whole numbers; got {tuple(given.shape)} of {given.dtype}")
+        positions = given.to("cpu", torch.int64)
         if len(positions) and not 0 <= int(positions.min()) <= int(positions.max()) < len(source):
             raise DataError(
                 f"indices go from {int(positions.min())} to {int(positions.max())}, but the source has {len(source)} "

@@ -70,10 +70,18 @@ def mixing_picture(
         pictures = [images[column], donors[column], donors[column], background[column], mixed[column]]
         for row, picture in enumerate(pictures):
             axis = axes[row, column]
-            axis.imshow(_shown(picture, classifier), interpolation="nearest")
+            axis.imshow(_shown(picture, classifier).numpy(), interpolation="nearest")
             if row == 2:
                 extent = (-0.5, size[1] - 0.5, size[0] - 0.5, -0.5)
-                axis.imshow(maps[column], cmap="inferno", alpha=0.65, vmin=0, vmax=1, extent=extent, interpolation="bilinear")
+                axis.imshow(
+                    maps[column].numpy(),
+                    cmap="inferno",
+                    alpha=0.65,
+                    vmin=0,
+                    vmax=1,
+                    extent=extent,
+                    interpolation="bilinear",
+                )
             axis.set_xticks([])
             axis.set_yticks([])
         axes[0, column].set_title(classifier.classes[int(decoded.labels[column])], fontsize=9)
