@@ -22,7 +22,8 @@ from backmix.data.loader import Batch, Decoded, ResidentLoader
 from backmix.mixing import BackMix
 from backmix.network import create_network
 from backmix.preprocess import Preprocess
-from backmix.train import TrainOptions, make_accelerator, make_optimizer, train_step
+from backmix.recipe import TrainOptions, make_optimizer
+from backmix.train import make_accelerator, train_step
 
 
 def endless(loader: ResidentLoader) -> Iterator[Batch]:
@@ -59,7 +60,7 @@ def main() -> None:
         loader = ResidentLoader(decoded, batch_size=args.batch_size, device=accelerator.device)
         steps[kind] = (wrapped, network, mix, optimizer, endless(loader))
         times[kind] = []
-    generators = {name: torch.Generator() for name in ("crop", "round")}
+    generators = {name: torch.Generator() for name in ("crop", "colour", "round")}
     for round_number in range(args.rounds + 2):
         for kind, (wrapped, network, mix, optimizer, batches) in steps.items():
             begin = time.perf_counter()

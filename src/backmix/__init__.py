@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from backmix.classifier import OpenSetClassifier, Prediction
     from backmix.errors import BackmixError, DataError, RunError, TrainingError
     from backmix.mixing import BackMix, FlipCrop, ForegroundBank, View, class_activation_map, grad_cam
+    from backmix.recipe import TrainOptions
     from backmix.threshold import ConformalThreshold
-    from backmix.train import TrainOptions
 
 _HOME = {
     "OpenSetClassifier": "classifier",
@@ -28,7 +28,7 @@ _HOME = {
     "class_activation_map": "mixing",
     "grad_cam": "mixing",
     "ConformalThreshold": "threshold",
-    "TrainOptions": "train",
+    "TrainOptions": "recipe",
 }
 
 __all__ = [

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from backmix.errors import RunError, TrainingError
+from backmix.errors import RunError, TrainingError, in_one_line
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -39,7 +39,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         finally:
             os.close(folder)
     except (OSError, RuntimeError) as error:
-        # torch reports a failed write as RuntimeError, safetensors as its own kind of it.
+        # torch reports a failed write as RuntimeError.
         temporary.unlink(missing_ok=True)
         full = isinstance(error, RuntimeError) or error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
         hint = " Make room on the disk, then go on with --resume." if full else ""
@@ -78,7 +78,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise RunError(f"{path} is missing: there is no training to resume") from error
     except Exception as error:
-        raise RunError(f"{path} is not a readable checkpoint ({error}). Delete the run and train again.") from error
+        reason = in_one_line(error)
+        raise RunError(f"{path} is not a readable checkpoint ({reason}). Delete the run and train again.") from error
     if not isinstance(state, dict):
         raise RunError(f"{path} is not a checkpoint: found {type(state).__name__}, expected a dict")
     return state

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from backmix.data.images import ImageError, open_image
+from backmix.data.images import ImageError, as_rgb, open_image, readable
 from backmix.data.source import ImageSource
 from backmix.detectors import DETECTORS
 from backmix.errors import DataError
@@ -204,7 +204,13 @@ class OpenSetClassifier:
 
         Returns:
             One prediction an image, in order; an unreadable image has an error and no label.
+
+        Raises:
+            TypeError: for one path or picture that is not in a list.
+            ValueError: for a tensor of another shape or dtype.
         """
+        if isinstance(images, (str, bytes, Path, Image.Image)):
+            raise TypeError(f"predict takes several images; put this one into a list: [{images!r}]")
         if isinstance(images, Tensor):
             return self._answers(images, [str(i) for i in range(len(images))], batch_size, top)
         answers: list[Prediction] = []
@@ -222,10 +228,10 @@ class OpenSetClassifier:
                 places.clear()
 
         for number, image in enumerate(images):
-            name = str(number) if isinstance(image, Image.Image) else str(image)
+            name = str(number) if isinstance(image, Image.Image) else readable(image)
             answers.append(Prediction(name))
             try:
-                picture = image.convert("RGB") if isinstance(image, Image.Image) else open_image(image)
+                picture = as_rgb(image) if isinstance(image, Image.Image) else open_image(image)
                 pending.append(self.preprocess.decode(picture))
                 names.append(name)
                 places.append(number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -18,14 +18,14 @@ app = typer.Typer(
 )
 
 
-class Augmentation(str, Enum):
+class Augmentation(StrEnum):
     """Names of augmentations."""
 
     none = "none"
     backmix = "backmix"
 
 
-class Precision(str, Enum):
+class Precision(StrEnum):
     """Names of precisions."""
 
     bf16 = "bf16"

@@ -29,8 +29,9 @@ from backmix.data.source import ImageSource
 from backmix.detectors import DETECTORS
 from backmix.errors import DataError, RunError
 from backmix.fit import FitReport, Split, auto_options, fit
+from backmix.recipe import TrainOptions
 from backmix.run import FORMAT, read_config
-from backmix.train import EpochReport, TrainOptions, make_accelerator
+from backmix.train import EpochReport, make_accelerator
 from backmix.train import Progress as TrainProgress
 
 CHECKPOINT = "checkpoint.pt"
@@ -71,7 +72,7 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
         RunError: when the folder holds another run, or none to resume, or options changed.
     """
     begin = time.monotonic()
-    console = Console()
+    console = make_console()
     check_out(out, arguments, resume)
     source, held_out = load_training_data(arguments.data)
     names = arguments.known_classes.split(",") if arguments.known_classes else None
@@ -180,9 +181,18 @@ def evaluate_command(
     classifier = OpenSetClassifier.load(run)
     splits = available_splits(data)
     source = load_source(data, split or ("test" if "test" in splits else splits[-1] if splits else None))
-    console = Console()
+    console = make_console()
     with image_bar(console, len(source), "evaluating") as advance:
         result = classifier.evaluate(source, detectors=names, workers=workers, on_images=advance)
+    config = read_config(run)
+    result["run"] = {
+        "backmix": config["backmix"],
+        "arguments": config.get("arguments"),
+        "training": config.get("training"),
+        "seconds": json.loads((run / "metrics.json").read_text()).get("seconds")
+        if (run / "metrics.json").is_file()
+        else None,
+    }
     images = result["images"]
     for entry in result["unreadable"]:
         console.print(f"skipped {entry['path']}: {entry['reason']}", markup=False, highlight=False)
@@ -191,14 +201,19 @@ def evaluate_command(
     if result["accuracy"] is None:
         console.print("No image of a known class: accuracy and AUROC cannot be given.")
     else:
-        console.print(f"closed accuracy {result['accuracy']:.4f}")
-    table = Table("detector", "AUROC", "OSCR", "FPR95", "AUPR in", "AUPR out", "accepted known", "rejected unknown")
+        console.print(f"closed accuracy {100 * result['accuracy']:.1f} %")
+    table = Table("detector", title="percent")
+    for head in ("AUROC", "OSCR", "FPR95", "AUPR in", "AUPR out", "accepted", "rejected"):
+        table.add_column(head, justify="right", no_wrap=True)
     for name, entry in result["detectors"].items():
         keys = ("auroc", "oscr", "fpr95", "aupr_in", "aupr_out", "accepted_known", "rejected_unknown")
-        mark = " *" if name == classifier.detector else ""
-        table.add_row(name + mark, *("-" if entry.get(k) is None else f"{entry[k]:.4f}" for k in keys))
+        mark = "*" if name == classifier.detector else ""
+        table.add_row(name + mark, *("-" if entry.get(k) is None else f"{100 * entry[k]:.1f}" for k in keys))
     console.print(table)
-    console.print(f"* decides, with a threshold made to accept {classifier.accept:.0%} of known images")
+    console.print(
+        f"accepted: of known images; rejected: of unknown ones; the threshold is to accept {classifier.accept:.0%} "
+        "of known images. * decides."
+    )
     if json_file is not None:
         write_json(json_file, result)
     return result
@@ -212,7 +227,7 @@ def predict_command(run: Path, paths: Sequence[Path], *, out: Path | None = None
     if not files:
         raise DataError(f"no image in {', '.join(map(str, paths))}; looked for {', '.join(sorted(IMAGE_EXTENSIONS))}")
     classifier = OpenSetClassifier.load(run)
-    console = Console()
+    console = make_console()
     answers: list[Prediction] = []
     with image_bar(console, len(files), "predicting") as advance:
         for start in range(0, len(files), 1024):
@@ -313,6 +328,12 @@ def predictions_csv(answers: Sequence[Prediction]) -> str:
         p_value = "" if answer.p_value is None else f"{answer.p_value:.6g}"
         writer.writerow([path, label, score, p_value, top, error])
     return text.getvalue()
+
+
+def make_console() -> Console:
+    """A console that leaves lines whole where nobody sees a terminal's edge."""
+    console = Console()
+    return console if console.is_terminal else Console(width=200)
 
 
 @contextmanager

@@ -16,8 +16,9 @@ from backmix.checkpoint import write_json
 from backmix.classifier import OpenSetClassifier
 from backmix.data.digits import DigitsOnTextures
 from backmix.fit import FitReport, fit
+from backmix.recipe import TrainOptions
 from backmix.report.mixing import mixing_picture
-from backmix.train import TrainOptions, make_accelerator
+from backmix.train import make_accelerator
 
 MODEL = "compact-s"
 IMAGE_SIZE = 32
@@ -50,8 +51,8 @@ def run_demo(
     begin = time.monotonic()
     console = console or Console()
     console.print(
-        f"Handwritten digits on textures. A known digit (0-5) stands on its own texture {prior:.0%} of the time; unknown "
-        f"digits (6-9)\nstand on the same textures. {seeds} trainings without BackMix and {seeds} with it, same seeds."
+        f"Handwritten digits on textures. A known digit (0-5) stands on its own texture {prior:.0%} of the time;\n"
+        f"unknown digits (6-9) stand on the same textures. {seeds} trainings without BackMix, {seeds} with it."
     )
     values: dict[str, dict[str, list[float]]] = {name: {figure: [] for figure in FIGURES} for name in AUGMENTATIONS}
     options = TrainOptions(epochs=epochs or EPOCHS, batch_size=128, lr=0.1, flip=0.0, ema=0.99)
@@ -73,7 +74,7 @@ def run_demo(
                     prior,
                     seed,
                     options,
-                    lambda _: bar.advance(task),  # noqa: B023
+                    lambda _: bar.advance(task),
                 )
                 score = result["detectors"]["max_logit"]
                 for figure in FIGURES:

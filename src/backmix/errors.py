@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 
 class BackmixError(Exception):
     """Base of every error raised on purpose by this package."""
@@ -17,3 +19,8 @@ class RunError(BackmixError):
 
 class TrainingError(BackmixError):
     """A training cannot go on: a loss that is not finite, changed options on resume, a full disk."""
+
+
+def in_one_line(error: BaseException) -> str:
+    """What another package says, to be quoted in an error of ours: without line breaks, cut off where it goes on."""
+    return textwrap.shorten(str(error) or type(error).__name__, 400, placeholder=" ...")

@@ -19,7 +19,8 @@ from backmix.data.source import ImageSource, find_unreadable
 from backmix.errors import DataError
 from backmix.mixing import BackMix
 from backmix.models import BACKBONES
-from backmix.train import EpochReport, Progress, TrainOptions, make_accelerator, train
+from backmix.recipe import TrainOptions
+from backmix.train import EpochReport, Progress, make_accelerator, train
 
 RESIDENT_BYTES = 2 * 2**30  # Decoded sets up to this size are kept in memory.
 MIN_SIZE_FOR_CROPS = 96  # From this side on a random resized crop replaces the shifted one.
@@ -113,6 +114,8 @@ def fit(
     """
     if augmentation not in ("none", "backmix"):
         raise ValueError(f"no augmentation {augmentation!r}; there are none, backmix")
+    if held_out is not None and not bool((classifier.labels_for(held_out) >= 0).any()):
+        raise DataError(f"the images held out for calibration are of none of the classes {', '.join(classifier.classes)}")
     seed = options.seed if options is not None else 0
     labels = classifier.labels_for(source)
     split = split_known(labels, classifier.classes, held_out is None, holdout, seed)
@@ -127,7 +130,7 @@ def fit(
     if isinstance(loader, WorkerLoader):
         from dataclasses import replace
 
-        options = replace(options, pad=0.0, flip=0.0)  # Crops and flips come with the data.
+        options = replace(options, pad=0.0, flip=0.0, zoom=0.0)  # Crops and flips come with the data.
     mix = make_augmentation(augmentation, loader.num_images, classifier, augmentation_options)
     if on_start is not None:
         on_start(options, split, skipped)

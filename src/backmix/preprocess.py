@@ -46,7 +46,13 @@ class Preprocess:
         return torch.from_numpy(np.array(self._square(mask, Image.Resampling.NEAREST)) > 128)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) uint8 -> float32 of mean 0, channels last in memory."""
+        """(B, 3, S, S) uint8 -> float32 of mean 0, channels last in memory.
+
+        Raises:
+            ValueError: for pixels of another dtype, which may be scaled already.
+        """
+        if images.dtype != torch.uint8:
+            raise ValueError(f"images must be uint8, as `decode` makes them; got {images.dtype}")
         mean = torch.tensor(self.mean, device=images.device)[:, None, None]
         std = torch.tensor(self.std, device=images.device)[:, None, None]
         # x / (255 std) - mean / std in two passes over one buffer instead of four buffers.

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from backmix import __version__
 from backmix.checkpoint import sha256, write_atomically, write_json, write_text
-from backmix.errors import RunError
+from backmix.errors import RunError, in_one_line
 from backmix.threshold import ConformalThreshold
 
 if TYPE_CHECKING:
@@ -35,7 +36,12 @@ def save_run(classifier: OpenSetClassifier, folder: Path, *, extra: dict[str, An
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.contiguous().cpu() for name, value in classifier.network.state_dict().items()}
-    write_atomically(folder / "model.safetensors", lambda path: save_file(weights, path))
+
+    def write_weights(path: Path) -> None:
+        # Not save_file: its files are readable by their owner alone, and a full disk is an error of its own kind there.
+        path.write_bytes(save(weights))
+
+    write_atomically(folder / "model.safetensors", write_weights)
     write_json(folder / "classes.json", classifier.classes)
     write_json(
         folder / "calibration.json",
@@ -54,8 +60,8 @@ def save_run(classifier: OpenSetClassifier, folder: Path, *, extra: dict[str, An
         "std": list(preprocess.std),
         "precision": classifier.precision,
         **(extra or {}),
-        "files": {name: sha256(folder / name) for name in CHECKED},
     }
+    config["files"] = {name: sha256(folder / name) for name in CHECKED} | {"config.yaml": _digest(config)}
     write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 
 
@@ -69,13 +75,19 @@ def load_run(folder: Path) -> OpenSetClassifier:
     from backmix.preprocess import Preprocess
 
     config = read_config(folder)
-    if "files" not in config:
+    files = config.pop("files", None)
+    if files is None:
         raise RunError(f"{folder} holds a training that did not finish. Go on with `backmix fit ... --resume`.")
+    if not isinstance(files, dict) or files.get("config.yaml") != _digest(config):
+        raise RunError(
+            f"{folder / 'config.yaml'} was altered since this run was saved. Its settings belong to the weights: "
+            "undo the change, or train again."
+        )
     for name in CHECKED:
         path = folder / name
         if not path.is_file():
             raise RunError(f"{path} is missing. A run is a whole folder: copy all of it, or train again.")
-        if sha256(path) != config["files"].get(name):
+        if sha256(path) != files.get(name):
             raise RunError(
                 f"{path} is not the file this run was saved with (its SHA-256 differs from config.yaml). "
                 "Restore it, or train again."
@@ -100,7 +112,7 @@ def load_run(folder: Path) -> OpenSetClassifier:
             name: ConformalThreshold.from_dict(value) for name, value in calibration["thresholds"].items()
         }
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-        raise RunError(f"{folder} cannot be read as a run of backmix {__version__}: {error}") from error
+        raise RunError(f"{folder} cannot be read as a run of backmix {__version__}: {in_one_line(error)}") from error
     classifier.network.eval()
     return classifier
 
@@ -119,12 +131,18 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} is not readable YAML: {error}") from error
+        raise RunError(f"{path} is not readable YAML: {in_one_line(error)}") from error
     if not isinstance(config, dict) or "format" not in config:
         raise RunError(f"{path} was not written by backmix: it has no `format`")
     if config["format"] != FORMAT:
+        writer = config.get("backmix", "of some version")
         raise RunError(
-            f"{folder} was written in run format {config['format']} by backmix {config.get('backmix', 'of some version')}; "
+            f"{folder} was written in run format {config['format']} by backmix {writer}; "
             f"this is backmix {__version__}, which reads format {FORMAT}. Use that version, or train again."
         )
     return config
+
+
+def _digest(config: dict[str, Any]) -> str:
+    """Fingerprint of the settings, whatever the layout of the file that holds them."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()

@@ -12,75 +12,20 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import broadcast
 from torch import Tensor, nn
 
 from backmix.checkpoint import load_checkpoint, save_checkpoint
+from backmix.colour_jitter import ColourJitter
 from backmix.data.loader import Batch, Loader, seed_of
-from backmix.errors import RunError, TrainingError
+from backmix.errors import RunError, TrainingError, in_one_line
 from backmix.mixing import BackMix, FlipCrop, View
 from backmix.network import Network
 from backmix.preprocess import Preprocess
-
-SCHEDULES = ("one-cycle", "cosine", "step")
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """How to train.
-
-    Args:
-        epochs: passes over the training set.
-        batch_size: images per batch and process.
-        lr: largest learning rate.
-        optimizer: "sgd" (Nesterov momentum) or "adamw".
-        momentum: of SGD.
-        weight_decay: on weight matrices and kernels; never on biases and norms.
-        schedule: "one-cycle" (linear up, linear down to 0), "cosine" (linear up, cosine down to 0) or "step"
-            (linear up, then x0.1 at 60 % and 95 % of the training, CSSR's 120 and 190 of 200 epochs).
-        warmup: share of the training in which the rate rises.
-        ema: decay per step of the average of weights that is kept as the result; 0 keeps the last weights.
-        precision: "bf16" (autocast) or "fp32".
-        pad: largest shift of the crop after mixing, as a share of the image's side; 0 where crops come with the data.
-        flip: probability of mirroring after mixing; 0 where flips come with the data.
-        padding: what a shifted crop shows beyond the border, "reflect" or "zeros".
-        clip: largest norm of the gradient; 0 for no limit.
-        seed: everything random follows from it.
-    """
-
-    epochs: int = 24
-    batch_size: int = 256
-    lr: float = 0.2
-    optimizer: str = "sgd"
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    schedule: str = "one-cycle"
-    warmup: float = 0.2
-    ema: float = 0.998
-    precision: str = "bf16"
-    pad: float = 0.125
-    flip: float = 0.5
-    padding: str = "reflect"
-    clip: float = 0.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse options outside their range, by name."""
-        checks = {
-            "epochs": (self.epochs >= 1, "at least 1"),
-            "batch_size": (self.batch_size >= 2, "at least 2"),
-            "lr": (0 < self.lr < math.inf, "above 0"),
-            "optimizer": (self.optimizer in ("sgd", "adamw"), "sgd or adamw"),
-            "weight_decay": (self.weight_decay >= 0, "0 or more"),
-            "schedule": (self.schedule in SCHEDULES, "one of " + ", ".join(SCHEDULES)),
-            "warmup": (0 <= self.warmup < 1, "in 0..1, below 1"),
-            "ema": (0 <= self.ema < 1, "in 0..1, below 1"),
-            "precision": (self.precision in ("bf16", "fp32"), "bf16 or fp32"),
-            "pad": (0 <= self.pad < 1, "in 0..1, below 1"),
-        }
-        for name, (fits, expected) in checks.items():
-            if not fits:
-                raise ValueError(f"{name} is {expected}; got {getattr(self, name)!r}")
+from backmix.recipe import TrainOptions, make_optimizer, schedule_factor
 
 
 @dataclass(frozen=True)
@@ -104,22 +49,14 @@ class Progress:
     accuracy: float
 
 
-def schedule_factor(name: str, progress: float, warmup: float) -> float:
-    """Share of the largest learning rate at `progress` 0..1 of the training."""
-    if progress < warmup:
-        return progress / warmup
-    done = (progress - warmup) / (1 - warmup)
-    if name == "one-cycle":
-        return 1 - done
-    if name == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * done))
-    return 1.0 if progress < 0.6 else 0.1 if progress < 0.95 else 0.01
-
-
 def make_accelerator(precision: str = "bf16", *, log_dir: Path | None = None) -> Accelerator:
     """An accelerator for this machine: whatever devices and processes it was started with."""
+    mixed_precision = "bf16" if precision == "bf16" else "no"
+    if AcceleratorState._shared_state.get("_mixed_precision", mixed_precision) != mixed_precision:
+        # It is kept for the whole process and refuses to change, but one program may train in both precisions.
+        AcceleratorState._reset_state()
     return Accelerator(
-        mixed_precision="bf16" if precision == "bf16" else "no",
+        mixed_precision=mixed_precision,
         log_with="tensorboard" if log_dir is not None else None,
         project_dir=str(log_dir) if log_dir is not None else None,
     )
@@ -169,7 +106,7 @@ def train(
     optimizer = make_optimizer(network, options)
     if augmentation is not None:
         augmentation.to(accelerator.device)
-    generators = {"mix": torch.Generator(), "crop": torch.Generator(), "round": torch.Generator()}
+    generators = {purpose: torch.Generator() for purpose in ("mix", "crop", "colour", "round")}
     if augmentation is not None:
         augmentation.generator = generators["mix"]
     history: list[EpochReport] = []
@@ -194,8 +131,18 @@ def train(
             lr = options.lr * schedule_factor(options.schedule, (step + 0.5) / steps, options.warmup)
             for group in optimizer.param_groups:
                 group["lr"] = lr
+            small = step < options.small * steps
             loss, correct = train_step(
-                accelerator, wrapped, network, batch, preprocess, options, augmentation, optimizer, generators
+                accelerator,
+                wrapped,
+                network,
+                batch,
+                preprocess,
+                options,
+                augmentation,
+                optimizer,
+                generators,
+                small=small,
             )
             if average is not None:
                 _move_average(average, network, min(options.ema, (step + 1) / (step + 10)))
@@ -208,6 +155,11 @@ def train(
             if on_step is not None:
                 on_step(Progress(epoch, step + 1, steps, loss, correct / len(batch.labels)))
         totals = accelerator.reduce(totals.to(accelerator.device, torch.float32), "sum").cpu().double()
+        if not all(bool(value.isfinite().all()) for value in network.parameters()):
+            raise TrainingError(
+                f"the weights stopped being finite in epoch {epoch + 1}. "
+                f"Try a lower learning rate than {options.lr}; the checkpoint of the epoch before is kept."
+            )
         report = EpochReport(epoch, float(totals[0] / totals[2]), float(totals[1] / totals[2]), lr)
         history.append(report)
         if checkpoint is not None and accelerator.is_main_process:
@@ -223,22 +175,15 @@ def train(
         accelerator.wait_for_everyone()
         if on_epoch is not None:
             on_epoch(report)
+    # Autocast belongs to the training; without this it would stay around the network's forward.
+    accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
     if average is not None:
         network.load_state_dict(average.state_dict())
+    if accelerator.num_processes > 1:
+        # Running statistics differ between processes; all go on with those of the first.
+        network.load_state_dict(broadcast({k: v.contiguous() for k, v in network.state_dict().items()}))
     network.eval()
     return history
-
-
-def make_optimizer(network: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
-    """SGD or AdamW with weight decay on matrices and kernels alone."""
-    trained = [p for p in network.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": options.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if options.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=options.lr)
-    return torch.optim.SGD(groups, lr=options.lr, momentum=options.momentum, nesterov=options.momentum > 0)
 
 
 def train_step(
@@ -251,8 +196,12 @@ def train_step(
     augmentation: BackMix | None,
     optimizer: torch.optim.Optimizer,
     generators: dict[str, torch.Generator],
+    *,
+    small: bool = False,
 ) -> tuple[float, float]:
-    """One step of the training: mix, crop, forward, backward, feed the bank, move the weights.
+    """One step of the training: mix, crop, colour, forward, backward, feed the bank, move the weights.
+
+    `small` shows the images at three quarters of their side.
 
     Returns:
         Loss and number of right answers on the images as they were shown.
@@ -262,9 +211,14 @@ def train_step(
     if augmentation is not None:
         mixed = augmentation(images, batch.index, labels=batch.labels, masks=batch.masks, view=batch.view)
     shown, after = mixed, None
-    if options.pad or options.flip:
+    if options.pad or options.flip or options.zoom:
         pad = round(options.pad * min(images.shape[2:]))
-        shown, after = FlipCrop(pad, options.flip, padding=options.padding, generator=generators["crop"])(mixed)
+        crop = FlipCrop(pad, options.flip, padding=options.padding, zoom=options.zoom, generator=generators["crop"])
+        shown, after = crop(mixed)
+    if options.jitter:
+        shown = ColourJitter(options.jitter, generator=generators["colour"])(shown)
+    if small:
+        images, shown = (F.interpolate(x, scale_factor=0.75, mode="bilinear", antialias=True) for x in (images, shown))
     optimizer.zero_grad(set_to_none=True)
     features, loss = wrapped(shown, batch.labels)
     accelerator.backward(loss)
@@ -353,4 +307,4 @@ def _restore(
             augmentation.load_state_dict(state["augmentation"])
         return [EpochReport(**entry) for entry in state["history"]]
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise RunError(f"{path} does not fit this training: {error}") from error
+        raise RunError(f"{path} does not fit this training: {in_one_line(error)}") from error

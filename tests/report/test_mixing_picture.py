@@ -8,7 +8,7 @@ from backmix.data.digits import DigitsOnTextures
 from backmix.errors import DataError
 from backmix.fit import fit
 from backmix.report.mixing import mixing_picture
-from backmix.train import TrainOptions
+from backmix.recipe import TrainOptions
 
 
 @pytest.mark.parametrize("how", ["patch", "swap"])

@@ -111,6 +111,27 @@ def open_mask(
     return _open(path_or_bytes, max_pixels, name, "L")
 
 
+def as_rgb(image: Image.Image, *, name: str = "picture") -> Image.Image:
+    """Bring a picture that Pillow has open already to 8-bit RGB, upright, by the rules of `open_image`.
+
+    Args:
+        image: any mode; not changed.
+        name: what to call it in errors.
+
+    Raises:
+        ImageError: its pixels cannot be decoded.
+    """
+    with _guard:
+        try:
+            image.load()
+            turn, plain = _turn(image), _to_rgb(image)
+        except Exception as error:  # as in _decode
+            raise ImageError(name, f"broken or cut off: {error or type(error).__name__}") from None
+    plain = plain if turn is None else plain.transpose(turn)
+    plain.info.clear()
+    return plain
+
+
 def _open(source: str | os.PathLike[str] | bytes, max_pixels: int, name: str | None, mode: str) -> Image.Image:
     if max_pixels < 1:
         raise ValueError(f"max_pixels must be at least 1; got {max_pixels}")

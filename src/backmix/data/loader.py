@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from backmix.data.images import ImageError
 from backmix.data.source import ImageSource
@@ -233,9 +233,16 @@ class WorkerLoader:
         # The epoch travels with the index: a worker's copy of the data set is never told anything new.
         batches = [[(number, int(i)) for i in index] for index in order]
         loader = DataLoader(
-            self.dataset, batch_sampler=batches, num_workers=self.workers, pin_memory=self.device.type == "cuda"
+            self.dataset,
+            batch_sampler=batches,
+            num_workers=self.workers,
+            pin_memory=self.device.type == "cuda",
+            collate_fn=_collate,
         )
-        for images, labels, index, boxes, flip, masks in loader:
+        for batch in loader:
+            if isinstance(batch, ImageError):
+                raise batch
+            images, labels, index, boxes, flip, masks = batch
             yield Batch(
                 images.to(self.device, non_blocking=True),
                 labels.to(self.device, non_blocking=True),
@@ -245,7 +252,7 @@ class WorkerLoader:
             )
 
 
-class _Crops(Dataset[tuple[Tensor, ...]]):
+class _Crops(Dataset[tuple[Tensor, ...] | ImageError]):
     def __init__(
         self,
         source: ImageSource,
@@ -263,10 +270,15 @@ class _Crops(Dataset[tuple[Tensor, ...]]):
     def __len__(self) -> int:
         return len(self.positions)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, ...]:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, ...] | ImageError:
+        try:
+            return self.crop(*key)
+        except ImageError as error:
+            return error  # Raised in the main process: DataLoader would turn it into the text of a RuntimeError.
+
+    def crop(self, number: int, item: int) -> tuple[Tensor, ...]:
         from torchvision.transforms import v2
 
-        number, item = key
         position = self.positions[item]
         image = self.source.read(position)
         size = self.preprocess.image_size
@@ -291,6 +303,10 @@ class _Crops(Dataset[tuple[Tensor, ...]]):
         across, down = image.width, image.height
         edges = torch.tensor([top / down, left / across, (top + height) / down, (left + width) / across])
         return pixels, self.labels[position], torch.tensor(item), edges, torch.tensor(flip), mask
+
+
+def _collate(items: list[tuple[Tensor, ...] | ImageError]) -> list[Tensor] | ImageError:
+    return next((item for item in items if isinstance(item, ImageError)), None) or default_collate(items)
 
 
 def _order(total: int, batch_size: int, seed: int, number: int, rank: int, world: int) -> list[Tensor]:

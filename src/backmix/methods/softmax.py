@@ -15,21 +15,24 @@ class Softmax(nn.Module):
     Args:
         num_features: channels C of the feature map.
         num_classes: known classes K, at least 2.
-        label_smoothing: e in 0..1; the label's target is 1 - e, each other class gets e / (K - 1), as in Vaze et al.,
-            "Open-set recognition: a good closed-set classifier is all you need", ICLR 2022. (torch's argument of the
-            same name spreads e over all K classes, the label among them.)
+        label_smoothing: e in 0..(K - 1) / K; the label's target is 1 - e, each other class gets e / (K - 1), as in
+            Vaze et al., "Open-set recognition: a good closed-set classifier is all you need", ICLR 2022. (torch's
+            argument of the same name spreads e over all K classes, the label among them.)
         bias: whether the head has a bias.
 
     Raises:
-        ValueError: for fewer than two classes or a smoothing outside 0..1.
+        ValueError: for fewer than two classes or a smoothing outside its range.
     """
 
     def __init__(self, num_features: int, num_classes: int, *, label_smoothing: float = 0.0, bias: bool = True) -> None:
         super().__init__()
         if num_classes < 2:
             raise ValueError(f"softmax needs at least two known classes; got {num_classes}")
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"label_smoothing lies in 0..1, below 1; got {label_smoothing}")
+        if not 0 <= label_smoothing <= (num_classes - 1) / num_classes:
+            raise ValueError(
+                f"label_smoothing lies in 0..{(num_classes - 1) / num_classes:.3g} with {num_classes} classes, "
+                f"where all targets are equal; got {label_smoothing}"
+            )
         self.label_smoothing = label_smoothing
         self.head = nn.Linear(num_features, num_classes, bias=bias)
 

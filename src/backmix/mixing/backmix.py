@@ -10,13 +10,16 @@ Priors, IEEE TPAMI 2025. Nothing here changes inference.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 from backmix.mixing.bank import ForegroundBank, resize_map
 from backmix.mixing.draw import Draw, draw_corners, draw_donors_of_other_classes
 from backmix.mixing.foreground import Foreground, centre_cells, top_cells
-from backmix.mixing.paste import paste_patches, pasted_cells, swap_backgrounds, whole_cells
+from backmix.mixing.paste import paste_patches, pasted_cells, swap_backgrounds, swapped_cells, whole_cells
 from backmix.mixing.view import View, from_view
 
 FOREGROUNDS = ("free", "clean", "masks", "centre", "random", "none")
@@ -104,9 +107,9 @@ class BackMix(nn.Module):
         for name, share in {"foreground_share": foreground_share, "probability": probability}.items():
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} lies in 0..1; got {share}")
-        if apply == "swap" and (
-            foreground == "none" or (foreground != "masks" and int(foreground_share * grid**2) == 0)
-        ):
+        # A hair more, so that a share of 3 cells in 49 is 3 cells in spite of rounding.
+        self.foreground_cells = int(foreground_share * grid * grid + 1e-6)
+        if apply == "swap" and (foreground == "none" or (foreground != "masks" and self.foreground_cells == 0)):
             raise ValueError(
                 'apply="swap" keeps the foreground alone, so it needs one: choose another foreground or share'
             )
@@ -123,7 +126,8 @@ class BackMix(nn.Module):
         self.unseen = unseen
         self.generator = generator
         self.bank = ForegroundBank(num_images, grid=grid, momentum=momentum, dtype=bank_dtype)
-        self._last: tuple[Tensor, Tensor] | None = None
+        # Index of the batch mixed last, and what tells which of its cells were pasted.
+        self._last: tuple[Tensor, Callable[[], Tensor]] | None = None
 
     def forward(
         self,
@@ -155,41 +159,39 @@ class BackMix(nn.Module):
             return images
         if images.ndim != 4:
             raise ValueError(f"images must be (B, C, H, W); got {tuple(images.shape)}")
-        batch = len(images)
+        batch, size, device = images.shape[0], (images.shape[2], images.shape[3]), images.device
         if index.shape != (batch,):
             raise ValueError(f"index must be ({batch},), one for each image; got {tuple(index.shape)}")
         self.bank.check_index(index)
-        index = index.to(images.device)
-        if self.bank.maps.device != images.device:
-            self.bank.to(images.device)
         if self.foreground == "masks":
             if masks is None:
                 raise ValueError('foreground="masks" needs masks=(B, H, W) bool at every call')
-            if masks.shape != (batch, *images.shape[2:]):
-                expected = (batch, *images.shape[2:])
-                raise ValueError(f"masks must be {expected} like the images; got {tuple(masks.shape)}")
-            masks = masks.to(images.device, torch.bool)
-        if draw is None:
-            draw = self.draw(tuple(images.shape), labels=labels)
-        draw = draw.to(images.device)
+            if masks.shape != (batch, *size):
+                raise ValueError(f"masks must be {(batch, *size)} like the images; got {tuple(masks.shape)}")
+            masks = masks.to(device, torch.bool)
         if view is not None:
-            view = view.to(images.device)
-        foreground = self._foreground(index, draw, (images.shape[2], images.shape[3]), view, masks)
+            view = view.to(device)
+        if self.bank.maps.device != device:
+            self.bank.to(device)
+        position = index.to(device)
+        draw = (self.draw(tuple(images.shape), labels=labels) if draw is None else draw).to(device)
+        foreground = self._foreground(position, draw.race, size, view, masks)
         mixed = draw.mixed
-        if self._reads_bank and self.unseen == "skip":
-            known = self.bank.seen[index]
-            mixed = mixed & known[draw.donor]
+        if self._reads_bank:
+            seen = self.bank.seen.index_select(0, position)
+            if self.unseen == "skip":
+                mixed = mixed & seen.index_select(0, draw.donor)
             if self.how == "swap":
-                mixed = mixed & known
+                # Without a map of its own the target would lose its object.
+                mixed = mixed & seen
         fill_value = self.fill_value if self.fill == "grey" else None
         if self.how == "swap":
             assert foreground is not None  # The constructor refuses to swap around nothing.
             result, own = swap_backgrounds(images, draw, mixed, foreground, fill_value)
-            pasted = ~whole_cells(own, self.bank.grid)
+            self._last = (index, partial(swapped_cells, own, self.bank.grid))
         else:
             result = paste_patches(images, draw, mixed, foreground, fill_value)
-            pasted = pasted_cells(draw, mixed, (images.shape[2], images.shape[3]), self.bank.grid)
-        self._last = (index, pasted)
+            self._last = (index, partial(pasted_cells, draw.paste, draw.side, mixed, size, self.bank.grid))
         return result
 
     def draw(self, shape: tuple[int, ...], *, labels: Tensor | None = None) -> Draw:
@@ -213,15 +215,12 @@ class BackMix(nn.Module):
             mixed = torch.ones(batch, dtype=torch.bool, device=device)
         if self.probability < 1:
             mixed = mixed & (torch.rand(batch, generator=self.generator, device=device) < self.probability)
-        gumbel = noise = None
-        if self.foreground == "random" or (self._reads_bank and self.selection == "random"):
-            grid = self.bank.grid
-            exponential = torch.empty(batch, grid, grid, device=device).exponential_(generator=self.generator)
-            gumbel = -exponential.log()
+        race = self._draw_race(batch) if self._is_random else None
+        noise = None
         if self.fill == "noise":
             size = (batch, channels, height, width) if self.how == "swap" else (patches, batch, channels, side, side)
             noise = torch.randn(size, generator=self.generator, device=device)
-        return Draw(donor, mixed, cut, paste, side, gumbel, noise)
+        return Draw(donor, mixed, cut, paste, side, race, noise)
 
     @torch.no_grad()
     def observe(
@@ -288,54 +287,67 @@ class BackMix(nn.Module):
         """
         self.bank.check_index(index)
         index = index.to(self.bank.maps.device)
-        draw = self.draw((len(index), 1, *size), labels=torch.arange(len(index))).to(index.device)
-        foreground = self._foreground(index, draw, size, view, None)
+        race = self._draw_race(len(index)) if self._is_random else None
+        view = None if view is None else view.to(index.device)
+        foreground = self._foreground(index, race, size, view, None)
         if foreground is None:
             raise ValueError(f"foreground={self.foreground!r} makes no estimate to show")
         return foreground.everywhere()
 
     def extra_repr(self) -> str:
-        """Show all options in `print(mix)`; two augmentations that print alike do alike."""
-        names = (
-            "patch_side",
-            "num_patches",
-            "foreground_share",
-            "selection",
-            "fill",
-            "fill_value",
-            "probability",
-            "donor",
-            "foreground",
-            "unseen",
-        )
-        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
-        return f"{len(self.bank)}, {shown}, apply={self.how!r}, momentum={self.bank.momentum}, grid={self.bank.grid}"
+        """Show the options in `print(mix)`."""
+        options = {
+            "patch_side": self.patch_side,
+            "num_patches": self.num_patches,
+            "foreground_share": self.foreground_share,
+            "selection": self.selection,
+            "fill": self.fill,
+            "fill_value": self.fill_value,
+            "momentum": self.bank.momentum,
+            "probability": self.probability,
+            "donor": self.donor,
+            "foreground": self.foreground,
+            "apply": self.how,
+            "grid": self.bank.grid,
+            "unseen": self.unseen,
+        }
+        return ", ".join([str(len(self.bank)), *(f"{name}={value!r}" for name, value in options.items())])
 
     @property
     def _reads_bank(self) -> bool:
         return self.foreground in ("free", "clean")
 
+    @property
+    def _is_random(self) -> bool:
+        return self.foreground == "random" or (self._reads_bank and self.selection == "random")
+
+    def _draw_race(self, batch: int) -> Tensor:
+        device = self.generator.device if self.generator is not None else torch.device("cpu")
+        grid = self.bank.grid
+        return torch.empty(batch, grid, grid, device=device).exponential_(generator=self.generator)
+
     def _foreground(
-        self, index: Tensor, draw: Draw, size: tuple[int, int], view: View | None, masks: Tensor | None
+        self, index: Tensor, race: Tensor | None, size: tuple[int, int], view: View | None, masks: Tensor | None
     ) -> Foreground | None:
         """Foreground of a batch that shows `size` pixels, None where nothing is masked."""
         if self.foreground == "masks":
             return None if masks is None else Foreground.of_masks(masks)
-        grid = self.bank.grid
-        count = int(self.foreground_share * grid * grid)
-        if self.foreground == "none" or count == 0:
+        if self.foreground == "none" or self.foreground_cells == 0:
             return None
         if self.foreground == "centre":
-            cells = centre_cells(grid, count).to(index.device).expand(len(index), -1, -1)
-        elif self.foreground == "random":
-            assert draw.gumbel is not None
-            cells = top_cells(draw.gumbel, count)
-        else:
-            maps = self.bank.read(index)
-            if draw.gumbel is not None:
-                # Gumbel-top-k: sampling without replacement with probability in proportion to the map.
-                maps = maps.clamp_min(1e-6).log() + draw.gumbel
-            cells = top_cells(maps, count)
+            centre = centre_cells(self.bank.grid, self.foreground_cells)
+            return Foreground(centre.to(index.device).expand(len(index), -1, -1), size, view)
+        if self.foreground == "random":
+            assert race is not None
+            return Foreground(top_cells(race, self.foreground_cells), size, view)
+        maps = self.bank.read(index)
+        if race is not None:
+            # Runners of these speeds over exponential distances come in first with probability in proportion to
+            # their speed: sampling without replacement (Efraimidis and Spirakis 2006).
+            maps = maps.clamp_min(1e-6) / race
+        cells = top_cells(maps, self.foreground_cells)
+        if self.unseen == "unmasked":
+            cells = cells & self.bank.seen[index][:, None, None]
         return Foreground(cells, size, view)
 
     def _pasted(self, index: Tensor) -> Tensor | None:
@@ -343,10 +355,10 @@ class BackMix(nn.Module):
         if self._last is None:
             return None
         last, pasted = self._last
-        index = index.to(last.device)
-        if index.shape != last.shape or not torch.equal(index, last):
+        # The same tensor, as a rule; comparing values would wait for an accelerator.
+        if index is not last and not (index.shape == last.shape and torch.equal(index.to(last.device), last)):
             raise ValueError(
                 'foreground="free" feeds the bank with the maps of the batch mixed last, and this index is another '
                 'batch. Call update after each mixing call, or use foreground="clean" with maps of un-mixed images.'
             )
-        return pasted
+        return pasted()

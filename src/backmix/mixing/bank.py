@@ -58,13 +58,12 @@ class ForegroundBank(nn.Module):
 
     def __len__(self) -> int:
         """Return the number of images."""
-        return len(self.maps)
+        return self.maps.shape[0]
 
     def read(self, index: Tensor) -> Tensor:
         """Maps of some images: (B,) int64 -> (B, g, g) float32 in 0..1."""
         self.check_index(index)
-        maps = self.maps[index]
-        return maps if maps.dtype == torch.float32 else maps.float() / 255
+        return self._read(index)
 
     @torch.no_grad()
     def update(
@@ -110,14 +109,21 @@ class ForegroundBank(nn.Module):
         self.seen[index] = self.seen[index] | observed.flatten(1).any(1)
 
     def check_index(self, index: Tensor) -> None:
-        """Raise ValueError unless index is (B,) int64 within the bank."""
+        """Raise ValueError unless index is (B,) int64 within the bank (values are read on the CPU alone)."""
         if index.ndim != 1 or index.dtype != torch.int64:
             raise ValueError(f"index must be (B,) int64 positions; got {tuple(index.shape)} {index.dtype}")
-        if index.device.type == "cpu" and len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self):
-            raise ValueError(
-                f"index must lie in 0..{len(self) - 1}, the images of the bank; "
-                f"got {int(index.min())}..{int(index.max())}. Was BackMix made with the length of this training set?"
-            )
+        # Reading values from an accelerator would wait for it at every step.
+        if index.device.type == "cpu" and index.numel():
+            low, high = int(index.min()), int(index.max())
+            if low < 0 or high >= len(self):
+                raise ValueError(
+                    f"index must lie in 0..{len(self) - 1}, the images of the bank; got {low}..{high}. "
+                    "Was BackMix made with the length of this training set?"
+                )
+
+    def _read(self, index: Tensor) -> Tensor:
+        maps = self.maps.index_select(0, index)
+        return maps.float() / 255 if maps.dtype == torch.uint8 else maps.float()
 
 
 def resize_map(maps: Tensor, grid: int) -> Tensor:

@@ -18,7 +18,8 @@ class Draw:
         cut: (P, 2, B) int64 top and left pixel of each patch in its donor.
         paste: (P, 2, B) int64 top and left pixel of each patch in its target.
         side: s in pixels.
-        gumbel: (B, g, g) float noise that turns a sort into weighted sampling, for random cells; else None.
+        race: (B, g, g) float, exponentially distributed, turns a sort into weighted sampling; None unless cells are
+            chosen at random.
         noise: standard normal pixels, (P, B, C, s, s) or (B, C, H, W) for "swap"; None unless fill is "noise".
     """
 
@@ -27,7 +28,7 @@ class Draw:
     cut: Tensor
     paste: Tensor
     side: int
-    gumbel: Tensor | None = None
+    race: Tensor | None = None
     noise: Tensor | None = None
 
     def to(self, device: torch.device) -> Draw:
@@ -44,7 +45,7 @@ class Draw:
             self.cut.to(device, non_blocking=True),
             self.paste.to(device, non_blocking=True),
             self.side,
-            moved(self.gumbel),
+            moved(self.race),
             moved(self.noise),
         )
 
@@ -54,10 +55,10 @@ def draw_corners(
 ) -> tuple[Tensor, Tensor]:
     """Draw where patches are cut and pasted: two (P, 2, B) int64, uniform over 0..H-side and 0..W-side inclusive."""
     device = generator.device if generator is not None else torch.device("cpu")
-    # One call for all corners: at small batches calls are what costs.
-    uniform = torch.rand(2, patches, 2, batch, generator=generator, device=device)
-    room = torch.tensor([size[0] - side + 1, size[1] - side + 1], device=device)
-    corners = (uniform * room[:, None]).long()
+    shape = (2, patches, batch)
+    top = torch.randint(size[0] - side + 1, shape, generator=generator, device=device)
+    left = torch.randint(size[1] - side + 1, shape, generator=generator, device=device)
+    corners = torch.stack([top, left], 2)
     return corners[0], corners[1]
 
 

@@ -1,8 +1,9 @@
-"""Random flip and shifted crop of a whole batch on its device, drawn per image, with the view it leaves behind."""
+"""Random flip, shift and zoom of a whole batch on its device, drawn per image, with the view it leaves behind."""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from backmix.mixing.view import View
@@ -19,6 +20,8 @@ class FlipCrop:
         flip: probability of mirroring left to right.
         padding: "reflect" mirrors the image at its border (CSSR), "zeros" shows black or mid grey, depending on the
             normalisation (the BackMix release).
+        zoom: largest change of height and of width, each on its own, as a share: 0.2 shows between 0.8 and 1.2 of
+            the image's extent, interpolated. 0 keeps pixels as they are.
         generator: source of randomness; the global one of torch when None.
 
     Raises:
@@ -27,7 +30,13 @@ class FlipCrop:
     """
 
     def __init__(
-        self, pad: int = 4, flip: float = 0.5, *, padding: str = "reflect", generator: torch.Generator | None = None
+        self,
+        pad: int = 4,
+        flip: float = 0.5,
+        *,
+        padding: str = "reflect",
+        zoom: float = 0.0,
+        generator: torch.Generator | None = None,
     ) -> None:
         if pad < 0:
             raise ValueError(f"pad is a number of pixels, 0 or more; got {pad}")
@@ -35,21 +44,27 @@ class FlipCrop:
             raise ValueError(f"flip is a probability, 0..1; got {flip}")
         if padding not in ("reflect", "zeros"):
             raise ValueError(f"padding is 'reflect' or 'zeros'; got {padding!r}")
+        if not 0 <= zoom < 1:
+            raise ValueError(f"zoom is a share of the extent, 0..1, below 1; got {zoom}")
         self.pad = pad
         self.flip = flip
+        self.zoom = zoom
         self.padding = padding
         self.generator = generator
 
     def draw(self, batch: int, height: int, width: int) -> View:
-        """Draw a shift and a flip for each of `batch` images of height x width pixels."""
+        """Draw a shift, a zoom and a flip for each of `batch` images of height x width pixels."""
         device = self.generator.device if self.generator is not None else torch.device("cpu")
         shift = torch.randint(-self.pad, self.pad + 1, (batch, 2), generator=self.generator, device=device)
         flip = torch.rand(batch, generator=self.generator, device=device) < self.flip
-        top, left = shift[:, 0] / height, shift[:, 1] / width
-        return View(torch.stack([top, left, top + 1, left + 1], 1), flip)
+        corner = shift / torch.tensor([height, width], device=device)
+        if not self.zoom:
+            return View(torch.cat([corner, corner + 1], 1), flip)
+        half = 0.5 + 0.5 * self.zoom * (2 * torch.rand(batch, 2, generator=self.generator, device=device) - 1)
+        return View(torch.cat([corner + 0.5 - half, corner + 0.5 + half], 1), flip)
 
     def apply(self, images: Tensor, view: View) -> Tensor:
-        """Show each image through its view, to the pixel.
+        """Show each image through its view: to the pixel without zoom, interpolated with it.
 
         Args:
             images: (B, C, H, W), any dtype.
@@ -58,24 +73,40 @@ class FlipCrop:
         Returns:
             (B, C, H, W), the same dtype, channels last in memory.
         """
-        batch, _, height, width = images.shape
+        batch, channels, height, width = images.shape
         if self.padding == "reflect" and self.pad >= min(height, width):
             raise ValueError(f"cannot reflect {self.pad} pixels of a {height}x{width} image; choose a smaller pad")
         view = view.to(images.device)
+        if self.zoom:
+            return self._interpolate(images, view)
+        # One flat index over the elements, channels last, the layout convolutions like best: several times faster than
+        # three indices side by side, and faster still in half the bytes.
+        whole = torch.int32 if images.numel() < 2**31 else torch.int64
+        item = torch.arange(batch, device=images.device)[:, None]
+        channel = torch.arange(channels, device=images.device)
         top = (view.boxes[:, :1] * height).round().long()
         left = (view.boxes[:, 1:2] * width).round().long()
         rows = top + torch.arange(height, device=images.device)
         columns = torch.arange(width, device=images.device).expand(batch, -1)
         columns = left + torch.where(view.flip[:, None], width - 1 - columns, columns)
-        item = torch.arange(batch, device=images.device)[:, None, None]
-        # Advanced indices on a channels-last view copy each pixel once and leave the layout convolutions like best.
-        shown = images.permute(0, 2, 3, 1)[
-            item, _reflect(rows, height)[:, :, None], _reflect(columns, width)[:, None, :]
-        ]
+        from_row = ((item * height + _reflect(rows, height)) * (width * channels)).to(whole)
+        from_column = ((_reflect(columns, width) * channels)[:, :, None] + channel).flatten(1).to(whole)
+        index = from_row[:, :, None] + from_column[:, None, :]
+        pixels = images.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1).flatten()
+        shown = pixels.index_select(0, index.view(-1)).view(index.shape)
         if self.padding == "zeros":
-            inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
-            shown = shown * inside[..., None]
-        return shown.permute(0, 3, 1, 2)
+            shown *= ((rows >= 0) & (rows < height)).to(images.dtype)[:, :, None]
+            inside = ((columns >= 0) & (columns < width)).repeat_interleave(channels, dim=1)
+            shown *= inside.to(images.dtype)[:, None, :]
+        return shown.view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+    def _interpolate(self, images: Tensor, view: View) -> Tensor:
+        centre, half = view.centre_and_half()
+        theta = torch.cat([torch.diag_embed(half), centre[:, :, None]], 2)
+        grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+        mode = "reflection" if self.padding == "reflect" else "zeros"
+        shown = F.grid_sample(images.float(), grid, padding_mode=mode, align_corners=False)
+        return shown.to(images.dtype, memory_format=torch.channels_last)
 
     def __call__(self, images: Tensor) -> tuple[Tensor, View]:
         """Draw and apply: (B, C, H, W) -> (B, C, H, W) and the view that was drawn."""

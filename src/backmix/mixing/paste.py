@@ -8,6 +8,7 @@ from torch import Tensor
 
 from backmix.mixing.draw import Draw
 from backmix.mixing.foreground import Foreground
+from backmix.mixing.windows import windows_of
 
 
 def paste_patches(
@@ -25,32 +26,38 @@ def paste_patches(
     Returns:
         (B, C, H, W), a new tensor.
     """
-    side = draw.side
+    last = images.is_contiguous(memory_format=torch.channels_last)
+    # Copies only images that lie neither way.
+    images = images.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
     result = images.clone()
-    item = torch.arange(len(images), device=images.device)
-    # An image that is not mixed gives the pixels at the paste corner to itself: no branch, no wait for the device.
-    donor = torch.where(mixed, draw.donor, item)
-    cut = torch.where(mixed, draw.cut, draw.paste)
-    # Windows are strided views, so one indexing call cuts all patches and one pastes them, whatever the layout.
-    from_windows = images.unfold(2, side, 1).unfold(3, side, 1)
-    to_windows = result.unfold(2, side, 1).unfold(3, side, 1)
-    pixel = torch.arange(side, device=images.device)
+    if not images.shape[0]:
+        return result
+    windows = windows_of(images, draw.side)
+    item = torch.arange(images.shape[0], device=images.device)
     statistics = None
     if foreground is not None and fill_value is None:
         statistics = background_statistics(images, foreground)
-    for number in range(len(draw.cut)):
-        top, left = cut[number]
-        patch = from_windows[donor, :, top, left]
+    for number in range(draw.cut.shape[0]):
+        to_rows = windows.rows(item, draw.paste[number])
+        from_rows = windows.rows(draw.donor, draw.cut[number])
+        # An image that is not mixed gives its own pixels to itself: no branch, no wait for the device.
+        patch = windows.read(images, torch.where(mixed[:, None], from_rows, to_rows))
         if foreground is not None:
-            masked = foreground.at(donor, top[:, None] + pixel, left[:, None] + pixel)
-            masked = (masked & mixed[:, None, None])[:, None]
+            repeat = windows.run // windows.side
+            hidden = foreground.in_windows(draw.donor, draw.cut[number], windows.side, repeat=repeat)
             if statistics is None:
-                patch.masked_fill_(masked, fill_value or 0)
+                # Products with 0 and 1 choose as `where` does, but are vectorised.
+                hidden = hidden.to(images.dtype).mul_(mixed.to(images.dtype)[:, None, None])[:, None]
+                patch.mul_(1 - hidden)
+                if fill_value:
+                    patch.add_(hidden, alpha=fill_value if images.is_floating_point() else int(fill_value))
             else:
                 noise = None if draw.noise is None else draw.noise[number]
-                patch = torch.where(masked, _filling(statistics, donor, noise).to(patch.dtype), patch)
-        top, left = draw.paste[number]
-        to_windows[item, :, top, left] = patch
+                filling = _filling(statistics, draw.donor, noise, images.dtype)
+                hidden = hidden[:, None, :, ::repeat] & mixed[:, None, None, None]
+                pixels = windows.as_images(patch)
+                pixels.copy_(torch.where(hidden, filling, pixels))
+        windows.write(result, to_rows, patch)
     return result
 
 
@@ -69,24 +76,40 @@ def swap_backgrounds(
     background = images[donor]
     hidden = (objects[donor] & mixed[:, None, None])[:, None]
     if fill_value is None:
-        filling = _filling(background_statistics(images, foreground), donor, draw.noise)
-        background = torch.where(hidden, filling.to(images.dtype), background)
+        filling = _filling(background_statistics(images, foreground), donor, draw.noise, images.dtype)
+        background = torch.where(hidden, filling, background)
     else:
         background.masked_fill_(hidden, fill_value)
     own = objects | ~mixed[:, None, None]
     return torch.where(own[:, None], images, background, out=background), own
 
 
-def pasted_cells(draw: Draw, mixed: Tensor, size: tuple[int, int], grid: int) -> Tensor:
-    """Cells of a grid over the mixed images that overlap a pasted patch: (B, grid, grid) bool."""
+def pasted_cells(paste: Tensor, side: int, mixed: Tensor, size: tuple[int, int], grid: int) -> Tensor:
+    """Cells of a grid over mixed images that overlap a pasted patch.
+
+    Args:
+        paste: (P, 2, B) int64 top and left pixel of each patch.
+        side: of the patches, in pixels.
+        mixed: (B,) bool; where it is false nothing was pasted.
+        size: rows and columns of the images in pixels.
+        grid: cells per side.
+
+    Returns:
+        (B, grid, grid) bool.
+    """
     cell = torch.arange(grid, device=mixed.device)
     hit = []
     for axis, length in enumerate(size):
-        first = draw.paste[:, axis, :, None]
-        hit.append(((cell + 1) * length > first * grid) & (cell * length < (first + draw.side) * grid))
+        first = paste[:, axis, :, None]
+        hit.append(((cell + 1) * length > first * grid) & (cell * length < (first + side) * grid))
     rows, columns = hit
     overlap: Tensor = (rows[..., :, None] & columns[..., None, :]).any(0)
     return overlap & mixed[:, None, None]
+
+
+def swapped_cells(own: Tensor, grid: int) -> Tensor:
+    """Cells of a grid that hold a pixel of another image: (B, H, W) bool own pixels -> (B, grid, grid) bool."""
+    return ~whole_cells(own, grid)
 
 
 def background_statistics(images: Tensor, foreground: Foreground) -> tuple[Tensor, Tensor]:
@@ -105,6 +128,10 @@ def whole_cells(pixels: Tensor, grid: int) -> Tensor:
     return F.adaptive_max_pool2d((~pixels)[:, None].float(), grid)[:, 0] == 0
 
 
-def _filling(statistics: tuple[Tensor, Tensor], donor: Tensor, noise: Tensor | None) -> Tensor:
+def _filling(statistics: tuple[Tensor, Tensor], donor: Tensor, noise: Tensor | None, dtype: torch.dtype) -> Tensor:
     mean, deviation = statistics[0][donor], statistics[1][donor]
-    return mean if noise is None else mean + deviation * noise
+    filling = mean if noise is None else mean + deviation * noise
+    if not dtype.is_floating_point:
+        # Noise leaves the range that bytes can hold.
+        filling = filling.round().clamp(torch.iinfo(dtype).min, torch.iinfo(dtype).max)
+    return filling.to(dtype)

@@ -43,6 +43,16 @@ class View:
         """Return the same view on another device."""
         return View(self.boxes.to(device, non_blocking=True), self.flip.to(device, non_blocking=True))
 
+    def centre_and_half(self) -> tuple[Tensor, Tensor]:
+        """Centre and half extent of each box, (B, 2) as x, y on a scale where the image spans -1..1.
+
+        The half extent in x is negative where the box was mirrored, as sampling grids want it.
+        """
+        top, left, bottom, right = self.boxes.float().unbind(1)
+        centre = torch.stack([left + right - 1, top + bottom - 1], 1)
+        sign = torch.where(self.flip, -1.0, 1.0)
+        return centre, torch.stack([(right - left) * sign, bottom - top], 1)
+
     def fractions(self, rows: Tensor, columns: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
         """Where pixel centres of the view lie in the image.
 
@@ -75,7 +85,7 @@ def to_view(maps: Tensor, view: View, size: tuple[int, int], *, mode: str = "bil
     Returns:
         (B, *size) float; 0 where the view lies outside the image.
     """
-    centre, half = _centre_and_half(view)
+    centre, half = view.centre_and_half()
     return _sample(maps, centre, half, size, mode)[0]
 
 
@@ -92,7 +102,7 @@ def from_view(maps: Tensor, view: View, size: tuple[int, int], *, mode: str = "b
         (B, *size) float maps over whole images and (B, *size) bool, true at cells whose centre was seen.
         Maps are 0 where nothing was seen.
     """
-    centre, half = _centre_and_half(view)
+    centre, half = view.centre_and_half()
     theta = torch.diag_embed(1 / half)
     grid = F.affine_grid(
         torch.cat([theta, -(centre / half)[:, :, None]], 2), [len(maps), 1, *size], align_corners=False
@@ -100,14 +110,6 @@ def from_view(maps: Tensor, view: View, size: tuple[int, int], *, mode: str = "b
     inside = (grid.abs() <= 1).all(-1)
     warped = F.grid_sample(maps[:, None].float(), grid, mode=mode, padding_mode="border", align_corners=False)
     return warped[:, 0] * inside, inside
-
-
-def _centre_and_half(view: View) -> tuple[Tensor, Tensor]:
-    """Centre and signed half extent of each box, (B, 2) as x, y on a scale where the image spans -1..1."""
-    top, left, bottom, right = view.boxes.float().unbind(1)
-    centre = torch.stack([left + right - 1, top + bottom - 1], 1)
-    sign = torch.where(view.flip, -1.0, 1.0)
-    return centre, torch.stack([(right - left) * sign, bottom - top], 1)
 
 
 def _sample(maps: Tensor, centre: Tensor, half: Tensor, size: tuple[int, int], mode: str) -> tuple[Tensor, Tensor]:

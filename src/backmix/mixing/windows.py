@@ -1,0 +1,86 @@
+"""Square windows of a batch, read and written a row at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How the s x s windows of dense (B, C, H, W) images lie in memory.
+
+    A row of a window is one run of memory: s pixels of one channel, or of all channels where these come last. Copying
+    whole runs is several times faster than copying pixel by pixel. In memory a window has the shape (planes, s, run),
+    where planes is C or, channels last, 1. All of it follows from the shape, so it is made once: see `windows_of`.
+
+    Attributes:
+        side: s in pixels.
+        planes: C, or 1 when channels come last.
+        run: elements in a row of a window.
+        item: elements from an image to the next.
+        row: elements from a pixel to the one below.
+        column: elements from a pixel to the one at its right.
+        offsets: (planes * s,) int64, where the rows of a window begin, counted from its first element.
+    """
+
+    side: int
+    planes: int
+    run: int
+    item: int
+    row: int
+    column: int
+    offsets: Tensor
+
+    def rows(self, item: Tensor, corner: Tensor) -> Tensor:
+        """Where in memory the rows of one window per image begin.
+
+        Args:
+            item: (n,) int64 images.
+            corner: (2, n) int64 top and left pixel of the window in each.
+
+        Returns:
+            (n, planes * s) int64.
+        """
+        top, left = corner.unbind()
+        first = (item * self.item).add_(top, alpha=self.row).add_(left, alpha=self.column)
+        return first[:, None] + self.offsets
+
+    def read(self, images: Tensor, rows: Tensor) -> Tensor:
+        """Copy windows out of the images: (n, planes, s, run), as they lie in memory."""
+        return self._runs(images).index_select(0, rows.view(-1)).view(-1, self.planes, self.side, self.run)
+
+    def write(self, images: Tensor, rows: Tensor, windows: Tensor) -> None:
+        """Copy windows, as `read` gives them, into the images; no two of them may overlap."""
+        self._runs(images).index_copy_(0, rows.view(-1), windows.view(-1, self.run))
+
+    def as_images(self, windows: Tensor) -> Tensor:
+        """View windows, as `read` gives them, as (n, C, s, s) images."""
+        if self.run == self.side:
+            return windows
+        return windows.view(len(windows), self.side, self.side, -1).permute(0, 3, 1, 2)
+
+    def _runs(self, images: Tensor) -> Tensor:
+        return images.as_strided((images.numel() - self.run + 1, self.run), (1, 1))
+
+
+def windows_of(images: Tensor, side: int) -> Windows:
+    """Windows of dense images: contiguous, or contiguous with channels last."""
+    return _windows(tuple(images.shape), images.is_contiguous(), side, images.device)
+
+
+@lru_cache(maxsize=16)
+def _windows(shape: tuple[int, ...], channels_first: bool, side: int, device: torch.device) -> Windows:
+    _, channels, height, width = shape
+    item = channels * height * width
+    # Outside of inference mode, where what is kept could not be used in a later training step.
+    with torch.inference_mode(False):
+        rows = torch.arange(side, device=device)
+        if channels_first:
+            planes = torch.arange(channels, device=device)[:, None] * (height * width)
+            return Windows(side, channels, side, item, width, 1, (planes + rows * width).flatten())
+        row = width * channels
+        return Windows(side, 1, side * channels, item, row, channels, rows * row)

@@ -1,0 +1,195 @@
+"""What a network says of images, and the figures made of it."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from backmix import metrics
+from backmix.classifier import OpenSetClassifier
+from backmix.data.folder import FolderSource
+from backmix.data.images import ImageError
+from backmix.detectors import DETECTORS
+from backmix.errors import DataError
+from backmix.evaluation import Outputs, collect, figures, run_network, unknown_scores
+from backmix.network import create_network
+from backmix.preprocess import Preprocess
+from backmix.threshold import ConformalThreshold
+
+PREPROCESS = Preprocess(32)
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    network = create_network("compact-s", "softmax", 3, image_size=32, model_options={"width": 0.25})
+    with torch.no_grad():  # Running statistics that are not the identity, so that evaluation mode matters.
+        network(torch.randn(16, 3, 32, 32))
+    return network
+
+
+def pixels(count, seed=0):
+    return torch.randint(0, 256, (count, 3, 32, 32), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+
+
+class Memory:
+    """Images in memory; some cannot be read."""
+
+    classes = ("a", "b", "c", "d")
+
+    def __init__(self, count, broken=()):
+        self.pixels, self.broken = pixels(count), broken
+        self.labels = torch.arange(count) % 4
+
+    def __len__(self):
+        return len(self.pixels)
+
+    def read(self, i):
+        if i in self.broken:
+            raise ImageError(self.name(i), "broken on purpose")
+        return Image.fromarray(self.pixels[i].permute(1, 2, 0).contiguous().numpy())
+
+    def read_mask(self, i):
+        return None
+
+    def name(self, i):
+        return f"image {i}"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_run_network_is_the_network_in_evaluation_mode(network, precision):
+    images = pixels(10)
+    network.train()
+    logits, features = run_network(network, PREPROCESS, images, precision=precision, batch_size=4)
+    assert not network.training
+    with torch.no_grad():
+        maps, expected = network(PREPROCESS.normalise(images))
+    tolerance = 1e-5 if precision == "fp32" else 0.05
+    assert logits.dtype == features.dtype == torch.float32
+    assert (logits - expected).abs().max() < tolerance and (features - maps.mean((2, 3))).abs().max() < tolerance
+
+
+def test_the_head_runs_in_float32_so_that_scores_do_not_tie(network):
+    logits, _ = run_network(network, PREPROCESS, pixels(64), precision="bf16")
+    assert not torch.equal(logits, logits.bfloat16().float())
+    assert len(unknown_scores("max_logit", logits, logits).unique()) == 64
+
+
+def test_collect_reads_all_in_parts_and_lists_what_it_cannot(network):
+    source = Memory(30, broken=(0, 3, 17, 29))
+    labels = torch.where(source.labels < 3, source.labels, -1)
+    told = []
+    outputs = collect(
+        network, PREPROCESS, source, labels, batch_size=2, precision="fp32", on_images=told.append, workers=2
+    )
+    good = [i for i in range(30) if i not in source.broken]
+    assert outputs.positions.tolist() == good and torch.equal(outputs.labels, labels[good])
+    assert outputs.skipped == [(f"image {i}", "broken on purpose") for i in source.broken]
+    assert told == [8, 16, 24, 30]
+    whole, features = run_network(network, PREPROCESS, source.pixels[good], precision="fp32")
+    assert torch.allclose(outputs.logits, whole, atol=1e-5) and torch.allclose(outputs.features, features, atol=1e-5)
+
+
+def test_collect_takes_the_positions_asked_for(network):
+    source = Memory(12, broken=(5,))
+    outputs = collect(network, PREPROCESS, source, source.labels, positions=[7, 5, 2])
+    assert outputs.positions.tolist() == [7, 2] and outputs.labels.tolist() == [3, 2]
+
+
+def test_a_part_without_a_readable_image_is_passed_over(network):
+    source = Memory(12, broken=range(8))
+    outputs = collect(network, PREPROCESS, source, source.labels, batch_size=1)
+    assert outputs.positions.tolist() == [8, 9, 10, 11] and len(outputs.skipped) == 8
+
+
+def test_nothing_readable_at_all(network):
+    source = Memory(3, broken=range(3))
+    with pytest.raises(DataError, match="no image could be read; 3 were tried. The first: image 0: broken on purpose"):
+        collect(network, PREPROCESS, source, source.labels)
+    with pytest.raises(DataError, match="no image could be read; 0 were tried"):
+        collect(network, PREPROCESS, source, source.labels, positions=[])
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_scores_are_those_of_the_detector(name):
+    logits, features = torch.randn(5, 3), torch.randn(5, 8)
+    assert torch.equal(unknown_scores(name, logits, features), DETECTORS[name]()(logits, features))
+
+
+def test_an_unknown_detector():
+    with pytest.raises(ValueError, match="no detector 'mps'; there are msp, max_logit, energy"):
+        unknown_scores("mps", torch.randn(5, 3), torch.randn(5, 8))
+
+
+def outputs_of(known=40, unknown=20, classes=3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.cat([torch.arange(known) % classes, -torch.ones(unknown, dtype=torch.int64)])
+    logits = torch.randn(len(labels), classes, generator=generator)
+    logits[torch.arange(known), labels[:known]] += 1.5
+    order = torch.randperm(len(labels), generator=generator)
+    return Outputs(logits[order], torch.randn(len(labels), 4), labels[order], order, [("x", "broken")])
+
+
+def test_figures_against_their_definitions():
+    outputs = outputs_of()
+    calibration = torch.randn(60, generator=torch.Generator().manual_seed(1)) - 1
+    threshold = ConformalThreshold.fit(calibration, accept=0.9)
+    result = figures(outputs, ["max_logit", "msp"], {"max_logit": threshold})
+    assert result["images"] == {"known": 40, "unknown": 20, "unreadable": 1}
+    scores = (-outputs.logits.max(1).values).tolist()
+    labels, answers = outputs.labels.tolist(), outputs.logits.argmax(1).tolist()
+    inside = [i for i, label in enumerate(labels) if label >= 0]
+    outside = [i for i, label in enumerate(labels) if label < 0]
+    right = {i for i in inside if answers[i] == labels[i]}
+    assert result["accuracy"] == pytest.approx(len(right) / 40)
+    entry = result["detectors"]["max_logit"]
+    pairs = [(scores[i] < scores[j]) for i in inside for j in outside]
+    assert entry["auroc"] == pytest.approx(sum(pairs) / 800)
+    assert entry["oscr"] == pytest.approx(sum(scores[i] < scores[j] for i in right for j in outside) / 800)
+    accepted = {i for i in range(60) if scores[i] <= threshold.threshold}
+    assert entry["accepted_known"] == pytest.approx(len(accepted & {*inside}) / 40)
+    assert entry["rejected_unknown"] == pytest.approx(len({*outside} - accepted) / 20)
+    assert entry["accuracy_with_rejection"] == pytest.approx(len(right & accepted) / 40)
+    final = torch.tensor([answers[i] if i in accepted else -1 for i in range(60)])
+    assert entry["macro_f1"] == pytest.approx(metrics.macro_f1(final, outputs.labels))
+    # Without a threshold there is nothing to say about rejection.
+    assert "macro_f1" not in result["detectors"]["msp"] and result["detectors"]["msp"]["fpr95"] is not None
+    assert {"auroc", "oscr", "fpr95", "aupr_in", "aupr_out", "detection_accuracy"} <= entry.keys()
+
+
+@pytest.mark.parametrize(("known", "unknown"), [(10, 0), (0, 10)])
+def test_figures_that_need_both_kinds_are_null_with_one(known, unknown):
+    threshold = ConformalThreshold.fit(torch.linspace(-2, 0, 50))
+    result = figures(outputs_of(known, unknown), ["msp"], {"msp": threshold})
+    entry = result["detectors"]["msp"]
+    assert all(entry[name] is None for name in ("auroc", "oscr", "fpr95", "aupr_in", "aupr_out", "detection_accuracy"))
+    assert (result["accuracy"] is None) == (entry["accepted_known"] is None) == (known == 0)
+    assert (entry["rejected_unknown"] is None) == (unknown == 0)
+    assert isinstance(entry["macro_f1"], float)
+
+
+def test_scores_that_are_no_numbers_are_refused():
+    outputs = outputs_of()
+    outputs.logits[3, 0] = math.nan
+    with pytest.raises(ValueError, match="NaN"):
+        figures(outputs, ["msp"])
+
+
+def test_evaluation_of_a_folder_with_classes_the_run_does_not_know(trained, pictures):
+    classifier = OpenSetClassifier.load(trained)
+    result = classifier.evaluate(FolderSource(pictures / "test"))
+    assert result["images"] == {"known": 18, "unknown": 6, "unreadable": 0} and result["unreadable"] == []
+    assert result["accuracy"] == 1.0
+    assert set(result["detectors"]) == set(DETECTORS)
+    for entry in result["detectors"].values():
+        assert all(0 <= entry[name] <= 1 for name in entry)
+        assert entry["auroc"] > 0.5
+
+
+def test_the_order_and_number_of_images_at_a_time_do_not_matter(network):
+    images = pixels(9)
+    one = run_network(network, PREPROCESS, images, precision="fp32", batch_size=1)[0]
+    nine = run_network(network, PREPROCESS, images.flip(0), precision="fp32", batch_size=9)[0].flip(0)
+    assert np.allclose(one, nine, atol=1e-5)

@@ -1,0 +1,131 @@
+"""Several processes train one network: same weights, same bank everywhere, and one run folder."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import backmix
+from backmix.checkpoint import load_checkpoint
+from backmix.classifier import OpenSetClassifier
+from backmix.commands import FitArguments, fit_command
+
+TRAINING = """
+import sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from backmix.classifier import OpenSetClassifier
+from backmix.data.digits import DigitsOnTextures
+from backmix.data.loader import Batch
+from backmix.fit import fit
+from backmix.recipe import TrainOptions
+from backmix.train import make_accelerator
+import backmix.train
+
+seen = []
+step = backmix.train.train_step
+
+def spy(accelerator, wrapped, network, batch, *rest):
+    seen.append(batch.index)
+    return step(accelerator, wrapped, network, batch, *rest)
+
+backmix.train.train_step = spy
+accelerator = make_accelerator("bf16")
+for foreground in ("free", "clean"):
+    seen.clear()
+    classifier = OpenSetClassifier(["0", "1"], model="compact-s", model_options={"width": 0.25})
+    report = fit(
+        classifier,
+        DigitsOnTextures("train"),
+        options=TrainOptions(epochs=2, batch_size=20, lr=0.05, ema=0.5),
+        augmentation="backmix",
+        augmentation_options={"foreground": foreground, "bank_dtype": torch.uint8, "donor": "other"},
+        accelerator=accelerator,
+        checkpoint=Path(sys.argv[1]) / foreground / "checkpoint.pt",
+    )
+    state = {
+        "network": classifier.network.state_dict(),
+        "bank": report.augmentation.state_dict(),
+        "index": torch.stack(seen),
+        "history": [[entry.loss, entry.accuracy] for entry in report.history],
+        "threshold": classifier.thresholds["max_logit"].threshold,
+        "world": accelerator.num_processes,
+    }
+    torch.save(state, Path(sys.argv[1]) / foreground / f"{accelerator.process_index}.pt")
+accelerator.end_training()
+"""
+
+
+def torchrun(*arguments):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "ACCELERATE_USE_CPU": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": str(Path(backmix.__file__).parents[1]),
+    }
+    launcher = ["torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1", f"--master-port={port}"]
+    return subprocess.run(
+        [sys.executable, "-m", *launcher, *map(str, arguments)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("together")
+    script = folder / "training.py"
+    script.write_text(TRAINING)
+    done = torchrun(script, folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+@pytest.mark.parametrize("foreground", ["free", "clean"])
+def test_two_processes_end_with_the_same_weights_and_bank(together, foreground):
+    first, second = (torch.load(together / foreground / f"{rank}.pt") for rank in (0, 1))
+    assert first["world"] == second["world"] == 2
+    for part in ("network", "bank"):
+        assert first[part].keys() == second[part].keys()
+        different = [name for name, value in first[part].items() if not torch.equal(value, second[part][name])]
+        assert not different
+    assert first["history"] == second["history"] and first["threshold"] == second["threshold"]
+    assert first["bank"]["bank.seen"].float().mean() > 0.8
+    # Each process showed images of its own, and the bank knows those of both.
+    shown, others = first["index"], second["index"]
+    assert shown.shape == others.shape and not any(set(a.tolist()) & set(b.tolist()) for a, b in zip(shown, others))
+    assert first["bank"]["bank.seen"][torch.cat([shown, others]).flatten()].float().mean() > 0.9
+    kept = load_checkpoint(together / foreground / "checkpoint.pt")
+    assert all(torch.equal(kept["average"][name], value) for name, value in first["network"].items())
+    assert torch.equal(kept["augmentation"]["bank.maps"], first["bank"]["bank.maps"])
+
+
+@pytest.mark.slow
+def test_the_command_in_two_processes_leaves_one_run(tmp_path):
+    arguments = ["digits", "--known-classes", "0,1", "--model", "compact-s", "--augmentation", "backmix"]
+    out = tmp_path / "run"
+    done = torchrun("-m", "backmix.cli", "fit", *arguments, "--epochs", 2, "--batch-size", 16, "--out", out)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("written to") == 1 and done.stdout.count("epoch 2:") == 1
+    assert OpenSetClassifier.load(out).classes == ["0", "1"]
+    resumed = torchrun("-m", "backmix.cli", "fit", *arguments, "--epochs", 2, "--batch-size", 16, "--out", out, "--resume")
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    # And what two processes began one can finish.
+    fit_command(
+        FitArguments(
+            "digits", known_classes="0,1", model="compact-s", augmentation="backmix", epochs=2, batch_size=16
+        ),
+        out,
+        resume=True,
+    )

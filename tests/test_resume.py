@@ -1,0 +1,88 @@
+"""A training killed at any moment and resumed ends as one that nobody touched, to the bit."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import backmix
+from backmix.checkpoint import load_checkpoint
+
+ARGUMENTS = [
+    *("fit", "digits", "--known-classes", "0,1", "--model", "compact-s", "--epochs", "6", "--batch-size", "16"),
+    *("--augmentation", "backmix", "--seed", "3"),
+]
+
+
+def start(out, *more):
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": str(Path(backmix.__file__).parents[1]),
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "backmix.cli", *ARGUMENTS, "--out", str(out), *more],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process):
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    return said
+
+
+def kill_at_random(process, checkpoint, before, dice):
+    """Kill some time after a checkpoint that is newer than `before`; say how long after."""
+    end = time.monotonic() + 60
+    while not checkpoint.exists() or checkpoint.stat().st_mtime_ns == before:
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end, "no checkpoint came"
+        time.sleep(0.002)
+    delay = dice.uniform(0, 0.6)
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    return delay
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+def test_a_killed_training_resumes_to_the_same_weights_and_bank(tmp_path):
+    seed = random.SystemRandom().randrange(2**32)
+    dice = random.Random(seed)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    untouched = start(whole)
+    checkpoint = killed / "checkpoint.pt"
+    delays, process, before = [], start(killed), None
+    for _ in range(2):
+        delays.append(kill_at_random(process, checkpoint, before, dice))
+        done = len(load_checkpoint(checkpoint)["history"])
+        assert 1 <= done, "a checkpoint is whole whenever it is there"
+        before = checkpoint.stat().st_mtime_ns
+        process = start(killed, "--resume")
+    said = finish(process)
+    finish(untouched)
+    story = f"seed {seed}, killed {delays} s after a checkpoint"
+    assert "epoch 1:" not in said, story
+    for name in ("model.safetensors", "calibration.json", "classes.json"):
+        assert (whole / name).read_bytes() == (killed / name).read_bytes(), f"{name}: {story}"
+    ours, theirs = load_checkpoint(whole / "checkpoint.pt"), load_checkpoint(checkpoint)
+    for part in ("network", "average", "augmentation"):
+        assert ours[part].keys() == theirs[part].keys() and ours[part]
+        assert all(torch.equal(ours[part][name], theirs[part][name]) for name in ours[part]), f"{part}: {story}"
+    assert ours["augmentation"]["bank.seen"].all()
+    assert str(ours["optimizer"]["param_groups"]) == str(theirs["optimizer"]["param_groups"])
+    histories = [json.loads((run / "metrics.json").read_text())["history"] for run in (whole, killed)]
+    assert histories[0] == histories[1] and len(histories[0]) == 6
+    assert not [entry.name for entry in killed.iterdir() if entry.name.endswith(".tmp")]

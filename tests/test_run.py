@@ -1,0 +1,231 @@
+"""The run folder: what is written comes back, and what was touched is refused."""
+
+import json
+import os
+import pickle
+import shutil
+import stat
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from backmix.classifier import OpenSetClassifier
+from backmix.data.folder import FolderSource
+from backmix.errors import RunError
+from backmix.run import CHECKED, load_run, read_config
+
+
+@pytest.fixture
+def copy(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+def rewrite(folder, **changes):
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config.update(changes)
+    (folder / "config.yaml").write_text(yaml.safe_dump({k: v for k, v in config.items() if v is not ...}))
+
+
+def refused(folder, message):
+    with pytest.raises(RunError, match=message) as caught:
+        load_run(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_classifier_comes_back_the_same(trained, pictures, tmp_path):
+    first = OpenSetClassifier.load(trained)
+    first.save(tmp_path / "again")
+    second = OpenSetClassifier.load(tmp_path / "again")
+    source = FolderSource(pictures / "test")
+    paths = [source.path(i) for i in range(len(source))]
+    assert first.predict(paths) == second.predict(paths)
+    assert first.evaluate(source) == second.evaluate(source)
+    for name in ("classes", "detector", "accept", "precision", "settings", "preprocess"):
+        assert getattr(first, name) == getattr(second, name)
+    ours, theirs = first.network.state_dict(), second.network.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    for name in ("model.safetensors", "classes.json", "calibration.json"):
+        assert (trained / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_every_option_comes_back(tmp_path):
+    first = OpenSetClassifier(
+        ["[red]", "größer", "a,b"],
+        model="compact-s",
+        image_size=48,
+        detector="energy",
+        accept=0.9,
+        precision="fp32",
+        seed=4,
+        model_options={"width": 0.25, "widths": (32, 32)},
+        method_options={"label_smoothing": 0.1, "bias": False},
+    )
+    first.save(tmp_path, extra={"training": {"lr": 1e-05, "clip": 0.0, "name": None}})
+    second = OpenSetClassifier.load(tmp_path)
+    assert second.classes == ["[red]", "größer", "a,b"] and second.thresholds == {}
+    assert (second.detector, second.accept, second.precision) == ("energy", 0.9, "fp32")
+    assert second.preprocess == first.preprocess and second.network.head.label_smoothing == 0.1
+    assert not second.network.training
+    picture = Image.new("RGB", (60, 50), (9, 99, 199))
+    first.network.eval()
+    assert first.predict([picture]) == second.predict([picture])
+    assert read_config(tmp_path)["training"] == {"lr": 1e-05, "clip": 0.0, "name": None}
+
+
+def test_normalisation_comes_back(tmp_path):
+    first = OpenSetClassifier(["a", "b"], model="timm/resnet10t", image_size=64)
+    first.preprocess = type(first.preprocess)(64, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    first.save(tmp_path)
+    assert OpenSetClassifier.load(tmp_path).preprocess == first.preprocess
+
+
+def test_the_folder_can_be_moved_and_read_by_others(trained, copy):
+    assert OpenSetClassifier.load(copy).classes == ["blue", "green", "red"]
+    for name in (*CHECKED, "config.yaml", "metrics.json"):
+        assert (trained / name).stat().st_mode & stat.S_IROTH or os.umask(os.umask(0)) & stat.S_IROTH, name
+
+
+def test_the_files_are_readable_by_people(trained):
+    assert json.loads((trained / "classes.json").read_text()) == ["blue", "green", "red"]
+    config = yaml.safe_load((trained / "config.yaml").read_text())
+    assert config["format"] == 1 and config["model"] == "compact-s" and config["image_size"] == 32
+    assert config["arguments"]["known_classes"] == "red,green,blue" and config["training"]["epochs"] == 6
+    calibration = json.loads((trained / "calibration.json").read_text())
+    assert calibration["detector"] == "max_logit" and calibration["accept"] == 0.95
+
+
+@pytest.mark.parametrize("name", [*CHECKED, "config.yaml"])
+def test_a_missing_file_is_named(copy, name):
+    (copy / name).unlink()
+    refused(copy, name.replace(".", r"\."))
+
+
+@pytest.mark.parametrize("name", CHECKED)
+@pytest.mark.parametrize("damage", ["truncated", "altered", "empty", "longer"])
+def test_an_altered_file_is_named(copy, name, damage):
+    content = bytearray((copy / name).read_bytes())
+    if damage == "altered":
+        content[len(content) // 2] ^= 1
+    changed = {"truncated": content[:-7], "altered": content, "empty": b"", "longer": content + b" "}[damage]
+    (copy / name).write_bytes(changed)
+    refused(copy, rf"{name} is not the file this run was saved with .*SHA-256")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"image_size": 64},
+        {"mean": [0.0, 0.0, 0.0]},
+        {"model": "compact"},
+        {"precision": "fp32"},
+        {"method_options": {"label_smoothing": 0.5}},
+        {"note": "mine"},
+        {"model": ...},
+        {"files": {}},
+        {"files": "none"},
+        {"files": []},
+    ],
+    ids=str,
+)
+def test_an_altered_config_is_refused(copy, changes):
+    rewrite(copy, **changes)
+    refused(copy, r"config\.yaml was altered since this run was saved")
+
+
+def test_the_layout_of_the_config_is_free(copy):
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    (copy / "config.yaml").write_text("# a comment\n" + yaml.safe_dump(config, default_flow_style=True, sort_keys=True))
+    assert OpenSetClassifier.load(copy).classes == ["blue", "green", "red"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "was not written by backmix"),
+        ("- 1\n- 2\n", "was not written by backmix"),
+        ("model: compact\n", "it has no `format`"),
+        ("format: [1\nmodel: {", "is not readable YAML"),
+        ("!!python/object/apply:os.system ['touch trace']", "is not readable YAML"),
+        ("\x00\x01", "is not readable YAML"),
+    ],
+)
+def test_a_config_that_is_none(copy, content, message, monkeypatch):
+    monkeypatch.chdir(copy)
+    (copy / "config.yaml").write_text(content)
+    refused(copy, message)
+    assert not (copy / "trace").exists()
+
+
+def test_a_config_that_is_no_text(copy):
+    (copy / "config.yaml").write_bytes(b"\xff\xfe\x80abc")
+    refused(copy, "is not readable YAML")
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None, [1]])
+def test_a_run_of_another_version_says_which(copy, version):
+    rewrite(copy, format=version, backmix="9.9.9")
+    refused(copy, r"written in run format .* by backmix 9\.9\.9; this is backmix .*, which reads format 1")
+
+
+def test_a_half_finished_run_says_how_to_go_on(copy):
+    rewrite(copy, files=...)
+    refused(copy, "did not finish. Go on with `backmix fit ... --resume`")
+
+
+def test_what_is_no_folder_and_no_run(trained, tmp_path):
+    refused(tmp_path / "nowhere", "is not a folder. A run is the folder given to")
+    refused(trained / "config.yaml", "is not a folder")
+    refused(tmp_path, r"has no config\.yaml, so it is not a run")
+
+
+class Trap:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (self.path, "w"))
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("writer", ["pickle", "torch"])
+def test_a_pickle_in_place_of_the_weights_is_not_run(copy, tmp_path, signed, writer):
+    """Not even when whoever put it there made the fingerprints fit."""
+    from backmix.checkpoint import sha256
+    from backmix.run import _digest
+
+    path, trace = copy / "model.safetensors", tmp_path / "trace"
+    state = {"weight": Trap(str(trace))}
+    path.write_bytes(pickle.dumps(state)) if writer == "pickle" else torch.save(state, path)
+    if signed:
+        config = yaml.safe_load((copy / "config.yaml").read_text())
+        files = config.pop("files")
+        files["model.safetensors"] = sha256(path)
+        config["files"] = files | {"config.yaml": _digest(config)}
+        (copy / "config.yaml").write_text(yaml.safe_dump(config))
+    refused(copy, "cannot be read as a run" if signed else "is not the file this run was saved with")
+    assert not trace.exists()
+
+
+def test_a_run_written_over_and_cut_off_midway_is_refused(copy, monkeypatch):
+    """config.yaml is written last, so old fingerprints meet new weights."""
+    import backmix.run
+
+    classifier = OpenSetClassifier(["blue", "green", "red"], model="compact-s", seed=9)
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(backmix.run, "write_text", stop)
+    with pytest.raises(KeyboardInterrupt):
+        classifier.save(copy)
+    monkeypatch.undo()
+    refused(copy, "model.safetensors is not the file this run was saved with")
+
+
+def test_loading_needs_no_network_and_no_pretrained_weights(copy, monkeypatch):
+    import socket
+
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("opened a connection"))
+    OpenSetClassifier.load(copy)

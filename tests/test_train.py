@@ -1,0 +1,424 @@
+"""The training loop on digits: it learns, repeats itself to the bit, resumes exactly and stops with a reason."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+import backmix.train
+from backmix.checkpoint import load_checkpoint
+from backmix.data.digits import DigitsOnTextures
+from backmix.data.loader import ResidentLoader, WorkerLoader, decode
+from backmix.errors import RunError, TrainingError
+from backmix.mixing import BackMix
+from backmix.mixing.foreground import top_cells
+from backmix.network import create_network
+from backmix.preprocess import Preprocess
+from backmix.recipe import OPTIMIZERS, TrainOptions, schedule_factor
+from backmix.train import train
+
+PREPROCESS = Preprocess(32)
+OPTIONS = TrainOptions(epochs=3, batch_size=36, lr=0.05, ema=0.5)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """216 zeros and ones on textures, with masks."""
+    source = DigitsOnTextures("train")
+    positions = (source.labels < 2).nonzero().flatten().tolist()
+    return decode(source, source.labels, PREPROCESS, positions=positions, masks=True)
+
+
+@pytest.fixture(scope="module")
+def few(digits):
+    return replace(digits, images=digits.images[:48], labels=digits.labels[:48], masks=digits.masks[:48])
+
+
+def make_network(width=0.25, seed=0):
+    torch.manual_seed(seed)
+    return create_network("compact-s", "softmax", 2, image_size=32, model_options={"width": width})
+
+
+def run(data, options=OPTIONS, mix=None, network=None, **arguments):
+    network = network or make_network()
+    loader = ResidentLoader(data, batch_size=options.batch_size, seed=options.seed)
+    return network, train(network, loader, PREPROCESS, options, mix, **arguments)
+
+
+def equal(first, second):
+    first, second = first.state_dict(), second.state_dict()
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+RATES = {"sgd": 0.1, "muon": 0.02, "adamw": 0.003}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_the_loss_falls_on_digits(digits, optimizer, precision):
+    options = TrainOptions(
+        epochs=5, batch_size=24, lr=RATES[optimizer], optimizer=optimizer, precision=precision, ema=0.9
+    )
+    network, history = run(digits, options)
+    assert [report.epoch for report in history] == list(range(5))
+    assert history[-1].loss < 0.75 * history[0].loss
+    assert history[-1].accuracy > 0.75
+    assert not network.training
+    right = network(PREPROCESS.normalise(digits.images))[1].argmax(1) == digits.labels
+    assert right.float().mean() > 0.8
+
+
+def test_reports_are_means_over_the_images_shown(few):
+    steps, epochs = [], []
+    _, history = run(few, replace(OPTIONS, batch_size=20), on_step=steps.append, on_epoch=epochs.append)
+    assert epochs == history
+    assert [step.step for step in steps] == [1, 2, 3, 4, 5, 6] and {step.steps for step in steps} == {6}
+    for report in history:
+        shown = [step for step in steps if step.epoch == report.epoch]
+        assert report.loss == pytest.approx(sum(step.loss for step in shown) / 2, rel=1e-6)
+        assert report.accuracy == pytest.approx(sum(step.accuracy for step in shown) / 2, rel=1e-6)
+
+
+@pytest.mark.parametrize("foreground", [None, "free", "clean", "random"])
+def test_two_trainings_are_equal_to_the_bit(few, foreground):
+    def once(noise):
+        torch.manual_seed(noise)
+        mix = None if foreground is None else BackMix(48, foreground=foreground, num_patches=2, fill="noise")
+        network = make_network()
+        torch.manual_seed(noise)  # What others draw from the global generator must not matter.
+        return run(few, mix=mix, network=network, options=replace(OPTIONS, batch_size=16))[0], mix
+
+    (first, mix), (second, again) = once(1), once(2)
+    assert equal(first, second)
+    assert mix is None or equal(mix, again)
+
+
+def test_the_seed_changes_the_training(few):
+    assert not equal(run(few)[0], run(few, replace(OPTIONS, seed=1))[0])
+
+
+def test_with_and_without_backmix_order_and_flips_are_the_same(few, monkeypatch):
+    shown = []
+
+    class Spy(backmix.train.FlipCrop):
+        def draw(self, *size):
+            view = super().draw(*size)
+            shown[-1].append((view.boxes, view.flip))
+            return view
+
+    monkeypatch.setattr(backmix.train, "FlipCrop", Spy)
+    orders = []
+    for mix in (None, BackMix(48, foreground="free"), BackMix(48, foreground="clean", fill="noise", donor="other")):
+        shown.append([])
+        orders.append([])
+        loader = ResidentLoader(few, batch_size=16)
+        epoch = loader.epoch
+
+        def spied(number, epoch=epoch):
+            for batch in epoch(number):
+                orders[-1].append(batch.index)
+                yield batch
+
+        loader.epoch = spied
+        train(make_network(), loader, PREPROCESS, OPTIONS, mix)
+    assert len(shown[0]) == len(orders[0]) == 9
+    for other in (1, 2):
+        assert all(torch.equal(a, b) for a, b in zip(orders[0], orders[other], strict=True))
+        for (boxes, flip), (their_boxes, their_flip) in zip(shown[0], shown[other], strict=True):
+            assert torch.equal(boxes, their_boxes) and torch.equal(flip, their_flip)
+    assert len({tuple(order.tolist()) for order in orders[0]}) == 9
+
+
+@pytest.mark.parametrize("foreground", ["free", "clean", "masks"])
+def test_backmix_that_mixes_nothing_leaves_the_training_as_it_is(few, foreground):
+    plain, history = run(few)
+    mix = BackMix(48, foreground=foreground, probability=0.0)
+    mixed, with_mix = run(few, mix=mix)
+    assert equal(plain, mixed) and history == with_mix
+    assert mix.bank.seen.any() == (foreground != "masks")
+
+
+def test_backmix_changes_what_is_learnt(few):
+    assert not equal(run(few)[0], run(few, mix=BackMix(48, unseen="unmasked"))[0])
+
+
+def test_the_average_of_weights_against_a_loop(few):
+    network = make_network()
+    expected = {name: value.clone() for name, value in network.state_dict().items()}
+    seen = []
+
+    def follow(progress):
+        decay = min(0.8, progress.step / (progress.step + 9))
+        seen.append(decay)
+        for name, value in network.state_dict().items():
+            if value.is_floating_point():
+                expected[name] = decay * expected[name] + (1 - decay) * value
+            else:
+                expected[name] = value.clone()
+
+    run(few, replace(OPTIONS, batch_size=4, ema=0.8), network=network, on_step=follow)
+    assert len(seen) == 36 and seen[0] == pytest.approx(0.1) and seen[-1] == 0.8
+    for name, value in network.state_dict().items():
+        assert torch.allclose(value.float(), expected[name].float(), atol=1e-5), name
+
+
+def test_without_average_the_last_weights_stay(few):
+    network = make_network()
+    last = {}
+    run(
+        few,
+        replace(OPTIONS, ema=0.0),
+        network=network,
+        on_step=lambda _: last.update({name: value.clone() for name, value in network.state_dict().items()}),
+    )
+    assert all(torch.equal(value, last[name]) for name, value in network.state_dict().items())
+
+
+def test_the_optimizer_gets_the_scheduled_rate(few, monkeypatch):
+    rates = []
+    step = torch.optim.SGD.step
+
+    def spy(self, *arguments):
+        rates.append([group["lr"] for group in self.param_groups])
+        return step(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", spy)
+    _, history = run(few, replace(OPTIONS, batch_size=16, schedule="cosine", warmup=0.5))
+    expected = [0.05 * schedule_factor("cosine", (n + 0.5) / 9, 0.5) for n in range(9)]
+    assert [pair[0] for pair in rates] == pytest.approx(expected) and all(a == b for a, b in rates)
+    assert [report.lr for report in history] == pytest.approx(expected[2::3])
+
+
+def test_a_limit_on_the_gradient_holds(few, monkeypatch):
+    norms = []
+    step = torch.optim.SGD.step
+
+    def spy(self, *arguments):
+        gradients = [p.grad for group in self.param_groups for p in group["params"]]
+        norms.append(torch.nn.utils.get_total_norm(gradients).item())
+        return step(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", spy)
+    run(few, replace(OPTIONS, clip=0.01))
+    assert norms and max(norms) <= 0.0101
+
+
+def test_no_batch_at_all():
+    data = decode(DigitsOnTextures("val"), torch.zeros(269).long(), PREPROCESS, positions=[0])
+    loader = ResidentLoader(data, batch_size=4, world=2)
+    with pytest.raises(TrainingError, match="1 images make no batch of 36; add images"):
+        train(make_network(), loader, PREPROCESS, OPTIONS)
+
+
+class Failing(torch.nn.Module):
+    """A method whose loss is no number from some call on."""
+
+    def __init__(self, method, calls):
+        super().__init__()
+        self.method, self.calls = method, calls
+
+    def loss(self, features, labels):
+        self.calls -= 1
+        loss = self.method.loss(features, labels)
+        return loss * math.nan if self.calls < 0 else loss
+
+    def __getattr__(self, name):
+        return super().__getattr__(name) if name in ("method",) else getattr(super().__getattr__("method"), name)
+
+
+def failing_network(calls):
+    network = make_network()
+    network.method = Failing(network.method, calls)
+    return network
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint_before(few, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    kept = []
+    with pytest.raises(TrainingError, match=r"loss became nan in epoch 3, step 2\. .*lower learning rate than 0\.05"):
+        run(
+            few,
+            replace(OPTIONS, epochs=5, batch_size=16),
+            BackMix(48),
+            failing_network(2 * 3 + 1),
+            checkpoint=path,
+            on_epoch=lambda _: kept.append(path.read_bytes()),
+        )
+    assert len(kept) == 2 and path.read_bytes() == kept[1]
+    state = load_checkpoint(path)
+    assert len(state["history"]) == 2
+    assert all(value.isfinite().all() for value in state["network"].values())
+    assert [entry.name for entry in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_a_training_that_failed_once_resumes_to_the_same_end(few, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    options = replace(OPTIONS, epochs=4)
+    unbroken, history = run(few, options, network=failing_network(10**6), checkpoint=tmp_path / "other.pt")
+    with pytest.raises(TrainingError, match="epoch 3, step 1"):
+        run(few, options, network=failing_network(2), checkpoint=path)
+    resumed, again = run(few, options, network=failing_network(10**6), checkpoint=path, resume=True)
+    assert equal(unbroken, resumed) and history == again
+
+
+def test_a_huge_rate_stops_with_the_epoch(few):
+    with pytest.raises(TrainingError, match="epoch 1.*lower learning rate than 1e"):
+        run(few, replace(OPTIONS, lr=1e30, warmup=0.0, batch_size=8))
+
+
+def test_weights_that_overflow_in_the_last_step_of_an_epoch_are_not_saved(few, tmp_path):
+    """The loss of that step was finite, so only the weights tell."""
+    path = tmp_path / "checkpoint.pt"
+    with pytest.raises(TrainingError, match="weights stopped being finite in epoch 1"):
+        run(few, replace(OPTIONS, lr=1e38, weight_decay=1e6, warmup=0.0, batch_size=48, epochs=1), checkpoint=path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "foreground"), [("sgd", None), ("muon", "free"), ("adamw", "clean"), ("sgd", "free")]
+)
+def test_resume_after_any_epoch_ends_the_same(few, tmp_path, optimizer, foreground):
+    options = replace(OPTIONS, optimizer=optimizer, lr=0.01, batch_size=24, zoom=0.1, jitter=0.2, small=0.5)
+
+    def mix():
+        return None if foreground is None else BackMix(48, foreground=foreground, selection="random", fill="noise")
+
+    class Stop(Exception):
+        pass
+
+    def stop(_):
+        raise Stop
+
+    whole = mix()
+    unbroken, history = run(few, options, whole)
+    path = tmp_path / "checkpoint.pt"
+    for _ in range(3):
+        network = make_network(seed=9 if path.exists() else 0)  # What is resumed comes from the file alone.
+        with pytest.raises(Stop):
+            run(few, options, mix(), network, checkpoint=path, resume=True, on_epoch=stop)
+    last = mix()
+    resumed, again = run(few, options, last, make_network(seed=9), checkpoint=path, resume=True)
+    assert again == history and equal(unbroken, resumed)
+    assert whole is None or equal(whole, last)
+
+
+def test_resume_without_a_checkpoint_begins(few, tmp_path):
+    plain, history = run(few)
+    resumed, again = run(few, checkpoint=tmp_path / "checkpoint.pt", resume=True)
+    assert equal(plain, resumed) and history == again
+
+
+def test_without_resume_a_checkpoint_is_written_over(few, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    run(few, replace(OPTIONS, epochs=1), checkpoint=path)
+    _, history = run(few, checkpoint=path)
+    assert len(history) == 3 and len(load_checkpoint(path)["history"]) == 3
+
+
+def test_resume_with_other_options_lists_what_changed(few, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    run(few, replace(OPTIONS, epochs=1), BackMix(48), checkpoint=path)
+    kept = path.read_bytes()
+    with pytest.raises(TrainingError) as caught:
+        run(few, replace(OPTIONS, epochs=2, lr=0.01), BackMix(48, patch_side=0.5), checkpoint=path, resume=True)
+    message = str(caught.value)
+    assert "epochs: 1 -> 2" in message and "lr: 0.05 -> 0.01" in message
+    assert "patch_side=0.25" in message and "patch_side=0.5" in message
+    assert "batch_size" not in message and "seed" not in message and "\n" not in message
+    assert path.read_bytes() == kept
+    with pytest.raises(TrainingError, match="augmentation.*None"):
+        run(few, replace(OPTIONS, epochs=1), checkpoint=path, resume=True)
+
+
+def test_resume_with_other_images_is_refused(few, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    run(few, replace(OPTIONS, epochs=1), checkpoint=path)
+    fewer = replace(few, images=few.images[:40], labels=few.labels[:40], masks=None)
+    with pytest.raises(TrainingError, match="images: 48 -> 40"):
+        run(fewer, replace(OPTIONS, epochs=1), checkpoint=path, resume=True)
+
+
+def test_resume_with_another_network_is_refused_in_one_line(few, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    run(few, replace(OPTIONS, epochs=1), checkpoint=path)
+    with pytest.raises(RunError, match="does not fit this training") as caught:
+        run(few, replace(OPTIONS, epochs=1), network=make_network(0.5), checkpoint=path, resume=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_program_may_train_in_both_precisions(few):
+    options = replace(OPTIONS, epochs=1)
+    first = run(few, options)[1]
+    assert run(few, replace(options, precision="fp32"))[1] != first
+    assert run(few, options)[1] == first
+
+
+def test_autocast_does_not_stay_around_the_network(few):
+    """What the trained network answers is what the same weights answer in a fresh network."""
+    import copy
+
+    network, _ = run(few, replace(OPTIONS, epochs=1))
+    fresh = make_network(seed=5).eval()
+    fresh.load_state_dict(network.state_dict())
+    images = PREPROCESS.normalise(few.images)
+    assert torch.equal(network(images)[1], fresh(images)[1])
+    other = copy.deepcopy(network)
+    with torch.no_grad():
+        for value in other.parameters():
+            value.zero_()
+    assert not other(images)[1].any()
+
+
+@pytest.fixture(scope="module", params=["free", "clean"])
+def fed(request, digits):
+    mix = BackMix(len(digits.images), foreground=request.param)
+    options = TrainOptions(epochs=12, batch_size=24, lr=0.1, ema=0.9)
+    _, history = run(digits, options, mix, make_network(0.5))
+    return mix, history
+
+
+def test_the_bank_is_fed_and_finds_the_digit(digits, fed):
+    mix, history = fed
+    assert history[-1].accuracy > 0.8
+    assert mix.bank.seen.all() and (mix.bank.maps - 0.5).abs().amax((1, 2)).min() > 0
+    masks = torch.nn.functional.adaptive_avg_pool2d(digits.masks.float()[:, None], 8)[:, 0]
+    truth = top_cells(masks, 16)
+
+    def overlap(cells):
+        return ((cells & truth).sum((1, 2)) / (cells | truth).sum((1, 2))).mean().item()
+
+    found = overlap(top_cells(mix.bank.maps, 16))
+    generator = torch.Generator().manual_seed(0)
+    chance = overlap(top_cells(torch.rand(mix.bank.maps.shape, generator=generator), 16))
+    # A map of another image knows where digits mostly are, but not where this one is.
+    shuffled = overlap(top_cells(mix.bank.maps[torch.randperm(len(masks), generator=generator)], 16))
+    assert found > chance + 0.15
+    assert found > shuffled + 0.03
+
+
+@pytest.mark.parametrize("foreground", ["free", "clean", "masks"])
+def test_crops_of_the_loader_feed_the_bank_in_the_frame_of_the_image(foreground):
+    source = DigitsOnTextures("val")
+    positions = (source.labels < 2).nonzero().flatten().tolist()
+    loader = WorkerLoader(
+        source, source.labels, PREPROCESS, positions=positions, batch_size=18, masks=foreground == "masks", workers=0
+    )
+    mix = BackMix(len(positions), foreground=foreground)
+    history = train(make_network(), loader, PREPROCESS, replace(OPTIONS, batch_size=18, pad=0.0, flip=0.0), mix)
+    assert all(math.isfinite(report.loss) for report in history)
+    assert mix.bank.seen.float().mean() == (0.0 if foreground == "masks" else 1.0)
+    if foreground != "masks":
+        # Crops leave cells unseen for a while, so some hold their first value to the end and others moved.
+        assert (mix.bank.maps == 0.5).any() and (mix.bank.maps != 0.5).any()
+
+
+def test_labels_outside_the_classes_are_refused(few):
+    wrong = replace(few, labels=few.labels + 1)
+    with pytest.raises(ValueError, match=r"labels must lie in 0\.\.1; got 1\.\.2"):
+        run(wrong)
+
+
+def test_a_bank_of_another_size_is_refused(few):
+    with pytest.raises(ValueError, match="length of this training set"):
+        run(few, mix=BackMix(20))
