@@ -60,7 +60,7 @@ def main() -> None:
         loader = ResidentLoader(decoded, batch_size=args.batch_size, device=accelerator.device)
         steps[kind] = (wrapped, network, mix, optimizer, endless(loader))
         times[kind] = []
-    generators = {name: torch.Generator() for name in ("crop", "colour", "round")}
+    generators = {name: torch.Generator() for name in ("crop", "colour", "erase", "round")}
     for round_number in range(args.rounds + 2):
         for kind, (wrapped, network, mix, optimizer, batches) in steps.items():
             begin = time.perf_counter()

@@ -34,7 +34,7 @@ def write_pictures(folder: Path, per_class: int, seed: int, size: int = 40) -> N
 def pictures(tmp_path_factory) -> Path:
     """train/ and test/ of pictures of four colours, to be read only."""
     folder = tmp_path_factory.mktemp("pictures")
-    write_pictures(folder / "train", 24, seed=1)
+    write_pictures(folder / "train", 40, seed=1)
     write_pictures(folder / "test", 6, seed=2)
     return folder
 

@@ -141,7 +141,8 @@ def test_a_full_disk_keeps_the_old_checkpoint_and_the_training_goes_on_afterward
         torch.manual_seed(0)
         network = create_network("compact-s", "softmax", 2, image_size=32, model_options={"width": 0.25})
         options = TrainOptions(epochs=3, batch_size=4)
-        train(network, ResidentLoader(data, batch_size=4), Preprocess(32), options, BackMix(8), checkpoint=path, **arguments)
+        loader = ResidentLoader(data, batch_size=4)
+        train(network, loader, Preprocess(32), options, BackMix(8), checkpoint=path, **arguments)
         return network.state_dict()
 
     path = folder / "checkpoint.pt"

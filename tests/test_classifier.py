@@ -48,12 +48,6 @@ def test_an_image_is_unknown_when_its_score_is_above_the_threshold(classifier, c
         )
 
 
-def test_something_else_entirely_is_unknown(classifier):
-    checkers = np.kron(np.indices((8, 8)).sum(0) % 2, np.ones((4, 4))).astype(np.uint8) * 255
-    (answer,) = classifier.predict([Image.fromarray(checkers).convert("RGB")])
-    assert answer.unknown_score > classifier.thresholds["max_logit"].scores.median()
-
-
 def test_paths_pictures_and_tensors_give_one_answer(classifier, colours):
     paths = [colours.path(i) for i in range(6)]
     pictures = [colours.read(i) for i in range(6)]

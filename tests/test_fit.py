@@ -155,7 +155,10 @@ def test_the_split_is_by_class_and_by_seed():
     labels = torch.tensor([0] * 40 + [-1] * 10 + [1] * 20)
     one, same, other = (split_known(labels, ["a", "b"], True, 0.25, seed) for seed in (0, 0, 1))
     assert torch.equal(one.held, same.held) and not torch.equal(one.held, other.held)
-    assert torch.bincount(labels[one.held]).tolist() == [10, 5] and torch.bincount(labels[one.train]).tolist() == [30, 15]
+    assert torch.bincount(labels[one.held]).tolist() == [10, 5] and torch.bincount(labels[one.train]).tolist() == [
+        30,
+        15,
+    ]
     assert sorted(torch.cat([one.train, one.held]).tolist()) == (labels >= 0).nonzero().flatten().tolist()
 
 
@@ -202,7 +205,9 @@ def test_true_masks_are_read_only_when_asked_for():
         )
 
 
-@pytest.mark.parametrize(("size", "limit", "kind"), [(32, 2**31, ResidentLoader), (32, 1000, WorkerLoader), (96, 2**31, WorkerLoader)])
+@pytest.mark.parametrize(
+    ("size", "limit", "kind"), [(32, 2**31, ResidentLoader), (32, 1000, WorkerLoader), (96, 2**31, WorkerLoader)]
+)
 def test_small_images_in_small_sets_are_resident(size, limit, kind, monkeypatch):
     from backmix.train import make_accelerator
 
@@ -246,10 +251,12 @@ def test_a_fit_that_was_cut_off_resumes_to_the_same_end(tmp_path):
 
 
 def test_choices_by_size_stay_in_their_limits():
-    for images in (0, 1, 10, 500, 3000, 27_000, 10**7):
-        assert 25 <= auto_epochs(images) <= 200 and 16 <= auto_batch_size(images) <= 256
-        assert 0.05 <= auto_holdout(images) <= 0.2
-    assert auto_batch_size(320) == 16 and auto_batch_size(27_000) == 256
+    sizes = (0, 1, 10, 200, 500, 3000, 27_000, 10**7)
+    epochs, batches = [auto_epochs(images) for images in sizes], [auto_batch_size(images) for images in sizes]
+    assert epochs == sorted(epochs, reverse=True) and epochs[0] <= 200 and epochs[-1] >= 10
+    assert batches == sorted(batches) and set(batches) <= {16, 32, 64, 128, 256, 512}
+    assert all(size == 16 or images // size >= 20 for images, size in zip(sizes, batches, strict=True))
+    assert all(0.05 <= auto_holdout(images) <= 0.2 for images in sizes)
     assert auto_holdout(2000) == pytest.approx(0.1)
 
 

@@ -47,7 +47,9 @@ def test_options_reach_backbone_and_method():
 
 def test_weights_follow_from_the_global_seed():
     first, second = small(), small()
-    assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    )
 
 
 def test_any_two_modules_can_be_joined():

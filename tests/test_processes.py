@@ -30,9 +30,9 @@ import backmix.train
 seen = []
 step = backmix.train.train_step
 
-def spy(accelerator, wrapped, network, batch, *rest):
+def spy(accelerator, wrapped, network, batch, *rest, **more):
     seen.append(batch.index)
-    return step(accelerator, wrapped, network, batch, *rest)
+    return step(accelerator, wrapped, network, batch, *rest, **more)
 
 backmix.train.train_step = spy
 accelerator = make_accelerator("bf16")
@@ -119,13 +119,13 @@ def test_the_command_in_two_processes_leaves_one_run(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("written to") == 1 and done.stdout.count("epoch 2:") == 1
     assert OpenSetClassifier.load(out).classes == ["0", "1"]
-    resumed = torchrun("-m", "backmix.cli", "fit", *arguments, "--epochs", 2, "--batch-size", 16, "--out", out, "--resume")
+    resumed = torchrun(
+        "-m", "backmix.cli", "fit", *arguments, "--epochs", 2, "--batch-size", 16, "--out", out, "--resume"
+    )
     assert resumed.returncode == 0, resumed.stderr[-3000:]
     # And what two processes began one can finish.
     fit_command(
-        FitArguments(
-            "digits", known_classes="0,1", model="compact-s", augmentation="backmix", epochs=2, batch_size=16
-        ),
+        FitArguments("digits", known_classes="0,1", model="compact-s", augmentation="backmix", epochs=2, batch_size=16),
         out,
         resume=True,
     )

@@ -16,7 +16,7 @@ import backmix
 from backmix.checkpoint import load_checkpoint
 
 ARGUMENTS = [
-    *("fit", "digits", "--known-classes", "0,1", "--model", "compact-s", "--epochs", "6", "--batch-size", "16"),
+    *("fit", "digits", "--known-classes", "0,1", "--model", "compact-s", "--epochs", "5", "--batch-size", "16"),
     *("--augmentation", "backmix", "--seed", "3"),
 ]
 
@@ -43,10 +43,10 @@ def finish(process):
     return said
 
 
-def kill_at_random(process, checkpoint, before, dice):
-    """Kill some time after a checkpoint that is newer than `before`; say how long after."""
+def kill_at_random(process, checkpoint, dice):
+    """Kill some time after the first checkpoint; say how long after."""
     end = time.monotonic() + 60
-    while not checkpoint.exists() or checkpoint.stat().st_mtime_ns == before:
+    while not checkpoint.exists():
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < end, "no checkpoint came"
         time.sleep(0.002)
@@ -60,20 +60,15 @@ def kill_at_random(process, checkpoint, before, dice):
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 def test_a_killed_training_resumes_to_the_same_weights_and_bank(tmp_path):
     seed = random.SystemRandom().randrange(2**32)
-    dice = random.Random(seed)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     untouched = start(whole)
     checkpoint = killed / "checkpoint.pt"
-    delays, process, before = [], start(killed), None
-    for _ in range(2):
-        delays.append(kill_at_random(process, checkpoint, before, dice))
-        done = len(load_checkpoint(checkpoint)["history"])
-        assert 1 <= done, "a checkpoint is whole whenever it is there"
-        before = checkpoint.stat().st_mtime_ns
-        process = start(killed, "--resume")
-    said = finish(process)
+    delay = kill_at_random(start(killed), checkpoint, random.Random(seed))
+    done = len(load_checkpoint(checkpoint)["history"])
+    story = f"seed {seed}, killed {delay:.3f} s after the first checkpoint, {done} epochs done"
+    assert done >= 1, story
+    said = finish(start(killed, "--resume"))
     finish(untouched)
-    story = f"seed {seed}, killed {delays} s after a checkpoint"
     assert "epoch 1:" not in said, story
     for name in ("model.safetensors", "calibration.json", "classes.json"):
         assert (whole / name).read_bytes() == (killed / name).read_bytes(), f"{name}: {story}"
@@ -84,5 +79,5 @@ def test_a_killed_training_resumes_to_the_same_weights_and_bank(tmp_path):
     assert ours["augmentation"]["bank.seen"].all()
     assert str(ours["optimizer"]["param_groups"]) == str(theirs["optimizer"]["param_groups"])
     histories = [json.loads((run / "metrics.json").read_text())["history"] for run in (whole, killed)]
-    assert histories[0] == histories[1] and len(histories[0]) == 6
+    assert histories[0] == histories[1] and len(histories[0]) == 5
     assert not [entry.name for entry in killed.iterdir() if entry.name.endswith(".tmp")]

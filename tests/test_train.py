@@ -279,7 +279,7 @@ def test_weights_that_overflow_in_the_last_step_of_an_epoch_are_not_saved(few, t
     ("optimizer", "foreground"), [("sgd", None), ("muon", "free"), ("adamw", "clean"), ("sgd", "free")]
 )
 def test_resume_after_any_epoch_ends_the_same(few, tmp_path, optimizer, foreground):
-    options = replace(OPTIONS, optimizer=optimizer, lr=0.01, batch_size=24, zoom=0.1, jitter=0.2, small=0.5)
+    options = replace(OPTIONS, optimizer=optimizer, lr=0.01, batch_size=24, zoom=0.1, jitter=0.2, erase=0.2, small=0.5)
 
     def mix():
         return None if foreground is None else BackMix(48, foreground=foreground, selection="random", fill="noise")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -49,12 +50,12 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the figures and the picture.")] = Path("runs/demo"),
     prior: Annotated[float, typer.Option(min=0.0, max=1.0, help="How often a digit stands on its own texture.")] = 0.8,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each kind.")] = 3,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training set.")] = 0,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training set. Default: 14.")] = None,
 ) -> None:
     """Train with and without BackMix on the embedded digits; leaves metrics.json and a picture."""
     from backmix.demo import run_demo
 
-    run_demo(out, prior=prior, seeds=seeds, epochs=epochs or None)
+    run_demo(out, prior=prior, seeds=seeds, epochs=epochs)
 
 
 @app.command()
@@ -147,11 +148,13 @@ def main() -> None:
     """Entry point: errors made for people end in one line on stderr and exit status 1."""
     from backmix.errors import BackmixError
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # File names need not be text.
     try:
         app()
     except (BackmixError, ValueError, OSError) as error:
         # What we raise is written for people; a traceback would bury it.
-        print(f"backmix: {error}", file=sys.stderr)
+        print(f"backmix: {' '.join(str(error).splitlines())}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("backmix: stopped", file=sys.stderr)

@@ -23,7 +23,7 @@ from backmix import __version__
 from backmix.checkpoint import write_json, write_text
 from backmix.classifier import OpenSetClassifier, Prediction
 from backmix.data.folder import FolderSource
-from backmix.data.images import IMAGE_EXTENSIONS
+from backmix.data.images import IMAGE_EXTENSIONS, ImageError
 from backmix.data.load import available_splits, choose_known, load_source
 from backmix.data.source import ImageSource
 from backmix.detectors import DETECTORS
@@ -65,11 +65,11 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
     Args:
         arguments: what was asked for.
         out: the run folder.
-        resume: go on with the run that is there.
+        resume: go on with the run that is there; begin where there is none yet.
         workers: threads or processes that decode.
 
     Raises:
-        RunError: when the folder holds another run, or none to resume, or options changed.
+        RunError: when the folder holds another run, or something else, or options changed.
     """
     begin = time.monotonic()
     console = make_console()
@@ -78,7 +78,7 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
     names = arguments.known_classes.split(",") if arguments.known_classes else None
     numbers = choose_known(source.classes, [name.strip() for name in names] if names else None)
     classes = [source.classes[number] for number in numbers]
-    image_size = arguments.image_size or auto_image_size(source)
+    image_size = auto_image_size(source) if arguments.image_size is None else arguments.image_size
     classifier = OpenSetClassifier(
         classes,
         model=arguments.model,
@@ -106,24 +106,33 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
     chief = accelerator.is_main_process
     out.mkdir(parents=True, exist_ok=True)
     training = {"arguments": asdict(arguments), "training": asdict(options)}
-    if chief and not resume:
+    if chief and not (out / "config.yaml").is_file():
         write_text(out / "config.yaml", yaml.safe_dump({"format": FORMAT, "backmix": __version__, **training}))
     accelerator.init_trackers("")
     shown = {"patch_side": arguments.patch_side} if arguments.patch_side is not None else {}
+    apart = int((classifier.labels_for(held_out) >= 0).sum()) if held_out is not None else None
+    listed = 0
+
+    def list_skipped(skipped: list[tuple[str, str]]) -> None:
+        nonlocal listed
+        for name, reason in skipped[listed:] if chief else []:
+            console.print(f"skipped {name}: {reason}", style="yellow")
+        listed = len(skipped)
 
     def on_start(options: TrainOptions, split: Split, skipped: list[tuple[str, str]]) -> None:
         if not chief:
             return
         console.print(
             f"{len(split.train)} images of {len(classes)} known classes to train on, "
-            f"{len(held_out) if held_out is not None else len(split.held)} held out for calibration"
+            f"{len(split.held) if apart is None else apart} held out for calibration"
         )
         console.print(
             f"{arguments.model} at {image_size} px, {arguments.method}, augmentation {arguments.augmentation}, "
-            f"{options.epochs} epochs of batch {options.batch_size}, {options.optimizer} with rate {options.lr}"
+            f"{options.epochs} epochs of batch {options.batch_size}, {options.optimizer} with rate {options.lr:.3g}"
         )
-        for note in (*notes(source), *(f"skipped {name}: {reason}" for name, reason in skipped)):
-            console.print(note, style="yellow", markup=False, highlight=False)
+        for note in notes(source):
+            console.print(note, style="yellow")
+        list_skipped(skipped)
 
     with training_bar(console, chief, accelerator) as (on_step, on_epoch):
         report = fit(
@@ -142,13 +151,17 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
             on_epoch=on_epoch,
         )
     accelerator.end_training()
+    list_skipped(report.skipped)
     if chief:
         classifier.save(out, extra=training)
         write_json(
             out / "metrics.json",
             {
                 "held_out_accuracy": report.held_out_accuracy,
-                "images": {"train": len(report.split.train), "held_out": len(report.split.held)},
+                "images": {
+                    "train": len(report.split.train),
+                    "held_out": len(classifier.thresholds[classifier.detector].scores),
+                },
                 "seconds": round(time.monotonic() - begin, 1),
                 "unreadable": [{"path": name, "reason": reason} for name, reason in report.skipped],
                 "history": [asdict(entry) for entry in report.history],
@@ -156,7 +169,7 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
         )
         note = classifier.thresholds[classifier.detector].note
         if note:
-            console.print(note, style="yellow", markup=False, highlight=False)
+            console.print(note, style="yellow")
         console.print(
             f"accuracy on held-out images {report.held_out_accuracy:.3f}; "
             f"{time.monotonic() - begin:.0f} s; written to {out}"
@@ -189,13 +202,11 @@ def evaluate_command(
         "backmix": config["backmix"],
         "arguments": config.get("arguments"),
         "training": config.get("training"),
-        "seconds": json.loads((run / "metrics.json").read_text()).get("seconds")
-        if (run / "metrics.json").is_file()
-        else None,
+        "seconds": read_seconds(run),
     }
     images = result["images"]
     for entry in result["unreadable"]:
-        console.print(f"skipped {entry['path']}: {entry['reason']}", markup=False, highlight=False)
+        console.print(f"skipped {entry['path']}: {entry['reason']}", style="yellow")
     unknown = sorted({source.classes[k] for k in source.labels.tolist() if k >= 0} - set(classifier.classes))
     console.print(f"{images['known']} known images, {images['unknown']} unknown" + _named(unknown))
     if result["accuracy"] is None:
@@ -223,6 +234,8 @@ def predict_command(run: Path, paths: Sequence[Path], *, out: Path | None = None
     """Predict files and folders; print a table, or write CSV or JSON."""
     if out is not None and out.suffix not in (".csv", ".json"):
         raise ValueError(f"--out takes a .csv or .json file; got {out}")
+    if out is not None and out.is_dir():
+        raise ValueError(f"--out takes a file; {out} is a folder")
     files = list(image_files(paths))
     if not files:
         raise DataError(f"no image in {', '.join(map(str, paths))}; looked for {', '.join(sorted(IMAGE_EXTENSIONS))}")
@@ -234,7 +247,9 @@ def predict_command(run: Path, paths: Sequence[Path], *, out: Path | None = None
             answers += classifier.predict(files[start : start + 1024], top=top)
             advance(len(answers))
     if out is None:
-        table = Table("path", "label", "unknown score", "p-value", "likeliest classes")
+        table = Table()
+        for head in ("path", "label", "unknown score", "p-value", "likeliest classes"):
+            table.add_column(head, overflow="fold")  # A path that is cut off is no path.
         for answer in answers:
             table.add_row(*_row(answer))
         console.print(table)
@@ -258,6 +273,15 @@ def notes(source: ImageSource) -> list[str]:
     return found
 
 
+def read_seconds(run: Path) -> float | None:
+    """How long the training of a run took, where that is told."""
+    try:
+        seconds: float | None = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["seconds"]
+        return seconds
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def check_out(out: Path, arguments: FitArguments, resume: bool) -> None:
     """Raise RunError unless `out` may be written: new, empty, or the same training to resume."""
     if out.is_file():
@@ -267,7 +291,10 @@ def check_out(out: Path, arguments: FitArguments, resume: bool) -> None:
             raise RunError(f"{out} is not empty. Choose another --out, delete it, or go on with it by --resume.")
         return
     if not (out / "config.yaml").is_file():
-        return  # Cut off before the first line was written: the same as a new run.
+        # Cut off before the first line was written: the same as a new run.
+        if out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
+            raise RunError(f"{out} holds other things and no run to resume. Choose another --out, or drop --resume.")
+        return
     before = read_config(out).get("arguments") or {}
     now = asdict(arguments)
     changed = [f"{key}: {before.get(key)!r} -> {now[key]!r}" for key in now if before.get(key) != now[key]]
@@ -288,16 +315,18 @@ def load_training_data(data: str) -> tuple[ImageSource, ImageSource | None]:
 
 def auto_image_size(source: ImageSource) -> int:
     """Side for these images: the median shorter side of some, in steps of 32, between 32 and 224."""
-    from backmix.data.images import ImageError
-
-    sides = []
-    for position in range(0, len(source), max(1, len(source) // 16)):
+    sides: list[int] = []
+    first: ImageError | None = None
+    spread = range(0, len(source), max(1, len(source) // 16))
+    for position in (*spread, *range(len(source))):
+        if len(sides) == len(spread):
+            break
         try:
             sides.append(min(source.read(position).size))
-        except ImageError:
-            continue
+        except ImageError as error:
+            first = first or error
     if not sides:
-        raise DataError("no image could be read; the first one fails with the reasons `backmix predict` gives")
+        raise DataError(f"none of the {len(source)} images can be read. The first: {first}")
     median = sorted(sides)[len(sides) // 2]
     return max(32, min(224, 32 * round(median / 32)))
 
@@ -305,7 +334,7 @@ def auto_image_size(source: ImageSource) -> int:
 def image_files(paths: Sequence[Path]) -> Iterator[Path]:
     """Files as given, whatever they are called, and the images in folders, in the order of their names."""
     for path in paths:
-        if not path.is_dir():
+        if not os.path.isdir(path):  # Path.is_dir raises for names that are too long or out of reach.
             yield path
             continue
         for folder, folders, files in os.walk(path):
@@ -331,9 +360,11 @@ def predictions_csv(answers: Sequence[Prediction]) -> str:
 
 
 def make_console() -> Console:
-    """A console that leaves lines whole where nobody sees a terminal's edge."""
-    console = Console()
-    return console if console.is_terminal else Console(width=200)
+    """A console that prints names as they are, and lines whole where nobody sees a terminal's edge."""
+    console = Console(markup=False, emoji=False, highlight=False)
+    if not console.is_terminal:
+        console.width = 200
+    return console
 
 
 @contextmanager

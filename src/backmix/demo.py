@@ -23,7 +23,7 @@ from backmix.train import make_accelerator
 MODEL = "compact-s"
 IMAGE_SIZE = 32
 COPIES = 4
-EPOCHS = 20
+EPOCHS = 14
 AUGMENTATIONS = ("none", "backmix")
 FIGURES = ("accuracy", "auroc", "oscr", "fpr95")
 

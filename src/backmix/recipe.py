@@ -35,6 +35,7 @@ class TrainOptions:
         padding: what a shifted crop shows beyond the border, "reflect" or "zeros".
         zoom: largest change of height and width after mixing, as a share; 0 where crops come with the data.
         jitter: strength of random saturation, contrast and brightness, 0..1.
+        erase: side of the square hidden in each image (Cutout), as a share of the image's; 0 hides nothing.
         small: share of the training, from its start, in which images are shown at three quarters of their side; it
             takes about half the time there (progressive resizing). Not for networks that are tied to one size.
         clip: largest norm of the gradient; 0 for no limit.
@@ -56,6 +57,7 @@ class TrainOptions:
     padding: str = "reflect"
     zoom: float = 0.0
     jitter: float = 0.0
+    erase: float = 0.0
     small: float = 0.0
     clip: float = 0.0
     seed: int = 0
@@ -76,6 +78,7 @@ class TrainOptions:
             "pad": (0 <= self.pad < 1, "in 0..1, below 1"),
             "zoom": (0 <= self.zoom < 1, "in 0..1, below 1"),
             "jitter": (0 <= self.jitter <= 1, "in 0..1"),
+            "erase": (0 <= self.erase <= 1, "in 0..1"),
             "small": (0 <= self.small <= 1, "in 0..1"),
             "flip": (0 <= self.flip <= 1, "in 0..1"),
             "padding": (self.padding in ("reflect", "zeros"), "reflect or zeros"),

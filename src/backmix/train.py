@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from backmix.checkpoint import load_checkpoint, save_checkpoint
 from backmix.colour_jitter import ColourJitter
 from backmix.data.loader import Batch, Loader, seed_of
+from backmix.erase import Erase
 from backmix.errors import RunError, TrainingError, in_one_line
 from backmix.mixing import BackMix, FlipCrop, View
 from backmix.network import Network
@@ -106,7 +107,7 @@ def train(
     optimizer = make_optimizer(network, options)
     if augmentation is not None:
         augmentation.to(accelerator.device)
-    generators = {purpose: torch.Generator() for purpose in ("mix", "crop", "colour", "round")}
+    generators = {purpose: torch.Generator() for purpose in ("mix", "crop", "colour", "erase", "round")}
     if augmentation is not None:
         augmentation.generator = generators["mix"]
     history: list[EpochReport] = []
@@ -199,7 +200,7 @@ def train_step(
     *,
     small: bool = False,
 ) -> tuple[float, float]:
-    """One step of the training: mix, crop, colour, forward, backward, feed the bank, move the weights.
+    """One step of the training: mix, crop, colour, hide, forward, backward, feed the bank, move the weights.
 
     `small` shows the images at three quarters of their side.
 
@@ -217,6 +218,9 @@ def train_step(
         shown, after = crop(mixed)
     if options.jitter:
         shown = ColourJitter(options.jitter, generator=generators["colour"])(shown)
+    if options.erase:
+        # A freely fed map is low where the image was hidden; as any place is hidden equally often, the order stays.
+        shown = Erase(options.erase, generator=generators["erase"])(shown)
     if small:
         images, shown = (F.interpolate(x, scale_factor=0.75, mode="bilinear", antialias=True) for x in (images, shown))
     optimizer.zero_grad(set_to_none=True)

@@ -67,7 +67,9 @@ def test_smoothing_is_exact_for_every_number_of_classes(classes, share, seed):
     generator = torch.Generator().manual_seed(seed)
     features = torch.randn(3, 5, 2, 2, generator=generator)
     labels = torch.randint(classes, (3,), generator=generator)
-    assert method.loss(features, labels).item() == pytest.approx(slow_loss(method, features, labels, smoothing), abs=2e-6)
+    assert method.loss(features, labels).item() == pytest.approx(
+        slow_loss(method, features, labels, smoothing), abs=2e-6
+    )
 
 
 def test_loss_is_zero_entropy_at_certainty():

@@ -7,8 +7,8 @@ from backmix.classifier import OpenSetClassifier
 from backmix.data.digits import DigitsOnTextures
 from backmix.errors import DataError
 from backmix.fit import fit
-from backmix.report.mixing import mixing_picture
 from backmix.recipe import TrainOptions
+from backmix.report.mixing import mixing_picture
 
 
 @pytest.mark.parametrize("how", ["patch", "swap"])

@@ -236,11 +236,12 @@ class BackMix(nn.Module):
 
         Returns:
             (B, g, g) float maps and (B, g, g) bool, false at cells that were out of view or, with
-            foreground="free", overlap something pasted into the batch mixed last.
+            foreground="free", overlap something pasted into the batch mixed last, and in maps that are 0 everywhere.
         """
         grid = self.bank.grid
         if maps.ndim != 3 or len(maps) != len(index):
             raise ValueError(f"maps must be ({len(index)}, h, w), one for each index; got {tuple(maps.shape)}")
+        evidence = (maps != 0).flatten(1).any(1)
         observed = torch.ones(len(maps), grid, grid, dtype=torch.bool, device=maps.device)
         # Enough cells that a crop by a fraction of a cell is not lost on the way back.
         fine = max(grid, *maps.shape[1:])
@@ -254,7 +255,8 @@ class BackMix(nn.Module):
             maps, inside = from_view(maps, home, (fine, fine))
             seen, _ = from_view(observed.float(), home, (grid, grid), mode="nearest")
             observed = (seen > 0.5) & whole_cells(inside, grid)
-        observed = whole_cells(observed, grid)
+        # A map that is 0 everywhere says nothing about where the object is.
+        observed = whole_cells(observed, grid) & evidence[:, None, None]
         if maps.shape[1:] != (grid, grid):
             maps = resize_map(maps.float(), grid)
         return maps, observed

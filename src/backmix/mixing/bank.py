@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -91,12 +93,13 @@ class ForegroundBank(nn.Module):
             raise ValueError(
                 f"maps must be ({len(index)}, h, w) float, one for each index; got {tuple(maps.shape)} {maps.dtype}"
             )
+        shape = (len(index), self.grid, self.grid)
+        if observed is not None and (observed.shape != shape or observed.dtype != torch.bool):
+            raise ValueError(f"observed must be {shape} bool; got {tuple(observed.shape)} {observed.dtype}")
         new = resize_map(maps.float(), self.grid)
-        old = self.read(index)
+        old = self._read(index)
         finite = new.isfinite()
         observed = finite if observed is None else finite & observed
-        if observed.shape != old.shape:
-            raise ValueError(f"observed must be {tuple(old.shape)} bool; got {tuple(observed.shape)}")
         # Not lerp: at momentum 1 the new map itself must come out, whatever the old one was.
         moved = (1 - self.momentum) * old + self.momentum * new.clamp(0, 1)
         moved = torch.where(observed, moved, old)
@@ -124,6 +127,15 @@ class ForegroundBank(nn.Module):
     def _read(self, index: Tensor) -> Tensor:
         maps = self.maps.index_select(0, index)
         return maps.float() / 255 if maps.dtype == torch.uint8 else maps.float()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        saved = state_dict.get(prefix + "maps")
+        # Copied from bytes to floats, maps would silently stand at 0..255.
+        if isinstance(saved, Tensor) and (saved.dtype == torch.uint8) != (self.maps.dtype == torch.uint8):
+            raise ValueError(
+                f"the saved bank holds {saved.dtype}, this one {self.maps.dtype}; make it with dtype={saved.dtype}"
+            )
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 def resize_map(maps: Tensor, grid: int) -> Tensor:

@@ -33,9 +33,7 @@ def class_activation_map(features: Tensor, weight: Tensor, labels: Tensor) -> Te
             "Is there a layer between the feature map and the head? Then use grad_cam."
         )
     check_labels(labels, len(features), len(weight))
-    with torch.no_grad():
-        maps = torch.einsum("bchw,bc->bhw", features.detach().float(), weight.detach().float()[labels])
-        return scale_map(maps.relu_())
+    return _weighted_sum(features, weight.detach().float()[labels])
 
 
 def grad_cam(scores: Tensor, features: Tensor, *, retain_graph: bool = True) -> Tensor:
@@ -56,15 +54,23 @@ def grad_cam(scores: Tensor, features: Tensor, *, retain_graph: bool = True) -> 
     """
     if features.ndim != 4:
         raise ValueError(f"features must be a feature map (B, C, h, w); got {tuple(features.shape)}")
+    if scores.ndim > 1 or scores.numel() not in (1, len(features)):
+        raise ValueError(f"scores must be ({len(features)},), one number per image; got {tuple(scores.shape)}")
     if not features.requires_grad or not scores.requires_grad:
         raise ValueError("grad_cam needs a forward pass with gradients: features and scores must require grad")
     (gradient,) = torch.autograd.grad(scores.sum(), features, retain_graph=retain_graph, allow_unused=True)
     if gradient is None:
         raise ValueError("the scores do not depend on these features: were both taken from the same forward pass?")
-    with torch.no_grad():
-        channel_weight = gradient.float().mean((2, 3))
-        maps = torch.einsum("bchw,bc->bhw", features.detach().float(), channel_weight)
-        return scale_map(maps.relu_())
+    return _weighted_sum(features, gradient.float().mean((2, 3)))
+
+
+@torch.no_grad()
+def _weighted_sum(features: Tensor, weight: Tensor) -> Tensor:
+    """Weigh the channels of each feature map, keep what is positive: (B, C, h, w), (B, C) -> (B, h, w) in 0..1."""
+    # Under autocast the products would be rounded to half precision.
+    with torch.autocast(features.device.type, enabled=False):
+        maps = torch.einsum("bchw,bc->bhw", features.detach().float(), weight)
+    return scale_map(maps.relu_())
 
 
 def scale_map(maps: Tensor) -> Tensor:

@@ -81,7 +81,7 @@ def swap_backgrounds(
     else:
         background.masked_fill_(hidden, fill_value)
     own = objects | ~mixed[:, None, None]
-    return torch.where(own[:, None], images, background, out=background), own
+    return torch.where(own[:, None], images, background), own
 
 
 def pasted_cells(paste: Tensor, side: int, mixed: Tensor, size: tuple[int, int], grid: int) -> Tensor:

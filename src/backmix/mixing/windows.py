@@ -51,11 +51,19 @@ class Windows:
 
     def read(self, images: Tensor, rows: Tensor) -> Tensor:
         """Copy windows out of the images: (n, planes, s, run), as they lie in memory."""
-        return self._runs(images).index_select(0, rows.view(-1)).view(-1, self.planes, self.side, self.run)
+        if images.requires_grad:
+            runs = self._elements(images)[self._pixels(rows)]
+        else:
+            runs = self._runs(images).index_select(0, rows.view(-1))
+        return runs.view(-1, self.planes, self.side, self.run)
 
     def write(self, images: Tensor, rows: Tensor, windows: Tensor) -> None:
         """Copy windows, as `read` gives them, into the images; no two of them may overlap."""
-        self._runs(images).index_copy_(0, rows.view(-1), windows.view(-1, self.run))
+        runs = windows.view(-1, self.run)
+        if images.requires_grad:
+            self._elements(images)[self._pixels(rows)] = runs
+        else:
+            self._runs(images).index_copy_(0, rows.view(-1), runs)
 
     def as_images(self, windows: Tensor) -> Tensor:
         """View windows, as `read` gives them, as (n, C, s, s) images."""
@@ -65,6 +73,14 @@ class Windows:
 
     def _runs(self, images: Tensor) -> Tensor:
         return images.as_strided((images.numel() - self.run + 1, self.run), (1, 1))
+
+    # Through writes into overlapping runs autograd would carry wrong gradients, so then it is pixel by pixel.
+
+    def _elements(self, images: Tensor) -> Tensor:
+        return (images if self.column == 1 else images.permute(0, 2, 3, 1)).view(-1)
+
+    def _pixels(self, rows: Tensor) -> Tensor:
+        return rows.view(-1, 1) + torch.arange(self.run, device=rows.device)
 
 
 def windows_of(images: Tensor, side: int) -> Windows:

@@ -1,0 +1,165 @@
+"""What mixing a batch costs: BackMix beside CutMix of torchvision, and beside the same steps done image by image.
+
+Four ways take turns in one process, so that a machine whose speed drifts slows all of them alike:
+
+- backmix: `mix(images, index)` with its defaults, on a normalised batch; every image has a map by then.
+- cutmix: `torchvision.transforms.v2.CutMix(num_classes=10)` on the same batch and its labels.
+- backmix + crop: the same mixing, then `FlipCrop`: every step of the published data set class that is left to do on
+  images that are decoded, resized and normalised.
+- per image: the steps of that class in the way of a `Dataset`, one image after the other, with NumPy, PIL and the
+  transforms of torchvision, on images that lie decoded in memory. For each image: resize, central crop, tensor,
+  normalise; the same for a donor; choose the 16 highest cells of the donor's 8x8 map, blow them up to pixels, grey
+  them; cut a patch and paste it; back to 8 bits and to PIL, flip, pad and crop, tensor, normalise. Without the last
+  five steps it is "per image, mixing only".
+
+So `per image / backmix + crop` compares the whole pipeline with the whole pipeline and `per image, mixing only /
+backmix` the mixing with the mixing. Reading and decoding files is in none of them. Times are medians.
+
+Run: python benchmarks/mixing.py [--rounds 100] [--threads 1] [--device cpu] [--layout channels_last] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torchvision import transforms
+from torchvision.transforms import functional, v2
+
+from backmix.mixing import BackMix, FlipCrop
+
+BATCHES = ((128, 32), (64, 224))  # Images in a batch, and their side.
+BANK = 50_000  # Images of the training set, CIFAR-10 for one.
+RATIOS = (
+    ("cutmix", "backmix"),
+    ("per image, mixing only", "backmix"),
+    ("per image", "backmix"),
+    ("per image", "backmix + crop"),
+)
+
+
+class PerImage:
+    """The steps of the published data set class, one image at a time; see the top of this file."""
+
+    def __init__(self, images: int, size: int, random: np.random.Generator) -> None:
+        pixels = random.integers(0, 256, (images, size, size, 3), dtype=np.uint8)
+        self.pictures = [Image.fromarray(picture) for picture in pixels]
+        self.bank = torch.from_numpy(random.random((images, 8, 8), dtype=np.float32))
+        self.size, self.side, self.random = size, size // 4, random
+        self.to_tensor = transforms.Compose([transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.25] * 3)])
+        self.load = transforms.Compose([transforms.Resize(size), transforms.CenterCrop(size), self.to_tensor])
+        self.augment = transforms.Compose(
+            [transforms.RandomHorizontalFlip(), transforms.RandomCrop(size, padding=size // 8), self.to_tensor]
+        )
+
+    def mix(self, number: int) -> tuple[Tensor, Tensor]:
+        raw = self.load(self.pictures[number])
+        mixed, side, room = raw.clone(), self.side, self.size - self.side
+        top, left = self.random.integers(0, room, 2)
+        donor = int(self.random.integers(0, len(self.pictures)))
+        weight = self.bank[donor].flatten()
+        chosen = (weight / weight.sum()).sort(descending=True).indices[:16]
+        cells = torch.zeros(64)
+        cells[chosen] = 1.0
+        masked = F.interpolate(cells.view(1, 1, 8, 8), size=(self.size, self.size), mode="nearest")[0]
+        background = self.load(self.pictures[donor]) * (1 - masked)
+        from_top, from_left = self.random.integers(0, room, 2)
+        patch = background[:, from_top : from_top + side, from_left : from_left + side]
+        mixed[:, top : top + side, left : left + side] = patch
+        return raw, mixed
+
+    def __call__(self, number: int) -> tuple[Tensor, Tensor]:
+        raw, mixed = self.mix(number)
+        return raw, self.augment(functional.to_pil_image((mixed * 0.25 + 0.5).clamp(0, 1)))
+
+
+def ways_of(
+    batch: int, size: int, device: torch.device, layout: torch.memory_format
+) -> dict[str, tuple[Callable, int]]:
+    """What to time, with the number of images a call handles."""
+    images = torch.randn(batch, 3, size, size, device=device).contiguous(memory_format=layout)
+    labels = torch.randint(0, 10, (batch,), device=device)
+    mix, crop, cutmix = BackMix(BANK).to(device), FlipCrop(size // 8), v2.CutMix(num_classes=10)
+    mix.bank.update(torch.arange(BANK, device=device), torch.rand(BANK, 8, 8, device=device))
+    # Other images in every batch, as in training: the same ones again would wait in the cache.
+    indices = list(torch.randperm(BANK)[: BANK - BANK % batch].split(batch))
+    per_image = PerImage(batch, size, np.random.default_rng(0))
+    some = 8 if size < 64 else 2
+
+    def one_by_one(step: Callable[[int], object]) -> Callable[[], object]:
+        return lambda: [step(number) for number in range(some)]
+
+    def mixed() -> Tensor:
+        indices.append(indices.pop(0))
+        return mix(images, indices[0])
+
+    return {
+        "backmix": (mixed, batch),
+        "cutmix": (lambda: cutmix(images, labels), batch),
+        "backmix + crop": (lambda: crop(mixed()), batch),
+        "per image, mixing only": (one_by_one(per_image.mix), some),
+        "per image": (one_by_one(per_image), some),
+    }
+
+
+def microseconds(ways: dict[str, tuple[Callable, int]], rounds: int, device: torch.device) -> dict[str, float]:
+    """Median time per image of each way; they take turns, round by round."""
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, (call, images) in ways.items():
+            # The first call of a turn is not counted: it meets a cache filled by the way before it.
+            for counted in (False, True, True, True):
+                begin = time.perf_counter()
+                result = call()
+                if device.type == "cuda":
+                    torch.cuda.synchronize()
+                if counted:
+                    found[name].append(1e6 * (time.perf_counter() - begin) / images)
+                del result
+    return {name: statistics.median(times) for name, times in found.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=100, help="for the batch of 32x32; the larger takes a tenth")
+    parser.add_argument("--threads", type=int, default=1, help="of torch; one by one, images never use more than one")
+    parser.add_argument("--device", default="cpu", help="of the batches; one by one, images stay on the CPU")
+    parser.add_argument("--layout", choices=["channels_last", "contiguous_format"], default="channels_last")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    device = torch.device(args.device)
+    results = []
+    for batch, size in BATCHES:
+        ways = ways_of(batch, size, device, getattr(torch, args.layout))
+        times = microseconds(ways, args.rounds if size < 64 else max(3, args.rounds // 10), device)
+        ratios = {f"{a} / {b}": times[a] / times[b] for a, b in RATIOS}
+        results.append({"batch": [batch, 3, size, size], "microseconds": times, "ratio": ratios})
+    table = Table("microseconds per image", title=f"Medians on {device}, {args.threads} thread(s), {args.layout}")
+    for result in results:
+        table.add_column("x".join(map(str, result["batch"])), justify="right")
+    for kind in ("microseconds", "ratio"):
+        for name in results[0][kind]:
+            table.add_row(name, *(f"{result[kind][name]:.2f}" for result in results))
+        table.add_section()
+    Console().print(table)
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        shared = {"device": args.device, "threads": args.threads, "layout": args.layout, "rounds": args.rounds}
+        args.json.write_text(json.dumps({**shared, "batches": results}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
