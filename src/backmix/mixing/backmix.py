@@ -342,12 +342,12 @@ class BackMix(nn.Module):
         if self.foreground == "random":
             assert race is not None
             return Foreground(top_cells(race, self.foreground_cells), size, view)
-        maps = self.bank.read(index)
-        if race is not None:
+        if race is None:
+            cells = self.bank.top(index, self.foreground_cells)
+        else:
             # Runners of these speeds over exponential distances come in first with probability in proportion to
             # their speed: sampling without replacement (Efraimidis and Spirakis 2006).
-            maps = maps.clamp_min(1e-6) / race
-        cells = top_cells(maps, self.foreground_cells)
+            cells = top_cells(self.bank.read(index).clamp_min(1e-6) / race, self.foreground_cells)
         if self.unseen == "unmasked":
             cells = cells & self.bank.seen[index][:, None, None]
         return Foreground(cells, size, view)

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from backmix.mixing.foreground import top_cells
+
 FLOAT_BYTES = 64 * 2**20  # Larger banks are kept in bytes: 1.28 million maps of 8x8 then take 83 MB.
 
 
@@ -52,6 +54,8 @@ class ForegroundBank(nn.Module):
         start = 0.5 if dtype == torch.float32 else 128
         self.register_buffer("maps", torch.full((num_images, grid, grid), start, dtype=dtype))
         self.register_buffer("seen", torch.zeros(num_images, dtype=torch.bool))
+        self._top: Tensor | None = None  # Highest cells of all images, see `top`.
+        self._top_of: tuple[int, int, int] | None = None
 
     @property
     def grid(self) -> int:
@@ -66,6 +70,20 @@ class ForegroundBank(nn.Module):
         """Maps of some images: (B,) int64 -> (B, g, g) float32 in 0..1."""
         self.check_index(index)
         return self._read(index)
+
+    @torch.no_grad()
+    def top(self, index: Tensor, count: int) -> Tensor:
+        """Mark the `count` highest cells of some images: (B,) int64 -> (B, g, g) bool; ties in reading order.
+
+        A bank in float32 remembers them: they change when a map does, not when it is read.
+        """
+        if self.maps.dtype == torch.uint8 or self.maps.is_inference():
+            return top_cells(self._read(index), count)
+        if self._top is None or self._top_of != self._state(count):
+            # First use, or somebody has written to the maps.
+            self._top = top_cells(self.maps.float(), count)
+            self._top_of = self._state(count)
+        return self._top.index_select(0, index)
 
     @torch.no_grad()
     def update(
@@ -108,7 +126,11 @@ class ForegroundBank(nn.Module):
             dither = torch.rand(moved.shape, generator=generator, device=device).to(moved.device)
             # Cells that were not observed stay on their whole number: 255 * (n / 255) + dither could pass n + 1.
             moved = torch.where(observed, (moved * 255 + dither).floor(), (old * 255).round()).clamp(0, 255)
+        remembered = self._top_of if self._top_of is not None and self._top_of == self._state(self._top_of[0]) else None
         self.maps[index] = moved.to(self.maps.dtype)
+        if self._top is not None and remembered is not None:
+            self._top[index] = top_cells(moved, remembered[0])
+            self._top_of = self._state(remembered[0])
         self.seen[index] = self.seen[index] | observed.flatten(1).any(1)
 
     def check_index(self, index: Tensor) -> None:
@@ -123,6 +145,10 @@ class ForegroundBank(nn.Module):
                     f"index must lie in 0..{len(self) - 1}, the images of the bank; got {low}..{high}. "
                     "Was BackMix made with the length of this training set?"
                 )
+
+    def _state(self, count: int) -> tuple[int, int, int]:
+        """What the remembered cells depend on: how many, of which tensor, after how many changes to it."""
+        return count, id(self.maps), -1 if self.maps.is_inference() else self.maps._version
 
     def _read(self, index: Tensor) -> Tensor:
         maps = self.maps.index_select(0, index)

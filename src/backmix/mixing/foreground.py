@@ -10,6 +10,9 @@ from torch import Tensor
 from backmix.mixing.view import View
 
 
+MOST_SPREAD = 16  # Cells in a row up to which a product is quicker than looking pixels up.
+
+
 class Foreground:
     """Says which pixels of a batch belong to the object, without blowing the cells up to the size of the images.
 
@@ -51,6 +54,18 @@ class Foreground:
             return self._look_up(item, row, column)
         pixel = torch.arange(side, device=top.device)
         return self._through_view(item, top[:, None] + pixel, left[:, None] + pixel.repeat_interleave(repeat))
+
+    def visible_in_windows(self, item: Tensor, corner: Tensor, side: int, *, repeat: int = 1) -> Tensor:
+        """What `in_windows` leaves: (n, side, side * repeat) float32, 0 on the foreground and 1 elsewhere."""
+        down, across = self.cells.shape[1:]
+        if self.view is not None or across > MOST_SPREAD:
+            return 1 - self.in_windows(item, corner, side, repeat=repeat).float()
+        top, left = corner.unbind()
+        # Whole rows of cells are picked, then spread over pixels by a product with 0 and 1: far fewer look-ups.
+        row = _cells_of_windows(self.size[0], down, side, 1, top.device).index_select(0, top)
+        rows = row.add_(item[:, None], alpha=down).view(-1)
+        cells = (~self.cells).float().view(-1, across).index_select(0, rows).view(-1, side, across)
+        return torch.bmm(cells, _spread(self.size[1], across, side, repeat, top.device).index_select(0, left))
 
     def everywhere(self) -> Tensor:
         """Foreground of the whole batch: (B, H, W) bool."""
@@ -120,3 +135,11 @@ def _cells_of_windows(pixels: int, cells: int, side: int, repeat: int, device: t
     with torch.inference_mode(False):
         windows = _cell_of_pixel(pixels, cells, device).unfold(0, side, 1)
         return windows.repeat_interleave(repeat, dim=1) if repeat > 1 else windows.contiguous()
+
+
+@lru_cache(maxsize=32)
+def _spread(pixels: int, cells: int, side: int, repeat: int, device: torch.device) -> Tensor:
+    """For every window along an axis, which cell each pixel shows: (pixels - side + 1, cells, side * repeat) of 0, 1."""
+    with torch.inference_mode(False):
+        shown = _cells_of_windows(pixels, cells, side, repeat, device)
+        return (shown[:, None] == torch.arange(cells, device=device)[:, None]).float()

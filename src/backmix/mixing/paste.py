@@ -33,30 +33,33 @@ def paste_patches(
     if not images.shape[0]:
         return result
     windows = windows_of(images, draw.side)
-    item = torch.arange(images.shape[0], device=images.device)
+    # Reading a value on the CPU costs less than choosing pixel by pixel; on an accelerator it would wait for it.
+    all_mixed = mixed.device.type == "cpu" and bool(mixed.all())
     statistics = None
     if foreground is not None and fill_value is None:
         statistics = background_statistics(images, foreground)
-    for number in range(draw.cut.shape[0]):
-        to_rows = windows.rows(item, draw.paste[number])
-        from_rows = windows.rows(draw.donor, draw.cut[number])
-        # An image that is not mixed gives its own pixels to itself: no branch, no wait for the device.
-        patch = windows.read(images, torch.where(mixed[:, None], from_rows, to_rows))
-        if foreground is not None:
-            repeat = windows.run // windows.side
-            hidden = foreground.in_windows(draw.donor, draw.cut[number], windows.side, repeat=repeat)
-            if statistics is None:
-                # Products with 0 and 1 choose as `where` does, but are vectorised.
-                hidden = hidden.to(images.dtype).mul_(mixed.to(images.dtype)[:, None, None])[:, None]
-                patch.mul_(1 - hidden)
-                if fill_value:
-                    patch.add_(hidden, alpha=fill_value if images.is_floating_point() else int(fill_value))
-            else:
-                noise = None if draw.noise is None else draw.noise[number]
-                filling = _filling(statistics, draw.donor, noise, images.dtype)
-                hidden = hidden[:, None, :, ::repeat] & mixed[:, None, None, None]
-                pixels = windows.as_images(patch)
-                pixels.copy_(torch.where(hidden, filling, pixels))
+    for number, (cut, paste) in enumerate(zip(draw.cut, draw.paste, strict=True)):
+        to_rows = windows.rows(None, paste)
+        from_rows = windows.rows(draw.donor, cut)
+        if not all_mixed:
+            # An image that is not mixed gives its own pixels to itself: no branch, no wait for the device.
+            from_rows = torch.where(mixed[:, None], from_rows, to_rows)
+        patch = windows.read(images, from_rows)
+        if foreground is not None and statistics is None:
+            visible = foreground.visible_in_windows(draw.donor, cut, windows.side, repeat=windows.run // windows.side)
+            if not all_mixed:
+                visible = visible.where(mixed[:, None, None], 1.0)
+            visible = visible[:, None].to(images.dtype)
+            # A product with 0 and 1 chooses as `where` does, but is vectorised.
+            patch.mul_(visible)
+            if fill_value:
+                patch.add_(1 - visible, alpha=fill_value if images.is_floating_point() else int(fill_value))
+        elif foreground is not None:
+            noise = None if draw.noise is None else draw.noise[number]
+            filling = _filling(statistics, draw.donor, noise, images.dtype)
+            hidden = foreground.in_windows(draw.donor, cut, windows.side)[:, None] & mixed[:, None, None, None]
+            pixels = windows.as_images(patch)
+            pixels.copy_(torch.where(hidden, filling, pixels))
         windows.write(result, to_rows, patch)
     return result
 
@@ -128,7 +131,10 @@ def whole_cells(pixels: Tensor, grid: int) -> Tensor:
     return F.adaptive_max_pool2d((~pixels)[:, None].float(), grid)[:, 0] == 0
 
 
-def _filling(statistics: tuple[Tensor, Tensor], donor: Tensor, noise: Tensor | None, dtype: torch.dtype) -> Tensor:
+def _filling(
+    statistics: tuple[Tensor, Tensor] | None, donor: Tensor, noise: Tensor | None, dtype: torch.dtype
+) -> Tensor:
+    assert statistics is not None
     mean, deviation = statistics[0][donor], statistics[1][donor]
     filling = mean if noise is None else mean + deviation * noise
     if not dtype.is_floating_point:

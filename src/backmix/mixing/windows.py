@@ -25,6 +25,7 @@ class Windows:
         row: elements from a pixel to the one below.
         column: elements from a pixel to the one at its right.
         offsets: (planes * s,) int64, where the rows of a window begin, counted from its first element.
+        starts: (B,) int64, where the images begin.
     """
 
     side: int
@@ -34,19 +35,21 @@ class Windows:
     row: int
     column: int
     offsets: Tensor
+    starts: Tensor
 
-    def rows(self, item: Tensor, corner: Tensor) -> Tensor:
+    def rows(self, item: Tensor | None, corner: Tensor) -> Tensor:
         """Where in memory the rows of one window per image begin.
 
         Args:
-            item: (n,) int64 images.
+            item: (n,) int64 images; None: one window in each.
             corner: (2, n) int64 top and left pixel of the window in each.
 
         Returns:
             (n, planes * s) int64.
         """
         top, left = corner.unbind()
-        first = (item * self.item).add_(top, alpha=self.row).add_(left, alpha=self.column)
+        start = self.starts if item is None else item * self.item
+        first = torch.add(start, top, alpha=self.row).add_(left, alpha=self.column)
         return first[:, None] + self.offsets
 
     def read(self, images: Tensor, rows: Tensor) -> Tensor:
@@ -90,13 +93,14 @@ def windows_of(images: Tensor, side: int) -> Windows:
 
 @lru_cache(maxsize=16)
 def _windows(shape: tuple[int, ...], channels_first: bool, side: int, device: torch.device) -> Windows:
-    _, channels, height, width = shape
+    batch, channels, height, width = shape
     item = channels * height * width
     # Outside of inference mode, where what is kept could not be used in a later training step.
     with torch.inference_mode(False):
         rows = torch.arange(side, device=device)
+        starts = torch.arange(batch, device=device) * item
         if channels_first:
             planes = torch.arange(channels, device=device)[:, None] * (height * width)
-            return Windows(side, channels, side, item, width, 1, (planes + rows * width).flatten())
+            return Windows(side, channels, side, item, width, 1, (planes + rows * width).flatten(), starts)
         row = width * channels
-        return Windows(side, 1, side * channels, item, row, channels, rows * row)
+        return Windows(side, 1, side * channels, item, row, channels, rows * row, starts)
