@@ -9,7 +9,6 @@ from torch import Tensor
 
 from backmix.mixing.view import View
 
-
 MOST_SPREAD = 16  # Cells in a row up to which a product is quicker than looking pixels up.
 
 
@@ -139,7 +138,7 @@ def _cells_of_windows(pixels: int, cells: int, side: int, repeat: int, device: t
 
 @lru_cache(maxsize=32)
 def _spread(pixels: int, cells: int, side: int, repeat: int, device: torch.device) -> Tensor:
-    """For every window along an axis, which cell each pixel shows: (pixels - side + 1, cells, side * repeat) of 0, 1."""
+    """Which cell each pixel of every window along an axis shows: (pixels - side + 1, cells, side * repeat) of 0, 1."""
     with torch.inference_mode(False):
         shown = _cells_of_windows(pixels, cells, side, repeat, device)
         return (shown[:, None] == torch.arange(cells, device=device)[:, None]).float()
