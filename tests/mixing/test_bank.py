@@ -254,3 +254,38 @@ def test_an_empty_batch_is_no_error():
     bank = ForegroundBank(3)
     bank.update(torch.empty(0, dtype=torch.int64), torch.empty(0, 8, 8))
     assert not bank.seen.any()
+
+
+def slow_top(maps, count):
+    chosen = torch.zeros(maps.shape, dtype=torch.bool)
+    for image, cells in enumerate(maps):
+        flat = cells.flatten().tolist()
+        for place in sorted(range(len(flat)), key=lambda place: (-flat[place], place))[:count]:
+            chosen[image].view(-1)[place] = True
+    return chosen
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
+def test_remembered_cells_follow_every_change_of_the_maps(dtype):
+    generator = torch.Generator().manual_seed(0)
+    bank, index = ForegroundBank(6, grid=4, dtype=dtype), torch.tensor([4, 0, 5])
+
+    def agrees(count=5):
+        return torch.equal(bank.top(index, count), slow_top(bank.read(index), count))
+
+    assert agrees()
+    for _ in range(3):
+        bank.update(torch.tensor([0, 4]), torch.rand(2, 4, 4, generator=generator), generator=generator)
+        assert agrees()
+    assert agrees(count=2)
+    bank.maps[5] = bank.maps[5].flip(0)  # Somebody writes to the bank by hand.
+    bank.maps[4, 2, 2] = 1 if dtype == torch.float32 else 255
+    assert agrees(count=2)
+    bank.update(index, torch.rand(3, 4, 4, generator=generator), generator=generator)
+    assert agrees(count=2)
+    other = ForegroundBank(6, grid=4, dtype=dtype)
+    other.update(torch.arange(6), torch.rand(6, 4, 4, generator=generator), generator=generator)
+    bank.load_state_dict(other.state_dict())
+    assert agrees(count=2)
+    bank._apply(lambda tensor: tensor.clone())  # As a move between devices does.
+    assert agrees(count=2)

@@ -150,3 +150,22 @@ def test_centre_cells_that_fit_whole_rings_are_symmetric():
     chosen = centre_cells(8, 16)[0]
     assert torch.equal(chosen, chosen.flip(0)) and torch.equal(chosen, chosen.flip(1))
     assert chosen[2:6, 2:6].all()
+
+
+@given(
+    grid=st.sampled_from([(4, 4), (7, 7), (8, 5), (20, 20)]),
+    size=st.tuples(st.integers(9, 40), st.integers(9, 40)),
+    repeat=st.sampled_from([1, 3]),
+    through_view=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
+def test_what_is_visible_is_what_is_not_foreground(grid, size, repeat, through_view, seed):
+    generator = torch.Generator().manual_seed(seed)
+    view = View(torch.tensor([[0.1, -0.2, 0.9, 0.7]]).expand(5, -1), torch.rand(5, generator=generator) < 0.5)
+    foreground = Foreground(torch.rand(5, *grid, generator=generator) < 0.4, size, view if through_view else None)
+    item = torch.randint(0, 5, (6,), generator=generator)
+    corner = torch.stack([torch.randint(0, length - 6, (6,), generator=generator) for length in size])
+    hidden = foreground.in_windows(item, corner, 7, repeat=repeat)
+    visible = foreground.visible_in_windows(item, corner, 7, repeat=repeat)
+    assert visible.dtype == torch.float32
+    assert torch.equal(visible, 1 - hidden.float())

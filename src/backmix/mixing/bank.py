@@ -55,7 +55,7 @@ class ForegroundBank(nn.Module):
         self.register_buffer("maps", torch.full((num_images, grid, grid), start, dtype=dtype))
         self.register_buffer("seen", torch.zeros(num_images, dtype=torch.bool))
         self._top: Tensor | None = None  # Highest cells of all images, see `top`.
-        self._top_of: tuple[int, int, int] | None = None
+        self._top_of: tuple[Tensor, int, int] | None = None  # Of which maps, at which version, how many.
 
     @property
     def grid(self) -> int:
@@ -79,10 +79,10 @@ class ForegroundBank(nn.Module):
         """
         if self.maps.dtype == torch.uint8 or self.maps.is_inference():
             return top_cells(self._read(index), count)
-        if self._top is None or self._top_of != self._state(count):
+        if self._top is None or not self._remembers(count):
             # First use, or somebody has written to the maps.
             self._top = top_cells(self.maps.float(), count)
-            self._top_of = self._state(count)
+            self._top_of = (self.maps, self.maps._version, count)
         return self._top.index_select(0, index)
 
     @torch.no_grad()
@@ -126,11 +126,12 @@ class ForegroundBank(nn.Module):
             dither = torch.rand(moved.shape, generator=generator, device=device).to(moved.device)
             # Cells that were not observed stay on their whole number: 255 * (n / 255) + dither could pass n + 1.
             moved = torch.where(observed, (moved * 255 + dither).floor(), (old * 255).round()).clamp(0, 255)
-        remembered = self._top_of if self._top_of is not None and self._top_of == self._state(self._top_of[0]) else None
+        count = self._top_of[2] if self._top_of is not None else 0
+        current = self._remembers(count)
         self.maps[index] = moved.to(self.maps.dtype)
-        if self._top is not None and remembered is not None:
-            self._top[index] = top_cells(moved, remembered[0])
-            self._top_of = self._state(remembered[0])
+        if self._top is not None and current:
+            self._top[index] = top_cells(moved, count)
+            self._top_of = (self.maps, self.maps._version, count)
         self.seen[index] = self.seen[index] | observed.flatten(1).any(1)
 
     def check_index(self, index: Tensor) -> None:
@@ -146,9 +147,12 @@ class ForegroundBank(nn.Module):
                     "Was BackMix made with the length of this training set?"
                 )
 
-    def _state(self, count: int) -> tuple[int, int, int]:
-        """What the remembered cells depend on: how many, of which tensor, after how many changes to it."""
-        return count, id(self.maps), -1 if self.maps.is_inference() else self.maps._version
+    def _remembers(self, count: int) -> bool:
+        """Whether the remembered cells are as many as asked, of these maps, and nobody has written to them since."""
+        if self._top_of is None or self.maps.is_inference():
+            return False
+        maps, version, remembered = self._top_of
+        return maps is self.maps and version == maps._version and remembered == count
 
     def _read(self, index: Tensor) -> Tensor:
         maps = self.maps.index_select(0, index)
