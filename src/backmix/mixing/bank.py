@@ -140,7 +140,7 @@ class ForegroundBank(nn.Module):
             raise ValueError(f"index must be (B,) int64 positions; got {tuple(index.shape)} {index.dtype}")
         # Reading values from an accelerator would wait for it at every step.
         if index.device.type == "cpu" and index.numel():
-            low, high = int(index.min()), int(index.max())
+            low, high = (int(end) for end in index.aminmax())
             if low < 0 or high >= len(self):
                 raise ValueError(
                     f"index must lie in 0..{len(self) - 1}, the images of the bank; got {low}..{high}. "
