@@ -1,8 +1,9 @@
 """What mixing a batch costs: BackMix beside CutMix of torchvision, and beside the same steps done image by image.
 
-Four ways take turns in one process, so that a machine whose speed drifts slows all of them alike:
+Six ways take turns in one process, so that a machine whose speed drifts slows all of them alike:
 
 - backmix: `mix(images, index)` with its defaults, on a normalised batch; every image has a map by then.
+- copy: `images.clone()`, which both of them begin with; nothing that returns a new batch can cost less.
 - cutmix: `torchvision.transforms.v2.CutMix(num_classes=10)` on the same batch and its labels.
 - backmix + crop: the same mixing, then `FlipCrop`: every step of the published data set class that is left to do on
   images that are decoded, resized and normalised.
@@ -46,6 +47,7 @@ RATIOS = (
     ("per image, mixing only", "backmix"),
     ("per image", "backmix"),
     ("per image", "backmix + crop"),
+    ("per image", "copy"),
 )
 
 
@@ -106,6 +108,7 @@ def ways_of(
 
     return {
         "backmix": (mixed, batch),
+        "copy": (lambda: images.clone(), batch),
         "cutmix": (lambda: cutmix(images, labels), batch),
         "backmix + crop": (lambda: crop(mixed()), batch),
         "per image, mixing only": (one_by_one(per_image.mix), some),

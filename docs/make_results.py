@@ -46,13 +46,22 @@ def mixing_rows(found: dict[str, Any]) -> list[list[str]]:
         cost = entry["microseconds"]
         rows.append(
             ["x".join(map(str, entry["batch"]))]
-            + [f"{cost[name]:.1f}" for name in ("backmix", "cutmix", "backmix + crop", "per image")]
+            + [f"{cost[name]:.1f}" for name in ("copy", "backmix", "cutmix", "backmix + crop", "per image")]
             + [f"{cost['cutmix'] / cost['backmix']:.2f}", f"{cost['per image'] / cost['backmix + crop']:.0f}"]
         )
     return rows
 
 
-MIXING_HEAD = ["batch", "BackMix", "CutMix", "BackMix, flip, crop", "PIL", "CutMix / BackMix", "PIL / BackMix, flip, crop"]
+MIXING_HEAD = [
+    "batch",
+    "copy",
+    "BackMix",
+    "CutMix",
+    "BackMix, flip, crop",
+    "PIL",
+    "CutMix / BackMix",
+    "PIL / BackMix, flip, crop",
+]
 DEMO_HEAD = ["prior", "augmentation", "AUROC", "OSCR", "FPR95", "closed accuracy"]
 CIFAR_HEAD = ["augmentation", "closed accuracy", "AUROC", "OSCR", "AUROC, MSP", "AUROC, energy", "epochs", "seconds"]
 
@@ -108,7 +117,8 @@ def results() -> str:
         table(CIFAR_HEAD, cifar_rows(["trial-cifar10-none.json"])),
         "## Speed",
         f"`python benchmarks/mixing.py --threads {mixing['threads']}`: microseconds an image on the CPU, {mixing['layout']},\n"
-        "all measured in one run. CutMix is torchvision's on the same batch. PIL is the same as BackMix, flip and crop, one\n"
+        "all measured in one run. CutMix is torchvision's on the same batch; copy is `images.clone()` alone, the least that\n"
+        "anything can cost that returns a new batch. PIL is the same as BackMix, flip and crop, one\n"
         "image at a time, as a data set does it.",
         table(MIXING_HEAD, mixing_rows(mixing)),
         f"`python benchmarks/overhead.py`: a training step of `{overhead['model']}`, batch {overhead['batch_size']} of\n"
@@ -132,8 +142,7 @@ def readme() -> str:
         "textures of known ones, prior is how often a known digit stands on its own):\n\n"
         + table(DEMO_HEAD, demo_rows("demo-0.8.json"))
         + "\n\nCIFAR-10 with six known classes on 2 processor cores (one seed, `backmix fit` with its defaults, a recipe\n"
-        "chosen with these test figures in sight, so optimistic):\n\n"
-        + table(CIFAR_HEAD, cifar_rows(cifar))
+        "chosen with these test figures in sight, so optimistic):\n\n" + table(CIFAR_HEAD, cifar_rows(cifar))
     )
     return f"{before}{BEGIN}\n{body}\n{END}{after}"
 

@@ -289,3 +289,10 @@ def test_remembered_cells_follow_every_change_of_the_maps(dtype):
     assert agrees(count=2)
     bank._apply(lambda tensor: tensor.clone())  # As a move between devices does.
     assert agrees(count=2)
+
+
+def test_a_grid_too_wide_to_pack_still_finds_its_highest_cells():
+    bank, index = ForegroundBank(2, grid=64), torch.tensor([1])
+    bank.update(index, torch.rand(1, 64, 64, generator=torch.Generator().manual_seed(0)))
+    assert bank.packed_top(7) is None
+    assert torch.equal(bank.top(index, 7), slow_top(bank.read(index), 7))

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backmix.mixing.foreground import Foreground, centre_cells, top_cells
+from backmix.mixing.foreground import Foreground, centre_cells, pack_cells, top_cells, unpack_cells
 from backmix.mixing.view import View
 
 
@@ -169,3 +169,28 @@ def test_what_is_visible_is_what_is_not_foreground(grid, size, repeat, through_v
     visible = foreground.visible_in_windows(item, corner, 7, repeat=repeat)
     assert visible.dtype == torch.float32
     assert torch.equal(visible, 1 - hidden.float())
+
+
+@given(shape=st.tuples(st.integers(1, 4), st.integers(1, 9), st.integers(1, 62)), seed=st.integers(0, 2**31))
+def test_packed_cells_come_out_as_they_went_in(shape, seed):
+    cells = torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < 0.5
+    packed = pack_cells(cells)
+    assert packed.shape == shape[:2] and packed.dtype == torch.int64
+    assert torch.equal(unpack_cells(packed, shape[2]), cells)
+
+
+@pytest.mark.parametrize("across", [5, 8, 20])
+def test_a_foreground_of_packed_cells_is_the_foreground_of_the_cells(across):
+    generator = torch.Generator().manual_seed(across)
+    cells = torch.rand(9, 7, across, generator=generator) < 0.4
+    place = torch.tensor([8, 0, 3, 3])
+    packed, plain = (
+        Foreground.of_packed(pack_cells(cells), place, across, (30, 25)),
+        Foreground(cells[place], (30, 25)),
+    )
+    item, corner = torch.tensor([1, 3, 0]), torch.tensor([[0, 22, 5], [17, 3, 9]])
+    visible = packed.visible_in_windows(item, corner, 8, repeat=3)
+    assert torch.equal(visible, plain.visible_in_windows(item, corner, 8, repeat=3))
+    assert torch.equal(packed.in_windows(item, corner, 8), plain.in_windows(item, corner, 8))
+    assert torch.equal(packed.everywhere(), plain.everywhere())
+    assert torch.equal(packed.cells, cells[place])

@@ -343,6 +343,9 @@ class BackMix(nn.Module):
             assert race is not None
             return Foreground(top_cells(race, self.foreground_cells), size, view)
         if race is None:
+            packed = self.bank.packed_top(self.foreground_cells)
+            if packed is not None and self.unseen == "skip":
+                return Foreground.of_packed(packed, index, self.bank.grid, size, view)
             cells = self.bank.top(index, self.foreground_cells)
         else:
             # Runners of these speeds over exponential distances come in first with probability in proportion to

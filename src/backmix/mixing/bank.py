@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backmix.mixing.foreground import top_cells
+from backmix.mixing.foreground import MOST_PACKED, pack_cells, top_cells, unpack_cells
 
 FLOAT_BYTES = 64 * 2**20  # Larger banks are kept in bytes: 1.28 million maps of 8x8 then take 83 MB.
 
@@ -54,7 +54,7 @@ class ForegroundBank(nn.Module):
         start = 0.5 if dtype == torch.float32 else 128
         self.register_buffer("maps", torch.full((num_images, grid, grid), start, dtype=dtype))
         self.register_buffer("seen", torch.zeros(num_images, dtype=torch.bool))
-        self._top: Tensor | None = None  # Highest cells of all images, see `top`.
+        self._top: Tensor | None = None  # Highest cells of all images, packed; see `packed_top`.
         self._top_of: tuple[Tensor, int, int] | None = None  # Of which maps, at which version, how many.
 
     @property
@@ -73,17 +73,26 @@ class ForegroundBank(nn.Module):
 
     @torch.no_grad()
     def top(self, index: Tensor, count: int) -> Tensor:
-        """Mark the `count` highest cells of some images: (B,) int64 -> (B, g, g) bool; ties in reading order.
-
-        A bank in float32 remembers them: they change when a map does, not when it is read.
-        """
-        if self.maps.dtype == torch.uint8 or self.maps.is_inference():
+        """Mark the `count` highest cells of some images: (B,) int64 -> (B, g, g) bool; ties in reading order."""
+        packed = self.packed_top(count)
+        if packed is None:
             return top_cells(self._read(index), count)
+        return unpack_cells(packed.index_select(0, index), self.grid)
+
+    @torch.no_grad()
+    def packed_top(self, count: int) -> Tensor | None:
+        """Mark the `count` highest cells of all images: (N, g) int64, see `pack_cells`; not to be written to.
+
+        A bank in float32 remembers them: they change when a map does, not when it is read. None where they are not
+        remembered; then use `top`.
+        """
+        if self.maps.dtype == torch.uint8 or self.maps.is_inference() or self.grid > MOST_PACKED:
+            return None
         if self._top is None or not self._remembers(count):
             # First use, or somebody has written to the maps.
-            self._top = top_cells(self.maps.float(), count)
+            self._top = pack_cells(top_cells(self.maps.float(), count))
             self._top_of = (self.maps, self.maps._version, count)
-        return self._top.index_select(0, index)
+        return self._top
 
     @torch.no_grad()
     def update(
@@ -130,7 +139,7 @@ class ForegroundBank(nn.Module):
         current = self._remembers(count)
         self.maps[index] = moved.to(self.maps.dtype)
         if self._top is not None and current:
-            self._top[index] = top_cells(moved, count)
+            self._top[index] = pack_cells(top_cells(moved, count))
             self._top_of = (self.maps, self.maps._version, count)
         self.seen[index] = self.seen[index] | observed.flatten(1).any(1)
 

@@ -55,6 +55,9 @@ def draw_corners(
 ) -> tuple[Tensor, Tensor]:
     """Draw where patches are cut and pasted: two (P, 2, B) int64, uniform over 0..H-side and 0..W-side inclusive."""
     device = generator.device if generator is not None else torch.device("cpu")
+    if size[0] == size[1]:  # One call instead of three.
+        corner = torch.randint(size[0] - side + 1, (2, patches, 2, batch), generator=generator, device=device)
+        return corner[0], corner[1]
     shape = (2, patches, batch)
     top = torch.randint(size[0] - side + 1, shape, generator=generator, device=device)
     left = torch.randint(size[1] - side + 1, shape, generator=generator, device=device)

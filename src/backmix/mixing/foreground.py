@@ -9,7 +9,8 @@ from torch import Tensor
 
 from backmix.mixing.view import View
 
-MOST_SPREAD = 16  # Cells in a row up to which a product is quicker than looking pixels up.
+MOST_LISTED = 8  # Cells in a row up to which every row there can be is kept, blown up to pixels.
+MOST_PACKED = 62  # Cells in a row that fit into an int64.
 
 
 class Foreground:
@@ -24,9 +25,39 @@ class Foreground:
     """
 
     def __init__(self, cells: Tensor, size: tuple[int, int], view: View | None = None) -> None:
-        self.cells = cells
         self.size = size
         self.view = view
+        self._shape = (cells.shape[1], cells.shape[2])
+        self._cells: Tensor | None = cells
+        self._packed: Tensor | None = None  # Cells of more images than these, packed, and which of them are these.
+        self._place: Tensor | None = None
+
+    @classmethod
+    def of_packed(
+        cls, packed: Tensor, place: Tensor, across: int, size: tuple[int, int], view: View | None = None
+    ) -> Foreground:
+        """Foreground of a batch from packed cells of many images, see `pack_cells`.
+
+        Args:
+            packed: (N, g) int64.
+            place: (B,) int64; which of the N belongs to each image of the batch.
+            across: cells in a row.
+            size: rows and columns of the batch in pixels.
+            view: what the batch shows of the whole images; None: all of it.
+        """
+        foreground = cls.__new__(cls)
+        foreground.size, foreground.view = size, view
+        foreground._shape = (packed.shape[1], across)
+        foreground._cells, foreground._packed, foreground._place = None, packed, place
+        return foreground
+
+    @property
+    def cells(self) -> Tensor:
+        """(B, g, g) bool foreground cells of whole images."""
+        if self._cells is None:
+            assert self._packed is not None and self._place is not None
+            self._cells = unpack_cells(self._packed.index_select(0, self._place), self._shape[1])
+        return self._cells
 
     @classmethod
     def of_masks(cls, masks: Tensor) -> Foreground:
@@ -47,7 +78,7 @@ class Foreground:
         """
         top, left = corner.unbind()
         if self.view is None:
-            down, across = self.cells.shape[1:]
+            down, across = self._shape
             row = _cells_of_windows(self.size[0], down, side, 1, top.device).index_select(0, top)
             column = _cells_of_windows(self.size[1], across, side, repeat, top.device).index_select(0, left)
             return self._look_up(item, row, column)
@@ -56,20 +87,29 @@ class Foreground:
 
     def visible_in_windows(self, item: Tensor, corner: Tensor, side: int, *, repeat: int = 1) -> Tensor:
         """What `in_windows` leaves: (n, side, side * repeat) float32, 0 on the foreground and 1 elsewhere."""
-        down, across = self.cells.shape[1:]
-        if self.view is not None or across > MOST_SPREAD:
+        down, across = self._shape
+        if self.view is not None or across > MOST_LISTED:
             return 1 - self.in_windows(item, corner, side, repeat=repeat).float()
+        if self._packed is None:
+            self._packed = pack_cells(self.cells)
+        # A row of cells, packed into one number, names a line of the list; the window shows a run of that line.
         top, left = corner.unbind()
-        # Whole rows of cells are picked, then spread over pixels by a product with 0 and 1: far fewer look-ups.
+        place = item if self._place is None else self._place.index_select(0, item)
         row = _cells_of_windows(self.size[0], down, side, 1, top.device).index_select(0, top)
-        rows = row.add_(item[:, None], alpha=down).view(-1)
-        cells = (~self.cells).float().view(-1, across).index_select(0, rows).view(-1, side, across)
-        return torch.bmm(cells, _spread(self.size[1], across, side, repeat, top.device).index_select(0, left))
+        row = row.add_(place[:, None], alpha=down).view(-1)
+        pattern = self._packed.view(-1).index_select(0, row).view(-1, side)
+        width = self.size[1] * repeat
+        first = torch.add(left[:, None] * repeat, pattern, alpha=width).view(-1)
+        listed = _visible_rows(self.size[1], across, repeat, top.device)
+        run = side * repeat
+        runs = listed.as_strided((listed.numel() - run + 1, run), (1, 1))
+        return runs.index_select(0, first).view(-1, side, run)
 
     def everywhere(self) -> Tensor:
         """Foreground of the whole batch: (B, H, W) bool."""
         height, width = self.size
-        batch, down, across = self.cells.shape
+        batch = len(self.cells)
+        down, across = self._shape
         if self.view is None and (down, across) == self.size:
             return self.cells
         device = self.cells.device
@@ -82,7 +122,7 @@ class Foreground:
 
     def _through_view(self, item: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         assert self.view is not None
-        _, down, across = self.cells.shape
+        down, across = self._shape
         view = View(self.view.boxes[item], self.view.flip[item])
         y, x = view.fractions(rows, columns, *self.size)
         inside = ((y >= 0) & (y < 1))[:, :, None] & ((x >= 0) & (x < 1))[:, None, :]
@@ -92,7 +132,7 @@ class Foreground:
 
     def _look_up(self, item: Tensor, row: Tensor, column: Tensor) -> Tensor:
         """Cells at (n,) images, (n, h) rows and (n, w) columns of the map: (n, h, w) bool."""
-        _, down, across = self.cells.shape
+        down, across = self._shape
         first = torch.add(row, item[:, None], alpha=down).mul_(across)
         # A single index into the flat map is found several times faster than three side by side.
         index = first[:, :, None] + column[:, None, :]
@@ -111,6 +151,16 @@ def top_cells(scores: Tensor, count: int) -> Tensor:
     key = torch.add(order, flat.view(torch.int32), alpha=cells)
     lowest = key.topk(count, dim=1).values[:, -1:]
     return (key >= lowest).view_as(scores)
+
+
+def pack_cells(cells: Tensor) -> Tensor:
+    """Pack each row of cells into the bits of a number: (..., w) bool -> (...) int64, with w at most `MOST_PACKED`."""
+    return (cells.long() << torch.arange(cells.shape[-1], device=cells.device)).sum(-1)
+
+
+def unpack_cells(packed: Tensor, across: int) -> Tensor:
+    """Take rows of cells out of the bits of numbers: (...) int64 -> (..., across) bool."""
+    return (packed[..., None] >> torch.arange(across, device=packed.device)) & 1 == 1
 
 
 def centre_cells(grid: int, count: int) -> Tensor:
@@ -136,9 +186,10 @@ def _cells_of_windows(pixels: int, cells: int, side: int, repeat: int, device: t
         return windows.repeat_interleave(repeat, dim=1) if repeat > 1 else windows.contiguous()
 
 
-@lru_cache(maxsize=32)
-def _spread(pixels: int, cells: int, side: int, repeat: int, device: torch.device) -> Tensor:
-    """Which cell each pixel of every window along an axis shows: (pixels - side + 1, cells, side * repeat) of 0, 1."""
+@lru_cache(maxsize=4)
+def _visible_rows(pixels: int, cells: int, repeat: int, device: torch.device) -> Tensor:
+    """Every row of cells there can be, blown up to pixels: (2^cells, pixels * repeat) float32, 0 on the foreground."""
     with torch.inference_mode(False):
-        shown = _cells_of_windows(pixels, cells, side, repeat, device)
-        return (shown[:, None] == torch.arange(cells, device=device)[:, None]).float()
+        hidden = unpack_cells(torch.arange(2**cells, device=device), cells)
+        shown = _cell_of_pixel(pixels, cells, device).repeat_interleave(repeat)
+        return 1 - hidden[:, shown].float()
