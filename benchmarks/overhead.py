@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from backmix.augmentations import Chain
 from backmix.data.loader import Batch, Decoded, ResidentLoader
 from backmix.mixing import BackMix
 from backmix.network import create_network
@@ -57,12 +58,13 @@ def main() -> None:
         wrapped, optimizer = accelerator.prepare(network, make_optimizer(network, options))
         if mix is not None:
             mix.to(accelerator.device)
+        chain = Chain([mix] if mix is not None else [])
         loader = ResidentLoader(decoded, batch_size=args.batch_size, device=accelerator.device)
-        steps[kind] = (wrapped, network, mix, optimizer, endless(loader))
+        steps[kind] = (wrapped, network, chain, optimizer, endless(loader))
         times[kind] = []
-    generators = {name: torch.Generator() for name in ("crop", "colour", "erase", "round")}
+    generators = {name: torch.Generator() for name in ("crop", "colour", "erase", "round", "outliers")}
     for round_number in range(args.rounds + 2):
-        for kind, (wrapped, network, mix, optimizer, batches) in steps.items():
+        for kind, (wrapped, network, chain, optimizer, batches) in steps.items():
             begin = time.perf_counter()
             for _ in range(2):
                 train_step(
@@ -72,8 +74,9 @@ def main() -> None:
                     next(batches),
                     Preprocess(size),
                     options,
-                    mix,
-                    optimizer,
+                    chain,
+                    None,
+                    [optimizer],
                     generators,
                 )
             if accelerator.device.type == "cuda":

@@ -192,8 +192,11 @@ def test_data_that_nobody_can_train_on(fails, tmp_path):
         (["--known-classes", "a,7"], "there is no class number 7"),
         (["--model", "compakt"], "compakt"),
         (["--model", "compact", "--pretrained"], "no published weights"),
-        (["--method", "arpl"], "no method 'arpl'; there are softmax"),
-        (["--detector", "knn"], "no detector 'knn'; there are msp, max_logit, energy"),
+        (["--method", "aprl"], "no method 'aprl'; there are softmax"),
+        (["--method-option", "smooth=1"], "method softmax has no option smooth"),
+        (["--augmentation", "cowmix"], "no augmentation 'cowmix'; there are none, backmix"),
+        (["--augmentation-option", "patch_side=1"], "augmentation none has no option patch_side"),
+        (["--detector", "kmm"], "no detector 'kmm'; there are msp, max_logit, energy"),
         (["--accept", "1.5"], "accept is a share of the known images, between 0 and 1; got 1.5"),
         (["--accept", "0"], "accept is a share"),
         (["--epochs", "0"], "epochs is at least 1; got 0"),
@@ -215,7 +218,7 @@ def test_options_that_cannot_be(fails, tmp_path, options, message):
     assert message in said
 
 
-@pytest.mark.parametrize("options", [["--augmentation", "cutmix"], ["--precision", "fp8"], ["--epochs", "many"], []])
+@pytest.mark.parametrize("options", [["--method-option", "bias"], ["--precision", "fp8"], ["--epochs", "many"], []])
 def test_options_that_cannot_be_read_show_the_usage(run_cli, tmp_path, options):
     status, _, said = run_cli("fit", "digits", *(["--out", tmp_path / "run", *options] if options else []))
     assert status == 2 and "Usage" in said and "Traceback" not in said

@@ -14,8 +14,7 @@ from backmix.data.images import ImageError
 from backmix.data.loader import ResidentLoader, WorkerLoader
 from backmix.data.source import Subset
 from backmix.errors import DataError, TrainingError
-from backmix.fit import auto_batch_size, auto_epochs, auto_holdout, auto_options, fit, make_augmentation, split_known
-from backmix.mixing import BackMix
+from backmix.fit import auto_batch_size, auto_epochs, auto_holdout, auto_options, fit, split_known
 from backmix.recipe import TrainOptions
 
 OPTIONS = TrainOptions(epochs=2, batch_size=8, lr=0.05, ema=0.5)
@@ -169,19 +168,8 @@ def test_a_share_that_is_none(share):
 
 
 def test_an_augmentation_that_does_not_exist():
-    with pytest.raises(ValueError, match="no augmentation 'cutmix'; there are none, backmix"):
-        fit(classifier(), Noise({"a": 8, "b": 8}), options=OPTIONS, augmentation="cutmix")
-
-
-def test_options_of_backmix_reach_it_and_the_fill_is_grey():
-    model = classifier()
-    mix = make_augmentation("backmix", 10, model, {"patch_side": 0.5})
-    assert isinstance(mix, BackMix) and mix.patch_side == 0.5 and mix.fill_value == 0 and len(mix.bank) == 10
-    model.preprocess = type(model.preprocess)(32, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    assert make_augmentation("backmix", 10, model, None).fill_value == pytest.approx(model.preprocess.grey)
-    assert make_augmentation("none", 10, model, None) is None
-    with pytest.raises(ValueError, match="patch_side"):
-        make_augmentation("backmix", 10, model, {"patch_side": 2.0})
+    with pytest.raises(ValueError, match="no augmentation 'cowmix'; there are none, backmix"):
+        fit(classifier(), Noise({"a": 8, "b": 8}), options=OPTIONS, augmentation="cowmix")
 
 
 def test_true_masks_are_read_only_when_asked_for():

@@ -76,5 +76,5 @@ def test_names_that_do_not_exist():
         create_network("compact-s", "softmin", 3, image_size=32)
     with pytest.raises(ValueError, match="compakt"):
         create_network("compakt", "softmax", 3, image_size=32)
-    with pytest.raises(TypeError, match="smooth"):
+    with pytest.raises(ValueError, match="method softmax has no option smooth; it has label_smoothing, bias"):
         create_network("compact-s", "softmax", 3, image_size=32, method_options={"smooth": 1})

@@ -108,7 +108,7 @@ def test_two_processes_end_with_the_same_weights_and_bank(together, foreground):
     assert first["bank"]["bank.seen"][torch.cat([shown, others]).flatten()].float().mean() > 0.9
     kept = load_checkpoint(together / foreground / "checkpoint.pt")
     assert all(torch.equal(kept["average"][name], value) for name, value in first["network"].items())
-    assert torch.equal(kept["augmentation"]["bank.maps"], first["bank"]["bank.maps"])
+    assert torch.equal(kept["augmentation"]["parts.0.bank.maps"], first["bank"]["bank.maps"])
 
 
 @pytest.mark.slow

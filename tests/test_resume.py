@@ -76,7 +76,7 @@ def test_a_killed_training_resumes_to_the_same_weights_and_bank(tmp_path):
     for part in ("network", "average", "augmentation"):
         assert ours[part].keys() == theirs[part].keys() and ours[part]
         assert all(torch.equal(ours[part][name], theirs[part][name]) for name in ours[part]), f"{part}: {story}"
-    assert ours["augmentation"]["bank.seen"].all()
+    assert ours["augmentation"]["parts.0.bank.seen"].all()
     assert str(ours["optimizer"]["param_groups"]) == str(theirs["optimizer"]["param_groups"])
     histories = [json.loads((run / "metrics.json").read_text())["history"] for run in (whole, killed)]
     assert histories[0] == histories[1] and len(histories[0]) == 5

@@ -6,7 +6,7 @@ import io
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,13 +17,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
-class Augmentation(StrEnum):
-    """Names of augmentations."""
-
-    none = "none"
-    backmix = "backmix"
 
 
 class Precision(StrEnum):
@@ -69,8 +62,37 @@ def fit(
         "compact"
     ),
     image_size: Annotated[int | None, typer.Option(help="Side in pixels. Default: by the images, at most 224.")] = None,
-    method: Annotated[str, typer.Option(help="Training objective: softmax.")] = "softmax",
-    augmentation: Annotated[Augmentation, typer.Option(help="What is done to a training batch.")] = Augmentation.none,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="Training objective: softmax, gcpl, rpl, arpl, arpl-cs, pcssr, rcssr, proser, cac, entropic, "
+            "objectosphere, outlier-exposure, conosr, negcossch, rotation."
+        ),
+    ] = "softmax",
+    method_option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the method; may be given again.")
+    ] = None,
+    augmentation: Annotated[
+        str,
+        typer.Option(
+            help="What is done to a training batch: none, backmix, mixup, cutmix, cutout, gridmask, hide-and-seek, "
+            "mixstyle, randaugment, or several, as randaugment+backmix."
+        ),
+    ] = "none",
+    augmentation_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="An option of the augmentation, such as foreground=clean; may be given again."
+        ),
+    ] = None,
+    outliers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="Images of no known class for methods that learn from them, or 'backgrounds': the training images "
+            "with their objects masked.",
+        ),
+    ] = None,
     patch_side: Annotated[
         float | None, typer.Option(help="BackMix: side of a patch as a share of the image's. Default: 0.25.")
     ] = None,
@@ -96,7 +118,10 @@ def fit(
             model=model,
             image_size=image_size,
             method=method,
-            augmentation=augmentation.value,
+            method_options=read_options(method_option),
+            augmentation=augmentation,
+            augmentation_options=read_options(augmentation_option),
+            outliers=outliers,
             patch_side=patch_side,
             epochs=epochs,
             batch_size=batch_size,
@@ -142,6 +167,19 @@ def predict(
     from backmix.commands import predict_command
 
     predict_command(run, paths, out=out, top=top)
+
+
+def read_options(given: list[str] | None) -> dict[str, Any]:
+    """KEY=VALUE pairs as a dictionary; values are read as YAML, so that numbers and true become what they look like."""
+    import yaml
+
+    options: dict[str, Any] = {}
+    for pair in given or []:
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise typer.BadParameter(f"{pair!r} is no KEY=VALUE")
+        options[key.replace("-", "_")] = yaml.safe_load(value)
+    return options
 
 
 def main() -> None:

@@ -9,10 +9,11 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from accelerate import Accelerator
 from rich.console import Console
@@ -25,7 +26,7 @@ from backmix.classifier import OpenSetClassifier, Prediction
 from backmix.data.folder import FolderSource
 from backmix.data.images import IMAGE_EXTENSIONS, ImageError
 from backmix.data.load import available_splits, choose_known, load_source
-from backmix.data.source import ImageSource
+from backmix.data.source import ImageSource, Subset
 from backmix.detectors import DETECTORS
 from backmix.errors import DataError, RunError
 from backmix.fit import FitReport, Split, auto_options, fit
@@ -46,8 +47,11 @@ class FitArguments:
     model: str = "compact"
     image_size: int | None = None
     method: str = "softmax"
+    method_options: dict[str, Any] = field(default_factory=dict)
     augmentation: str = "none"
+    augmentation_options: dict[str, Any] = field(default_factory=dict)
     patch_side: float | None = None
+    outliers: str | None = None
     epochs: int | None = None
     batch_size: int | None = None
     lr: float | None = None
@@ -79,6 +83,9 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
     numbers = choose_known(source.classes, [name.strip() for name in names] if names else None)
     classes = [source.classes[number] for number in numbers]
     image_size = auto_image_size(source) if arguments.image_size is None else arguments.image_size
+    method_options = dict(arguments.method_options)
+    if arguments.label_smoothing:
+        method_options["label_smoothing"] = arguments.label_smoothing
     classifier = OpenSetClassifier(
         classes,
         model=arguments.model,
@@ -89,7 +96,7 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
         pretrained=arguments.pretrained,
         precision=arguments.precision,
         seed=arguments.seed,
-        method_options={"label_smoothing": arguments.label_smoothing},
+        method_options=method_options,
     )
     images = int((classifier.labels_for(source) >= 0).sum())
     options = auto_options(
@@ -109,7 +116,10 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
     if chief and not (out / "config.yaml").is_file():
         write_text(out / "config.yaml", yaml.safe_dump({"format": FORMAT, "backmix": __version__, **training}))
     accelerator.init_trackers("")
-    shown = {"patch_side": arguments.patch_side} if arguments.patch_side is not None else {}
+    augmentation_options = dict(arguments.augmentation_options)
+    if arguments.patch_side is not None:
+        augmentation_options["patch_side"] = arguments.patch_side
+    outliers = load_outliers(arguments.outliers, classes)
     apart = int((classifier.labels_for(held_out) >= 0).sum()) if held_out is not None else None
     listed = 0
 
@@ -140,7 +150,8 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
             source,
             options=options,
             augmentation=arguments.augmentation,
-            augmentation_options=shown,
+            augmentation_options=augmentation_options,
+            outliers=outliers,
             held_out=held_out,
             workers=workers,
             accelerator=accelerator,
@@ -311,6 +322,23 @@ def load_training_data(data: str) -> tuple[ImageSource, ImageSource | None]:
     train = load_source(data, "train" if "train" in splits else splits[0] if splits else None)
     held_out = next((name for name in ("val", "valid", "validation") if name in splits), None)
     return train, load_source(data, held_out) if held_out is not None and "train" in splits else None
+
+
+def load_outliers(data: str | None, classes: Sequence[str]) -> str | ImageSource | None:
+    """Images of no known class: those of DATA whose class is none of `classes`; "backgrounds" stays as it is.
+
+    Raises:
+        DataError: when DATA holds nothing but known classes.
+    """
+    if data is None or data == "backgrounds":
+        return data
+    splits = available_splits(data)
+    source = load_source(data, "train" if "train" in splits else splits[0] if splits else None)
+    known = torch.tensor([name in classes for name in source.classes] + [False])
+    others = (~known[source.labels]).nonzero()[:, 0]
+    if not len(others):
+        raise DataError(f"--outliers {data}: all its images are of known classes ({', '.join(classes[:8])})")
+    return Subset(source, others)
 
 
 def auto_image_size(source: ImageSource) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,3 +161,26 @@ def figures(
             entry["macro_f1"] = metrics.macro_f1(answers, outputs.labels)
         result["detectors"][name] = entry
     return result
+
+
+@torch.inference_mode()
+def feature_maps(
+    network: Network,
+    preprocess: Preprocess,
+    source: ImageSource,
+    labels: Tensor,
+    positions: Tensor,
+    *,
+    precision: str = "bf16",
+    batch_size: int = 256,
+    workers: int = 2,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Feature maps (B, C, h, w) float32 and labels (B,) of images of a source, on the device of the network."""
+    network.eval()
+    device = next(network.parameters()).device
+    for chunk in positions.split(4 * batch_size):
+        decoded = decode(source, labels, preprocess, positions=chunk.tolist(), workers=workers)
+        for images, known in zip(decoded.images.split(batch_size), decoded.labels.split(batch_size), strict=True):
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+                maps = network.backbone(preprocess.normalise(images.to(device)))
+            yield maps.float(), known.to(device)

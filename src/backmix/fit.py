@@ -13,13 +13,17 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from backmix import metrics
+from backmix.augmentations import make_augmentation
 from backmix.classifier import OpenSetClassifier
 from backmix.data.load import holdout_split
 from backmix.data.loader import Decoded, Loader, ResidentLoader, WorkerLoader, decode, seed_of
 from backmix.data.source import ImageSource, find_unreadable
 from backmix.errors import DataError
+from backmix.evaluation import feature_maps
+from backmix.methods import TrainingBatch
 from backmix.mixing import BackMix
 from backmix.models import BACKBONES
+from backmix.outliers import make_outliers
 from backmix.recipe import TrainOptions
 from backmix.train import EpochReport, Progress, make_accelerator, train
 
@@ -44,7 +48,7 @@ class FitReport:
         split: the positions in the source.
         held_out_accuracy: closed accuracy on the held-out images.
         skipped: (name, reason) of each unreadable image.
-        augmentation: BackMix with its bank, None without.
+        augmentation: BackMix with its bank, None where the augmentation has none.
     """
 
     history: list[EpochReport]
@@ -79,6 +83,7 @@ def fit(
     options: TrainOptions | None = None,
     augmentation: str = "none",
     augmentation_options: dict[str, Any] | None = None,
+    outliers: str | ImageSource | None = None,
     held_out: ImageSource | None = None,
     holdout: float | None = None,
     workers: int = 2,
@@ -95,8 +100,10 @@ def fit(
         classifier: changed in place.
         source: training images; those of classes that the classifier does not know are left out.
         options: how to train; None: defaults, with epochs and batch size by the number of images.
-        augmentation: "none" or "backmix".
-        augmentation_options: options of BackMix.
+        augmentation: by name, see `backmix.augmentations.make_augmentation`.
+        augmentation_options: its options.
+        outliers: images of no known class, for methods that learn from them; "backgrounds" makes them of the training
+            images themselves, see `backmix.outliers.Backgrounds`. Other methods do not look at them.
         held_out: images for calibration; None: a share of the training images.
         holdout: that share, split by class; None: see `auto_holdout`.
         workers: threads or processes that decode.
@@ -113,8 +120,10 @@ def fit(
     Raises:
         DataError: when there are too few images; TrainingError: see `train`.
     """
-    if augmentation not in ("none", "backmix"):
-        raise ValueError(f"no augmentation {augmentation!r}; there are none, backmix")
+    make_augmentation(augmentation, 1, classifier.preprocess, augmentation_options)  # A wrong name fails at once.
+    method = classifier.network.head
+    if method.needs_outliers and outliers is None:
+        method.check_outliers(TrainingBatch(torch.empty(0), torch.empty(0)))
     if held_out is not None and not bool((classifier.labels_for(held_out) >= 0).any()):
         known = ", ".join(classifier.classes)
         raise DataError(f"the images held out for calibration are of none of the classes {known}")
@@ -125,7 +134,7 @@ def fit(
     if options is None:
         options = TrainOptions(epochs=auto_epochs(count), batch_size=auto_batch_size(count), seed=seed)
     accelerator = accelerator or make_accelerator(options.precision)
-    needs_masks = augmentation == "backmix" and (augmentation_options or {}).get("foreground") == "masks"
+    needs_masks = (augmentation_options or {}).get("foreground") == "masks"
     loader, skipped = make_loader(
         classifier, source, labels, split.train, options, accelerator, masks=needs_masks, workers=workers
     )
@@ -133,7 +142,10 @@ def fit(
         from dataclasses import replace
 
         options = replace(options, pad=0.0, flip=0.0, zoom=0.0)  # Crops and flips come with the data.
-    mix = make_augmentation(augmentation, loader.num_images, classifier, augmentation_options)
+    chain = make_augmentation(augmentation, loader.num_images, classifier.preprocess, augmentation_options)
+    others = None
+    if outliers is not None and method.uses_outliers:
+        others = make_outliers(outliers, loader.num_images, classifier.preprocess, chain, workers=workers)
     if on_start is not None:
         on_start(options, split, skipped)
     history = train(
@@ -141,18 +153,27 @@ def fit(
         loader,
         classifier.preprocess,
         options,
-        mix,
+        chain,
+        outliers=others,
         accelerator=accelerator,
         checkpoint=checkpoint,
         resume=resume,
         on_step=on_step,
         on_epoch=on_epoch,
     )
+    if method.needs_statistics:
+        model, how = classifier.network, classifier.preprocess
+        method.learn(
+            lambda: feature_maps(
+                model, how, source, labels, split.train, precision=classifier.precision, workers=workers
+            )
+        )
     if held_out is None:
         outputs = classifier.calibrate(source, positions=split.held.tolist(), workers=workers)
     else:
         outputs = classifier.calibrate(held_out, workers=workers)
     accuracy = metrics.closed_accuracy(outputs.logits.argmax(1), outputs.labels)
+    mix = chain.backmix if chain is not None else None
     return FitReport(history, split, accuracy, skipped + outputs.skipped, mix)
 
 
@@ -222,15 +243,6 @@ def check_enough(labels: Tensor, classes: list[str], skipped: list[tuple[str, st
     if empty:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped[:3])
         raise DataError(f"no readable training image is left of {', '.join(empty)}. Unreadable: {reasons}")
-
-
-def make_augmentation(
-    name: str, num_images: int, classifier: OpenSetClassifier, options: dict[str, Any] | None
-) -> BackMix | None:
-    """BackMix for these images with mid grey as this classifier normalises it, or None."""
-    if name == "none":
-        return None
-    return BackMix(num_images, **{"fill_value": classifier.preprocess.grey, **(options or {})})
 
 
 def auto_options(

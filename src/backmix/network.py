@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from inspect import signature
+from typing import Any
 
 from torch import Tensor, nn
 
-from backmix.methods import METHODS, Method
+from backmix.methods import METHODS, Method, TrainingBatch
 from backmix.models import create_backbone
 
 
@@ -15,28 +16,29 @@ class Network(nn.Module):
 
     Args:
         backbone: module with `num_features`, images (B, 3, H, W) -> (B, C, h, w).
-        method: module with the calls of `backmix.methods.Method`.
+        method: see `backmix.methods.Method`.
     """
 
-    def __init__(self, backbone: nn.Module, method: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module, method: Method) -> None:
         super().__init__()
         self.backbone = backbone
         self.method = method
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, labels: Tensor | None = None, **more: Any) -> tuple[Tensor, Tensor]:
         """Features and loss, or features and logits when there are no labels.
 
-        The loss is taken inside the forward pass, so that wrappers for several processes see all of it.
+        The loss is taken inside the forward pass, so that wrappers for several processes see all of it. `more` are
+        further attributes of `TrainingBatch`.
         """
-        features = self.backbone(images)
         if labels is None:
+            features = self.backbone(images)
             return features, self.head.logits(features)
-        return features, self.head.loss(features, labels)
+        return self.head.training_loss(self.backbone, TrainingBatch(images, labels, **more))
 
     @property
     def head(self) -> Method:
-        """The method, with its calls."""
-        return cast(Method, self.method)
+        """The method."""
+        return self.method
 
 
 def create_network(
@@ -56,5 +58,12 @@ def create_network(
     """
     if method not in METHODS:
         raise ValueError(f"no method {method!r}; there are {', '.join(METHODS)}")
+    options = method_options or {}
+    there = [name for name in signature(METHODS[method]).parameters if name not in ("num_features", "num_classes")]
+    wrong = [name for name in options if name not in there]
+    if wrong:
+        raise ValueError(f"method {method} has no option {', '.join(wrong)}; it has {', '.join(there) or 'none'}")
     backbone = create_backbone(model, image_size=image_size, pretrained=pretrained, **(model_options or {}))
-    return Network(backbone, METHODS[method](backbone.num_features, num_classes, **(method_options or {})))
+    head = METHODS[method](backbone.num_features, num_classes, **options)
+    head.prepare(backbone, image_size)
+    return Network(backbone, head)

@@ -101,13 +101,17 @@ def schedule_factor(name: str, progress: float, warmup: float) -> float:
     return 1.0 if progress < 0.6 else 0.1 if progress < 0.95 else 0.01
 
 
-def make_optimizer(network: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
+def make_optimizer(
+    network: nn.Module, options: TrainOptions, *, apart: torch.optim.Optimizer | None = None
+) -> torch.optim.Optimizer:
     """The optimiser, with weight decay on matrices and kernels alone.
 
     Muon moves hidden kernels and matrices; the first convolution, the head, biases and norms take AdamW at half the
     rate (Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024; implementation of timm).
+    Parameters of the optimiser `apart` are left to it.
     """
-    trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+    left = {id(p) for group in apart.param_groups for p in group["params"]} if apart is not None else set()
+    trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad and id(p) not in left]
     decayed = [p for _, p in trained if p.ndim > 1]
     groups: list[dict[str, Any]] = [
         {"params": decayed, "weight_decay": options.weight_decay},

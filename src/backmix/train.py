@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass
@@ -18,13 +18,16 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast
 from torch import Tensor, nn
 
+from backmix.augmentations import Augmentation, Chain
 from backmix.checkpoint import load_checkpoint, save_checkpoint
 from backmix.colour_jitter import ColourJitter
 from backmix.data.loader import Batch, Loader, seed_of
 from backmix.erase import Erase
 from backmix.errors import RunError, TrainingError, in_one_line
+from backmix.methods import TrainingBatch
 from backmix.mixing import BackMix, FlipCrop, View
 from backmix.network import Network
+from backmix.outliers import Outliers
 from backmix.preprocess import Preprocess
 from backmix.recipe import TrainOptions, make_optimizer, schedule_factor
 
@@ -68,8 +71,9 @@ def train(
     loader: Loader,
     preprocess: Preprocess,
     options: TrainOptions,
-    augmentation: BackMix | None = None,
+    augmentation: Chain | Augmentation | BackMix | None = None,
     *,
+    outliers: Outliers | None = None,
     accelerator: Accelerator | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
@@ -86,7 +90,8 @@ def train(
         loader: batches of uint8 images, by epoch.
         preprocess: how they are normalised.
         options: how to train.
-        augmentation: BackMix or None.
+        augmentation: what is done to the batches.
+        outliers: where images of no known class come from, for methods that learn from them.
         accelerator: devices and processes; None: made from the options.
         checkpoint: file written after every epoch; None: no checkpoints.
         resume: go on from `checkpoint` when it is there.
@@ -104,19 +109,34 @@ def train(
     accelerator = accelerator or make_accelerator(options.precision)
     network.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = deepcopy(network).requires_grad_(False) if options.ema else None
-    optimizer = make_optimizer(network, options)
-    if augmentation is not None:
-        augmentation.to(accelerator.device)
-    generators = {purpose: torch.Generator() for purpose in ("mix", "crop", "colour", "erase", "round")}
-    if augmentation is not None:
-        augmentation.generator = generators["mix"]
+    own = network.head.own_optimizer()
+    optimizer = make_optimizer(network, options, apart=own)
+    generators = {purpose: torch.Generator() for purpose in ("mix", "crop", "colour", "erase", "round", "outliers")}
+    chain = augmentation if isinstance(augmentation, Chain) else Chain([augmentation] if augmentation else [])
+    chain.to(accelerator.device)
+    chain.set_generator(generators["mix"])
+    if outliers is not None:
+        outliers.to(accelerator.device)
+        outliers.generator = generators["outliers"]
+    if network.head.needs_outliers and outliers is None:
+        network.head.check_outliers(TrainingBatch(torch.empty(0), torch.empty(0)))
     history: list[EpochReport] = []
     fingerprint = json.dumps(
-        {**asdict(options), "images": loader.num_images, "augmentation": repr(augmentation)}, sort_keys=True
+        {
+            **asdict(options),
+            "images": loader.num_images,
+            "augmentation": " + ".join(_one_line(part) for part in chain.parts) or "none",
+            "outliers": _one_line(outliers),
+        },
+        sort_keys=True,
     )
+    kept: dict[str, Any] = {"network": network, "optimizer": optimizer, "augmentation": chain}
+    kept |= {name: each for name, each in (("average", average), ("own", own), ("outliers", outliers)) if each}
     if resume and checkpoint is not None and checkpoint.exists():
-        history = _restore(checkpoint, fingerprint, network, average, optimizer, augmentation)
+        history = _restore(checkpoint, fingerprint, kept)
     wrapped, optimizer = accelerator.prepare(network, optimizer)
+    optimizers = [optimizer] if own is None else [optimizer, accelerator.prepare(own)]
+    chain.attach(network.backbone)
     steps = options.epochs * len(loader)
     for epoch in range(len(history), options.epochs):
         rank = accelerator.process_index
@@ -132,7 +152,6 @@ def train(
             lr = options.lr * schedule_factor(options.schedule, (step + 0.5) / steps, options.warmup)
             for group in optimizer.param_groups:
                 group["lr"] = lr
-            small = step < options.small * steps
             loss, correct = train_step(
                 accelerator,
                 wrapped,
@@ -140,10 +159,12 @@ def train(
                 batch,
                 preprocess,
                 options,
-                augmentation,
-                optimizer,
+                chain,
+                outliers,
+                optimizers,
                 generators,
-                small=small,
+                step=step,
+                steps=steps,
             )
             if average is not None:
                 _move_average(average, network, min(options.ema, (step + 1) / (step + 10)))
@@ -164,18 +185,14 @@ def train(
         report = EpochReport(epoch, float(totals[0] / totals[2]), float(totals[1] / totals[2]), lr)
         history.append(report)
         if checkpoint is not None and accelerator.is_main_process:
-            state = {
-                "options": fingerprint,
-                "network": network.state_dict(),
-                "average": average.state_dict() if average is not None else {},
-                "optimizer": optimizer.state_dict(),
-                "augmentation": augmentation.state_dict() if augmentation is not None else {},
-                "history": [asdict(entry) for entry in history],
-            }
-            save_checkpoint(checkpoint, state)
+            state = {name: each.state_dict() for name, each in kept.items()}
+            save_checkpoint(
+                checkpoint, {"options": fingerprint, **state, "history": [asdict(entry) for entry in history]}
+            )
         accelerator.wait_for_everyone()
         if on_epoch is not None:
             on_epoch(report)
+    chain.detach()
     # Autocast belongs to the training; without this it would stay around the network's forward.
     accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
     if average is not None:
@@ -194,75 +211,108 @@ def train_step(
     batch: Batch,
     preprocess: Preprocess,
     options: TrainOptions,
-    augmentation: BackMix | None,
-    optimizer: torch.optim.Optimizer,
+    augmentation: Chain,
+    outliers: Outliers | None,
+    optimizers: Sequence[torch.optim.Optimizer],
     generators: dict[str, torch.Generator],
     *,
-    small: bool = False,
+    step: int = 0,
+    steps: int = 1,
 ) -> tuple[float, float]:
     """One step of the training: mix, crop, colour, hide, forward, backward, feed the bank, move the weights.
 
-    `small` shows the images at three quarters of their side.
+    In the first share `options.small` of all steps images are shown at three quarters of their side.
 
     Returns:
         Loss and number of right answers on the images as they were shown.
     """
     images = preprocess.normalise(batch.images)
-    mixed = images
-    if augmentation is not None:
-        mixed = augmentation(images, batch.index, labels=batch.labels, masks=batch.masks, view=batch.view)
-    shown, after = mixed, None
-    if options.pad or options.flip or options.zoom:
-        pad = round(options.pad * min(images.shape[2:]))
-        crop = FlipCrop(pad, options.flip, padding=options.padding, zoom=options.zoom, generator=generators["crop"])
-        shown, after = crop(mixed)
-    if options.jitter:
-        shown = ColourJitter(options.jitter, generator=generators["colour"])(shown)
-    if options.erase:
-        # A freely fed map is low where the image was hidden; as any place is hidden equally often, the order stays.
-        shown = Erase(options.erase, generator=generators["erase"])(shown)
-    if small:
-        images, shown = (F.interpolate(x, scale_factor=0.75, mode="bilinear", antialias=True) for x in (images, shown))
-    optimizer.zero_grad(set_to_none=True)
-    features, loss = wrapped(shown, batch.labels)
+    seen: dict[str, Any] = {"labels": batch.labels, "masks": batch.masks, "view": batch.view}
+    mixed = augmentation.before_crop(images, batch.index, **seen)
+    others: Tensor | None = None if outliers is None else outliers(images, batch.index, **seen)
+    views = [_show(mixed, options, generators) for _ in range(network.head.views)]
+    shown = torch.cat([augmentation.behind_crop(view, batch.index, labels=batch.labels) for view, _ in views])
+    if others is not None:
+        others, _ = _show(others, options, generators)
+    if step < options.small * steps:
+        images, shown = _smaller(images), _smaller(shown)
+        others = None if others is None else _smaller(others)
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
+    targets = augmentation.targets(batch.labels)
+    features, loss = wrapped(shown, batch.labels, targets=targets, outliers=others, progress=step / steps, step=step)
     accelerator.backward(loss)
     if options.clip:
         accelerator.clip_grad_norm_(network.parameters(), options.clip)
     with torch.no_grad():
         # Before the weights move, so that a freely fed map belongs to the features it is read from.
         correct = (network.head.logits(features).argmax(1) == batch.labels).sum()
-        if augmentation is not None:
-            _feed(accelerator, network, augmentation, images, batch, features, after, generators["round"])
-    optimizer.step()
+        bank = augmentation.backmix if outliers is None else outliers.backmix or augmentation.backmix
+        if bank is not None:
+            _feed(
+                accelerator,
+                network,
+                bank,
+                images,
+                batch,
+                features,
+                views[0][1],
+                augmentation.moved(),
+                generators["round"],
+            )
+    for optimizer in optimizers:
+        optimizer.step()
     return float(loss.detach()), float(correct)
+
+
+def _smaller(images: Tensor) -> Tensor:
+    return F.interpolate(images, scale_factor=0.75, mode="bilinear", antialias=True)
+
+
+def _show(images: Tensor, options: TrainOptions, generators: dict[str, torch.Generator]) -> tuple[Tensor, View | None]:
+    """Flip, crop, colour and hide: images as the network sees them, and what they show of those given."""
+    after = None
+    if options.pad or options.flip or options.zoom:
+        pad = round(options.pad * min(images.shape[2:]))
+        crop = FlipCrop(pad, options.flip, padding=options.padding, zoom=options.zoom, generator=generators["crop"])
+        images, after = crop(images)
+    if options.jitter:
+        images = ColourJitter(options.jitter, generator=generators["colour"])(images)
+    if options.erase:
+        # A freely fed map is low where the image was hidden; as any place is hidden equally often, the order stays.
+        images = Erase(options.erase, generator=generators["erase"])(images)
+    return images, after
 
 
 def _feed(
     accelerator: Accelerator,
     network: Network,
-    augmentation: BackMix,
+    mix: BackMix,
     images: Tensor,
     batch: Batch,
     features: Tensor,
     after: View | None,
+    moved: Tensor | None,
     generator: torch.Generator,
 ) -> None:
     """Give the bank the maps of this batch, from all processes, so that every process holds the same bank."""
-    if augmentation.foreground == "free":
+    if mix.foreground == "free":
         maps = network.head.evidence(features.detach(), batch.labels)
-    elif augmentation.foreground == "clean":
+    elif mix.foreground == "clean":
         with _evaluating(network), accelerator.autocast():
             maps = network.head.evidence(network.backbone(images), batch.labels)
-        after = None
+        after = moved = None
     else:
         return
-    maps, observed = augmentation.observe(batch.index, maps, view=batch.view, after=after)
+    maps, observed = mix.observe(batch.index, maps, view=batch.view, after=after)
+    if moved is not None:
+        observed = observed & ~moved.to(observed.device)[:, None, None]
     index = batch.index
     if accelerator.num_processes > 1:
         index, maps, observed = cast(
             tuple[Tensor, Tensor, Tensor], accelerator.gather((index, maps.contiguous(), observed.contiguous()))
         )
-    augmentation.bank.update(index, maps, observed, generator=generator)
+    mix.bank.update(index, maps, observed, generator=generator)
 
 
 @contextmanager
@@ -285,14 +335,11 @@ def _move_average(average: nn.Module, network: nn.Module, decay: float) -> None:
             value.copy_(theirs[name])
 
 
-def _restore(
-    path: Path,
-    fingerprint: str,
-    network: nn.Module,
-    average: nn.Module | None,
-    optimizer: torch.optim.Optimizer,
-    augmentation: nn.Module | None,
-) -> list[EpochReport]:
+def _one_line(thing: object) -> str:
+    return " ".join(repr(thing).split())
+
+
+def _restore(path: Path, fingerprint: str, kept: dict[str, Any]) -> list[EpochReport]:
     state: dict[str, Any] = load_checkpoint(path)
     try:
         before, now = json.loads(state["options"]), json.loads(fingerprint)
@@ -303,12 +350,8 @@ def _restore(
                 + "; ".join(sorted(changed))
                 + ". Give the old options, or start a new run."
             )
-        network.load_state_dict(state["network"])
-        if average is not None:
-            average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        if augmentation is not None:
-            augmentation.load_state_dict(state["augmentation"])
+        for name, each in kept.items():
+            each.load_state_dict(state[name])
         return [EpochReport(**entry) for entry in state["history"]]
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise RunError(f"{path} does not fit this training: {in_one_line(error)}") from error

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import torch
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backmix.mixing.cam import check_labels, class_activation_map
+from backmix.methods.base import Method
+from backmix.mixing.cam import class_activation_map
 
 
-class Softmax(nn.Module):
+class Softmax(Method):
     """Global average pooling, a linear head, cross-entropy.
 
     Args:
@@ -24,10 +26,10 @@ class Softmax(nn.Module):
         ValueError: for fewer than two classes or a smoothing outside its range.
     """
 
+    name: ClassVar[str] = "softmax"
+
     def __init__(self, num_features: int, num_classes: int, *, label_smoothing: float = 0.0, bias: bool = True) -> None:
-        super().__init__()
-        if num_classes < 2:
-            raise ValueError(f"softmax needs at least two known classes; got {num_classes}")
+        super().__init__(num_features, num_classes)
         if not 0 <= label_smoothing <= (num_classes - 1) / num_classes:
             raise ValueError(
                 f"label_smoothing lies in 0..{(num_classes - 1) / num_classes:.3g} with {num_classes} classes, "
@@ -38,9 +40,8 @@ class Softmax(nn.Module):
 
     def loss(self, features: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy: features (B, C, h, w), labels (B,) int64 -> scalar."""
-        num_classes = self.head.out_features
-        check_labels(labels, len(features), num_classes)
-        smoothing = min(1.0, self.label_smoothing * num_classes / (num_classes - 1))
+        self.check(features, labels)
+        smoothing = min(1.0, self.label_smoothing * self.num_classes / (self.num_classes - 1))
         return F.cross_entropy(self.logits(features).float(), labels, label_smoothing=smoothing)
 
     def logits(self, features: Tensor) -> Tensor:
@@ -54,9 +55,5 @@ class Softmax(nn.Module):
 
     def evidence(self, features: Tensor, labels: Tensor) -> Tensor:
         """Class activation map of the labels: (B, C, h, w), (B,) -> (B, h, w) in 0..1, without gradient."""
+        self.check(features, labels)
         return class_activation_map(features, self.head.weight, labels)
-
-    @torch.no_grad()
-    def pooled(self, features: Tensor) -> Tensor:
-        """Pooled features that detectors look at: (B, C, h, w) -> (B, C) float32."""
-        return features.mean((2, 3)).float()

@@ -57,6 +57,13 @@ class Backbone(nn.Module):
         """The network itself, on images that `forward` has checked."""
         raise NotImplementedError
 
+    def stages_inside(self) -> list[nn.Module]:
+        """Modules after which the feature map changes its width or size, from the images on; the last one ends it.
+
+        For what works between layers, such as manifold mixup and MixStyle. Empty where a network does not tell.
+        """
+        return []
+
     def extra_repr(self) -> str:
         """The name and the channels, for `print`."""
         return f"name={self.name!r}, num_features={self.num_features}"

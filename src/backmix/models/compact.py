@@ -99,6 +99,10 @@ class Compact(Backbone):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
+    def stages_inside(self) -> list[nn.Module]:
+        """The stages, each of which halves the grid."""
+        return list(self.stages)
+
     def feature_map(self, images: Tensor) -> Tensor:
         """``(B, in_channels, H, W)`` to ``(B, widths[-1], h, w)``."""
         if min(images.shape[-2:]) < self.min_size:

@@ -68,6 +68,10 @@ class ResNetSmall(Backbone):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
+    def stages_inside(self) -> list[nn.Module]:
+        """Last block of each of the four stages."""
+        return [self.blocks[2 * stage - 1] for stage in (1, 2, 3, 4)]
+
     def feature_map(self, images: Tensor) -> Tensor:
         """``(B, in_channels, H, W)`` to ``(B, 512, H / 8, W / 8)``, rounded up."""
         features: Tensor = self.blocks(F.leaky_relu(self.norm(self.stem(images)), self.slope))

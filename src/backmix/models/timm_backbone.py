@@ -54,6 +54,13 @@ class TimmBackbone(Backbone):
         self.fixed_size = fixed_size
         self.num_features = self._try_out(probe_size)
 
+    def stages_inside(self) -> list[nn.Module]:
+        """The modules that timm's `feature_info` names, those that are left; of transformers the blocks."""
+        parts = dict(self.model.named_modules())
+        info = getattr(self.model, "feature_info", None) or []
+        names = [entry["module"] for entry in info if isinstance(entry, dict) and "module" in entry]
+        return [parts[name] for name in names if name in parts]
+
     def feature_map(self, images: Tensor) -> Tensor:
         """``(B, in_channels, H, W)`` to ``(B, C, h, w)``; tokens and channels-last maps are viewed, not copied."""
         height, width = images.shape[-2:]

@@ -47,6 +47,11 @@ class VGG32(Backbone):
                 nn.init.normal_(module.weight, 1.0, 0.02)
                 nn.init.zeros_(module.bias)
 
+    def stages_inside(self) -> list[nn.Module]:
+        """Last activation of each of the three stages."""
+        ends = [place - 1 for place, layer in enumerate(self.layers) if isinstance(layer, nn.Dropout2d) and place]
+        return [self.layers[place] for place in (*ends, len(self.layers) - 1)]
+
     def feature_map(self, images: Tensor) -> Tensor:
         """``(B, in_channels, H, W)`` to ``(B, 128, H / 8, W / 8)``, rounded up."""
         features: Tensor = self.layers(images)

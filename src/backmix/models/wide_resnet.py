@@ -78,6 +78,11 @@ class WideResNet(Backbone):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
+    def stages_inside(self) -> list[nn.Module]:
+        """Last block of each of the three groups."""
+        third = len(self.blocks) // 3
+        return [self.blocks[third * group - 1] for group in (1, 2, 3)]
+
     def feature_map(self, images: Tensor) -> Tensor:
         """``(B, in_channels, H, W)`` to ``(B, 256, H / 4, W / 4)``, rounded up."""
         return F.leaky_relu(self.norm(self.blocks(self.stem(images))), _SLOPE)

@@ -1,0 +1,128 @@
+"""All methods with and without BackMix, and softmax with all augmentations, on one split, recipe and seed.
+
+Images of classes that are not known count as unknown at the test. Every cell shares network, recipe, epochs, order and
+crops; nothing is chosen by test images or unknowns. Methods that learn from outliers take BackMix's backgrounds of the
+training images. Cells that the file already holds are not run again.
+
+Run: python benchmarks/methods.py DATA [--known-classes 2,3,4,5,6,7] [--epochs 8] [--json results/methods.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from cells import run_cells
+from PIL import Image
+
+from backmix import OpenSetClassifier
+from backmix.augmentations import AUGMENTATIONS
+from backmix.data.load import choose_known, load_source
+from backmix.data.loader import decode
+from backmix.data.source import ImageSource, Subset
+from backmix.fit import auto_options, fit
+from backmix.methods import METHODS
+from backmix.preprocess import Preprocess
+from backmix.train import make_accelerator
+
+
+class Decoded:
+    """A source whose images are decoded once for all cells."""
+
+    def __init__(self, source: ImageSource, preprocess: Preprocess, workers: int) -> None:
+        self.images = decode(source, source.labels, preprocess, workers=workers).images
+        self.classes, self.labels = source.classes, source.labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, i: int) -> Image.Image:
+        return Image.fromarray(self.images[i].permute(1, 2, 0).numpy())
+
+    def read_mask(self, i: int) -> None:
+        return None
+
+    def name(self, i: int) -> str:
+        return str(i)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data")
+    parser.add_argument("--known-classes", default="2,3,4,5,6,7")
+    parser.add_argument("--model", default="compact")
+    parser.add_argument("--image-size", type=int, default=32)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--batch-size", type=int, default=None)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--images", type=int, default=None, help="use only so many training images, for a quick look")
+    parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--augmentations", nargs="*", default=["swap", *AUGMENTATIONS], metavar="NAME")
+    parser.add_argument("--json", type=Path, default=Path("results/methods.json"))
+    args = parser.parse_args()
+    preprocess = Preprocess(args.image_size)
+    train: ImageSource = Decoded(load_source(args.data, "train"), preprocess, 2)
+    test = Decoded(load_source(args.data, "test"), preprocess, 2)
+    known = [train.classes[k] for k in choose_known(train.classes, args.known_classes.split(","))]
+    if args.images:
+        train = Subset(train, torch.arange(min(args.images, len(train))))
+    number = torch.tensor([name in known for name in train.classes])
+    options = auto_options(
+        int(number[train.labels].sum()),
+        model=args.model,
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+        seed=args.seed,
+    )
+    mixed: dict[str, tuple[str, dict[str, Any]]] = {
+        "none": ("none", {}),
+        "backmix": ("backmix", {}),
+        "swap": ("backmix", {"apply": "swap"}),
+    }
+
+    def run(cell: dict[str, Any]) -> dict[str, Any]:
+        augmentation, how = mixed.get(cell["augmentation"], (cell["augmentation"], {}))
+        classifier = OpenSetClassifier(
+            known, model=args.model, method=cell["method"], image_size=args.image_size, seed=args.seed
+        )
+        begin = time.monotonic()
+        report = fit(
+            classifier,
+            train,
+            options=options,
+            augmentation=augmentation,
+            augmentation_options=how,
+            outliers="backgrounds",
+            accelerator=make_accelerator(options.precision),
+        )
+        seconds = round(time.monotonic() - begin, 1)
+        result = classifier.evaluate(test, detectors=["method", "max_logit"])
+        own, logit = result["detectors"]["method"], result["detectors"]["max_logit"]
+        return {
+            "accuracy": result["accuracy"],
+            "held_out_accuracy": report.held_out_accuracy,
+            "auroc": own["auroc"],
+            "oscr": own["oscr"],
+            "auroc_max_logit": logit["auroc"],
+            "seconds": seconds,
+        }
+
+    cells = [{"method": name, "augmentation": mix} for name in args.methods for mix in ("none", "backmix")]
+    cells += [{"method": "softmax", "augmentation": name} for name in args.augmentations]
+    setting = {
+        "data": Path(args.data).name,
+        "known": known,
+        "model": args.model,
+        "image_size": args.image_size,
+        "training_images": args.images,
+        "training": asdict(options),
+    }
+    run_cells(args.json, setting, cells, run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""`python -m backmix` is the command line."""
+
+from backmix.cli import main
+
+main()

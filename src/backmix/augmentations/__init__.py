@@ -1,0 +1,60 @@
+"""What is done to a training batch, by name: BackMix and what it is compared to.
+
+An augmentation is an `Augmentation` made with keyword-only options. To add one, write its file and name it in
+`AUGMENTATIONS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from inspect import signature
+from typing import Any
+
+from backmix.augmentations.base import Augmentation, Chain
+from backmix.mixing import BackMix
+from backmix.preprocess import Preprocess
+
+AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {}
+
+__all__ = ["AUGMENTATIONS", "Augmentation", "Chain", "make_augmentation"]
+
+
+def make_augmentation(
+    name: str, num_images: int, preprocess: Preprocess, options: Mapping[str, Any] | None = None
+) -> Chain | None:
+    """Build an augmentation by name.
+
+    Args:
+        name: "none", "backmix", a name in `AUGMENTATIONS`, or several joined by "+", such as "randaugment+backmix".
+        num_images: images of the training set.
+        preprocess: how they are normalised.
+        options: by name of option; each goes to the part that has it.
+
+    Raises:
+        ValueError: for a name or an option that is not there, and for an option that several parts have.
+    """
+    if name == "none":
+        if options:
+            raise ValueError(f"augmentation none has no option {', '.join(options)}")
+        return None
+    makers: dict[str, Callable[..., Augmentation | BackMix]] = {"backmix": BackMix, **AUGMENTATIONS}
+    names = name.split("+")
+    wrong = [each for each in names if each not in makers]
+    if wrong:
+        raise ValueError(f"no augmentation {wrong[0]!r}; there are none, {', '.join(makers)}, or several joined by +")
+    here = {"num_images": num_images, "fill_value": preprocess.grey, "mean": preprocess.mean, "std": preprocess.std}
+    left = dict(options or {})
+    taken: dict[str, str] = {}
+    parts: list[Augmentation | BackMix] = []
+    for each in names:
+        can = signature(makers[each]).parameters
+        given = {option: value for option, value in left.items() if option in can}
+        for option in given:
+            if option in taken:
+                raise ValueError(f"both {taken[option]} and {each} have an option {option}; give it to one alone")
+            taken[option] = each
+        parts.append(makers[each](**{key: value for key, value in here.items() if key in can} | given))
+    unknown = [option for option in left if option not in taken]
+    if unknown:
+        raise ValueError(f"augmentation {name} has no option {', '.join(unknown)}")
+    return Chain(parts)

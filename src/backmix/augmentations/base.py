@@ -1,0 +1,147 @@
+"""What an augmentation is, and several of them as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from backmix.mixing import BackMix, View
+
+Targets = tuple[tuple[Tensor, float], ...]
+
+
+class Augmentation(nn.Module):
+    """Something done to training batches; in evaluation mode images pass unchanged.
+
+    Called as BackMix is: `images = augmentation(images, index)`. A subclass writes `forward`; the rest has defaults.
+
+    Args:
+        generator: source of randomness; torch's global one when None.
+
+    Attributes:
+        after_crop: whether it belongs behind flip and crop instead of before them.
+    """
+
+    after_crop: ClassVar[bool] = False
+
+    def __init__(self, *, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(
+        self,
+        images: Tensor,
+        index: Tensor | None = None,
+        *,
+        labels: Tensor | None = None,
+        masks: Tensor | None = None,
+        view: View | None = None,
+    ) -> Tensor:
+        """Change a batch.
+
+        Args:
+            images: (B, C, H, W) float, normalised; not changed.
+            index: (B,) int64 position of each image in the training set.
+            labels: (B,) int64.
+            masks: (B, H, W) bool true foreground.
+            view: what `images` show of the whole images.
+
+        Returns:
+            (B, C, H, W), a new tensor.
+        """
+        raise NotImplementedError
+
+    def targets(self, labels: Tensor) -> Targets:
+        """What the batch changed last is labelled as: labels (B,) int64 with weights that sum to 1."""
+        return ((labels, 1.0),)
+
+    def moved(self) -> Tensor | None:
+        """Which images of the batch changed last no longer show things where they were: (B,) bool; None: none."""
+        return None
+
+    def attach(self, backbone: nn.Module) -> None:
+        """Get hold of a backbone's layers, for augmentations of feature maps; `detach` lets go of them."""
+
+    def detach(self) -> None:
+        """Let go of what `attach` got hold of."""
+
+
+class Chain(nn.Module):
+    """Augmentations one after the other, those before the crop first: what the training loop calls.
+
+    Args:
+        parts: in the order in which they are applied; BackMix may be among them, once.
+
+    Raises:
+        ValueError: for BackMix twice, whose bank could follow only one of them.
+    """
+
+    def __init__(self, parts: Sequence[Augmentation | BackMix]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+        mixes = [part for part in parts if isinstance(part, BackMix)]
+        if len(mixes) > 1:
+            raise ValueError("backmix stands in the augmentation twice; raise num_patches instead")
+
+    @property
+    def backmix(self) -> BackMix | None:
+        """The BackMix among the parts, whose bank the training loop feeds."""
+        return next((part for part in self.parts if isinstance(part, BackMix)), None)
+
+    def before_crop(
+        self, images: Tensor, index: Tensor, *, labels: Tensor, masks: Tensor | None, view: View | None
+    ) -> Tensor:
+        """What happens before flip and crop: (B, C, H, W) -> (B, C, H, W)."""
+        for part in self.parts:
+            if not getattr(part, "after_crop", False):
+                images = part(images, index, labels=labels, masks=masks, view=view)
+        return images
+
+    def behind_crop(self, images: Tensor, index: Tensor, *, labels: Tensor) -> Tensor:
+        """What happens behind flip and crop: (B, C, H, W) -> (B, C, H, W)."""
+        for part in self.parts:
+            if getattr(part, "after_crop", False):
+                images = part(images, index, labels=labels)
+        return images
+
+    def targets(self, labels: Tensor) -> Targets | None:
+        """Labels and weights of the batch changed last, None where the labels stay as they are.
+
+        Where two parts mix labels, the second mixes what the first has made.
+        """
+        found: Targets = ((labels, 1.0),)
+        for part in self.parts:
+            if isinstance(part, Augmentation):
+                mixed = [part.targets(given) for given, _ in found]
+                found = tuple(
+                    (chosen, weight * share)
+                    for (_, weight), parts in zip(found, mixed, strict=True)
+                    for chosen, share in parts
+                )
+        return None if len(found) == 1 else found
+
+    def moved(self) -> Tensor | None:
+        """Which images of the batch changed last no longer show things where they were: (B,) bool; None: none."""
+        found = [part.moved() for part in self.parts if isinstance(part, Augmentation)]
+        known = [each for each in found if each is not None]
+        return torch.stack(known).any(0) if known else None
+
+    def set_generator(self, generator: torch.Generator | None) -> None:
+        """Draw from this generator from now on."""
+        for part in self.parts:
+            part.generator = generator  # type: ignore[assignment]
+
+    def attach(self, backbone: nn.Module) -> None:
+        """Let parts that work on feature maps get hold of a backbone."""
+        for part in self.parts:
+            if isinstance(part, Augmentation):
+                part.attach(backbone)
+
+    def detach(self) -> None:
+        """Let go of the backbone."""
+        for part in self.parts:
+            if isinstance(part, Augmentation):
+                part.detach()

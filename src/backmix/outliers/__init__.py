@@ -1,0 +1,63 @@
+"""Where images of no known class come from, for methods that learn from them."""
+
+from __future__ import annotations
+
+import torch
+
+from backmix.augmentations import Chain
+from backmix.data.loader import decode, seed_of
+from backmix.data.source import ImageSource
+from backmix.errors import DataError
+from backmix.mixing import BackMix
+from backmix.outliers.backgrounds import Backgrounds
+from backmix.outliers.base import Outliers
+from backmix.outliers.dataset import DatasetOutliers
+from backmix.preprocess import Preprocess
+
+__all__ = ["Backgrounds", "DatasetOutliers", "Outliers", "make_outliers"]
+
+MOST_BYTES = 2 * 2**30  # Decoded outliers live in memory, so large images mean fewer of them.
+
+
+def make_outliers(
+    source: str | ImageSource,
+    num_images: int,
+    preprocess: Preprocess,
+    chain: Chain | None,
+    *,
+    workers: int = 2,
+    limit: int = 50_000,
+    share: float = 1.0,
+) -> Outliers:
+    """Build a source of outliers.
+
+    Args:
+        source: "backgrounds", or a data set none of whose images shows a known class; its labels are not looked at.
+        num_images: images of the training set.
+        preprocess: how images are decoded and normalised.
+        chain: the augmentation; backgrounds share the foreground bank of a BackMix in it.
+        workers: threads that decode.
+        limit: most images of a data set to use, drawn at random, the same ones in every run; fewer where that many
+            would take more than 2 GiB.
+        share: outliers of a data set for each image of a batch.
+
+    Raises:
+        ValueError: for another string or an option outside its range.
+        DataError: when no image of the data set can be read.
+    """
+    if isinstance(source, str):
+        if source != "backgrounds":
+            raise ValueError(f"outliers are 'backgrounds' or a data set of images of no known class; got {source!r}")
+        shared = chain.backmix if chain is not None else None
+        return Backgrounds(shared or BackMix(num_images, fill_value=preprocess.grey))
+    if limit < 1:
+        raise ValueError(f"limit of outliers is at least 1; got {limit}")
+    most = min(limit, max(1, MOST_BYTES // (3 * preprocess.image_size**2)))
+    order = torch.randperm(len(source), generator=torch.Generator().manual_seed(seed_of("outliers")))
+    positions = order[:most].sort().values.tolist()
+    labels = torch.full((len(source),), -1)
+    decoded = decode(source, labels, preprocess, positions=positions, workers=workers)
+    if not len(decoded.images):
+        first = f" The first: {decoded.skipped[0][0]}: {decoded.skipped[0][1]}." if decoded.skipped else ""
+        raise DataError(f"no image of the outliers could be read; {len(positions)} were tried.{first}")
+    return DatasetOutliers(decoded.images, preprocess, share=share, skipped=decoded.skipped)
