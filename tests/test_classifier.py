@@ -10,7 +10,10 @@ from PIL import Image
 from backmix.classifier import UNKNOWN, OpenSetClassifier, Prediction
 from backmix.data.folder import FolderSource
 from backmix.data.source import Subset
+from backmix.detectors import METHOD, OURS
+from backmix.detectors.fitting import TrainingOutputs
 from backmix.errors import DataError
+from backmix.methods import METHODS, Softmax
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +175,7 @@ def test_calibration_looks_at_known_images_alone(trained, colours):
     classifier = OpenSetClassifier.load(trained)
     outputs = classifier.calibrate(colours, accept=0.8)
     assert len(outputs.labels) == 18 and outputs.labels.min() == 0
-    assert classifier.accept == 0.8 and set(classifier.thresholds) == {"msp", "max_logit", "energy"}
+    assert classifier.accept == 0.8 and set(classifier.thresholds) == {METHOD, *OURS}
     for threshold in classifier.thresholds.values():
         assert len(threshold.scores) == 18
         # k = ceil(19 * 0.8) = 16 of 18 are accepted.
@@ -224,8 +227,9 @@ def test_classes_that_make_no_classifier(classes, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"detector": "mps"}, "no detector 'mps'; there are msp, max_logit, energy"),
-        ({"method": "arpl"}, "no method 'arpl'; there are softmax"),
+        ({"detector": "mps"}, "no detector 'mps'; there are method, msp, max_logit, energy, openmax"),
+        ({"detector": "all"}, "no detector 'all'"),
+        ({"method": "aprl"}, "no method 'aprl'; there are softmax"),
         ({"model": "no-such-net"}, "no-such-net"),
         ({"accept": 0.0}, "accept is a share"),
         ({"accept": 1.0}, "accept is a share"),
@@ -244,3 +248,114 @@ def test_options_that_do_not_exist(options, message):
 def test_to_returns_itself():
     classifier = OpenSetClassifier(["a", "b"], model="compact-s")
     assert classifier.to("cpu") is classifier
+
+
+class Bare(Softmax):
+    """A method without `head`, as those by distances are, and with a score of its own."""
+
+    name = "bare"
+
+    def __init__(self, num_features, num_classes):
+        super().__init__(num_features, num_classes)
+        self.inner = self.head
+        del self.head
+
+    def logits(self, features):
+        return self.inner(features.mean((2, 3)))
+
+    def unknown_score(self, features):
+        return features.float().mean((1, 2, 3))
+
+
+@pytest.fixture
+def bare(monkeypatch):
+    monkeypatch.setitem(METHODS, "bare", Bare)
+
+
+def test_the_detector_that_decides_follows_from_the_method(bare):
+    assert OpenSetClassifier(["a", "b"], model="compact-s").detector == "max_logit"
+    assert OpenSetClassifier(["a", "b"], model="compact-s", method="bare").detector == METHOD
+    assert OpenSetClassifier(["a", "b"], model="compact-s", method="bare", detector="msp").detector == "msp"
+
+
+def test_the_methods_own_score_decides(bare, pictures):
+    classifier = OpenSetClassifier(["blue", "green", "red"], model="compact-s", method="bare")
+    source = FolderSource(pictures / "train")
+    outputs = classifier.calibrate(source, accept=0.5)
+    threshold = classifier.thresholds[METHOD]
+    assert torch.equal(threshold.scores, outputs.scores.double().sort().values)
+    assert set(classifier.thresholds) == {METHOD, "msp", "max_logit", "energy"}  # Nothing to fit openmax on.
+    answers = classifier.predict([source.path(int(i)) for i in outputs.positions])
+    assert [a.unknown_score for a in answers] == pytest.approx(outputs.scores.tolist(), abs=1e-3)
+    assert 0.4 < sum(a.label != UNKNOWN for a in answers) / len(answers) < 0.6
+    result = classifier.evaluate(FolderSource(pictures / "test"))
+    assert list(result["detectors"]) == [METHOD, "msp", "max_logit", "energy"]
+    assert "openmax is fitted on training images, of which nothing was kept" in result["left_out"]["openmax"]
+    with pytest.raises(ValueError, match="openmax is fitted on training images.*Train again, or take one of method"):
+        classifier.evaluate(FolderSource(pictures / "test"), detectors=["msp", "openmax"])
+
+
+def test_what_detectors_are_fitted_on_is_a_plain_run_of_known_training_images(classifier, pictures):
+    other = OpenSetClassifier(classifier.classes, model="compact-s")
+    other.network.load_state_dict(classifier.network.state_dict())
+    assert other.training_outputs is None
+    source = FolderSource(pictures / "train")
+    other.keep_training_outputs(source)
+    kept = other.training_outputs
+    labels = other.labels_for(source)
+    assert torch.equal(kept.labels, labels[labels >= 0]) and kept.features.dtype == torch.float16
+    outputs = other._collect(source, labels, (labels >= 0).nonzero()[:, 0].tolist(), 1)
+    assert torch.equal(kept.logits, outputs.logits) and torch.equal(kept.features, outputs.features.half())
+    other.keep_training_outputs(source, [0, 41, 81, 121])
+    assert torch.equal(other.training_outputs.labels, labels[[0, 41, 81, 121]][labels[[0, 41, 81, 121]] >= 0])
+
+
+def test_detectors_are_fitted_once_and_anew_on_other_images(classifier, pictures):
+    first = classifier.ready_detector("openmax")
+    assert classifier.ready_detector("openmax") is first
+    kept = classifier.training_outputs
+    try:
+        classifier.training_outputs = TrainingOutputs.of(3 * kept.logits, kept.features, kept.labels)
+        second = classifier.ready_detector("openmax")
+        assert torch.allclose(second.means, 3 * first.means)
+    finally:
+        classifier.training_outputs = kept
+
+
+def test_openmax_decides(trained, colours):
+    classifier = OpenSetClassifier.load(trained)
+    classifier.detector = "openmax"
+    answers = classifier.predict([colours.path(i) for i in range(len(colours))])
+    threshold = classifier.thresholds["openmax"].threshold
+    assert all((a.label == UNKNOWN) == (a.unknown_score > threshold) and 0 <= a.unknown_score <= 1 for a in answers)
+
+
+@pytest.mark.parametrize("name", ["knn", "vim", "odin"])
+def test_detectors_of_pytorch_ood_decide_from_calibration_on(trained, colours, pictures, name):
+    pytest.importorskip("pytorch_ood")
+    classifier = OpenSetClassifier.load(trained)
+    classifier.detector = name
+    classifier.calibrate(FolderSource(pictures / "train"), accept=0.9)
+    assert set(classifier.thresholds) == {METHOD, *OURS, name}
+    answers = classifier.predict([colours.path(i) for i in range(len(colours))])
+    threshold = classifier.thresholds[name].threshold
+    assert all((a.label == UNKNOWN) == (a.unknown_score > threshold) for a in answers)
+    result = classifier.evaluate(colours)
+    assert list(result["detectors"]) == [METHOD, *OURS, name]
+    assert result["detectors"][name]["accepted_known"] is not None
+
+
+def test_all_detectors_and_why_some_have_no_figures(trained, colours, bare):
+    pytest.importorskip("pytorch_ood")
+    result = OpenSetClassifier.load(trained).evaluate(colours, detectors=["all"])
+    assert {"vim", "knn", "odin", "method", "openmax"} <= set(result["detectors"])
+    assert set(result["left_out"]) == {"mcd"} and "this network has none" in result["left_out"]["mcd"]
+
+
+def test_what_a_method_does_not_allow_is_said_before_training(bare):
+    pytest.importorskip("pytorch_ood")
+    for name in ("vim", "she", "ash"):
+        with pytest.raises(ValueError, match=f"{name} looks at a linear head, and method bare has none"):
+            OpenSetClassifier(["a", "b"], model="compact-s", method="bare", detector=name)
+    with pytest.raises(ValueError, match="mcd: looks at how dropout changes the answers, and this network has none"):
+        OpenSetClassifier(["a", "b"], model="compact-s", detector="mcd")

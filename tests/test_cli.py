@@ -17,7 +17,7 @@ from PIL import Image
 
 import backmix
 from backmix import cli
-from backmix.detectors import DETECTORS
+from backmix.detectors import OURS
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_digits_from_training_to_figures(run_cli, tmp_path):
     assert (status, error) == (0, "") and "energy*" in said
     figures = json.loads(file.read_text())
     assert 0 <= figures["accuracy"] <= 1 and figures["images"]["unknown"] > figures["images"]["known"] > 0
-    for name in DETECTORS:
+    for name in OURS:
         for key in ("auroc", "oscr", "fpr95", "aupr_in", "aupr_out"):
             assert 0 <= figures["detectors"][name][key] <= 1
         assert figures["detectors"][name]["oscr"] <= figures["accuracy"]
@@ -196,7 +196,7 @@ def test_data_that_nobody_can_train_on(fails, tmp_path):
         (["--method-option", "smooth=1"], "method softmax has no option smooth"),
         (["--augmentation", "cowmix"], "no augmentation 'cowmix'; there are none, backmix"),
         (["--augmentation-option", "patch_side=1"], "augmentation none has no option patch_side"),
-        (["--detector", "kmm"], "no detector 'kmm'; there are msp, max_logit, energy"),
+        (["--detector", "kmm"], "no detector 'kmm'; there are method, msp, max_logit, energy"),
         (["--accept", "1.5"], "accept is a share of the known images, between 0 and 1; got 1.5"),
         (["--accept", "0"], "accept is a share"),
         (["--epochs", "0"], "epochs is at least 1; got 0"),
@@ -314,7 +314,7 @@ def test_a_run_that_is_none(fails, damaged, tmp_path):
     [
         (["evaluate", "RUN", "digits", "--split", "dev2"], "no split 'dev2'"),
         (["evaluate", "RUN", "nowhere"], "nowhere"),
-        (["evaluate", "RUN", "digits", "--detector", "msp,knn"], "no detector 'knn'"),
+        (["evaluate", "RUN", "digits", "--detector", "msp,kmm"], "no detector 'kmm'"),
         (["predict", "RUN", "EMPTY"], "no image in"),
         (["predict", "RUN", "x.png", "--out", "answers.txt"], "--out takes a .csv or .json file"),
     ],

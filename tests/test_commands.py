@@ -25,7 +25,7 @@ from backmix.commands import (
     predictions_csv,
 )
 from backmix.data.folder import FolderSource
-from backmix.detectors import DETECTORS
+from backmix.detectors import METHOD, OURS, WRAPPED
 from backmix.errors import DataError, RunError
 from backmix.mixing import BackMix
 
@@ -48,7 +48,7 @@ def test_a_run_is_a_folder_with_everything_in_it(trained):
     names = {entry.name for entry in trained.iterdir()}
     assert names == {
         *("config.yaml", "model.safetensors", "classes.json", "calibration.json", "metrics.json"),
-        *("checkpoint.pt", "logs"),
+        *("training.safetensors", "checkpoint.pt", "logs"),
     }
     assert any(file.name.startswith("events.out.tfevents") for file in trained.rglob("*"))
     metrics = json.loads((trained / "metrics.json").read_text())
@@ -128,8 +128,8 @@ def test_evaluate_counts_other_classes_as_unknown(trained, pictures, tmp_path, c
     written = json.loads(file.read_text())
     assert written == json.loads(json.dumps(result))
     assert written["images"] == {"known": 18, "unknown": 6, "unreadable": 0}
-    assert written["accuracy"] == 1.0 and set(written["detectors"]) == set(DETECTORS)
-    for name in DETECTORS:
+    assert written["accuracy"] == 1.0 and list(written["detectors"]) == [METHOD, *OURS] and written["left_out"] == {}
+    for name in (METHOD, *OURS):
         entry = written["detectors"][name]
         assert entry.keys() >= FIGURES and all(0 <= entry[figure] <= 1 for figure in FIGURES)
     said = capsys.readouterr().out
@@ -139,6 +139,40 @@ def test_evaluate_counts_other_classes_as_unknown(trained, pictures, tmp_path, c
 def test_evaluate_takes_the_split_and_the_detectors_asked_for(trained, pictures):
     result = evaluate_command(trained, str(pictures), split="train", detectors="energy, msp")
     assert result["images"]["known"] == 120 and set(result["detectors"]) == {"energy", "msp"}
+
+
+def test_evaluate_with_detectors_of_pytorch_ood(trained, pictures, capsys):
+    pytest.importorskip("pytorch_ood")
+    result = evaluate_command(trained, str(pictures), detectors="vim,knn,openmax")
+    assert list(result["detectors"]) == ["vim", "knn", "openmax"] and result["left_out"] == {}
+    assert all(entry["auroc"] > 0.9 for entry in result["detectors"].values())
+    capsys.readouterr()
+    result = evaluate_command(trained, str(pictures), detectors="all")
+    assert set(result["detectors"]) | set(result["left_out"]) == {METHOD, *OURS, *WRAPPED}
+    said = capsys.readouterr().out
+    assert "left out: mcd: looks at how dropout" in said and " vim " in said and "max_logit*" in said
+    with pytest.raises(ValueError, match="mcd: looks at how dropout"):
+        evaluate_command(trained, str(pictures), detectors="msp,mcd")
+    with pytest.raises(ValueError, match="no detector 'kmm'; there are method, msp"):
+        evaluate_command(trained, str(pictures), detectors="msp,kmm")
+
+
+def test_a_detector_of_pytorch_ood_decides(pictures, tmp_path, capsys):
+    pytest.importorskip("pytorch_ood")
+    run = tmp_path / "run"
+    fit_command(small(pictures, known_classes="red,green,blue", detector="knn"), run)
+    written = json.loads((run / "calibration.json").read_text())
+    assert written["detector"] == "knn" and set(written["thresholds"]) == {METHOD, *OURS, "knn"}
+    result = evaluate_command(run, str(pictures), detectors="knn")
+    assert "knn*" in capsys.readouterr().out and result["detectors"]["knn"]["accepted_known"] is not None
+    (answer,) = predict_command(run, [pictures / "test" / "red" / "0.png"])
+    assert answer.unknown_score >= 0 and answer.p_value is not None
+    # Training is over: another detector and another share are taken from what is there.
+    kept = (run / "model.safetensors").read_bytes()
+    fit_command(small(pictures, known_classes="red,green,blue", detector="openmax", accept=0.9), run, resume=True)
+    written = json.loads((run / "calibration.json").read_text())
+    assert written["detector"] == "openmax" and written["accept"] == 0.9
+    assert (run / "model.safetensors").read_bytes() == kept
 
 
 @pytest.mark.parametrize(("kept", "known", "unknown"), [("grey", 0, 12), ("red", 12, 0)])
@@ -397,4 +431,4 @@ def test_options_of_backmix_are_as_asked_for(pictures, tmp_path):
     )
     assert isinstance(report.augmentation, BackMix) and report.augmentation.patch_side == 0.5
     kept = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
-    assert torch.equal(kept["augmentation"]["bank.maps"], report.augmentation.bank.maps)
+    assert torch.equal(kept["augmentation"]["parts.0.bank.maps"], report.augmentation.bank.maps)

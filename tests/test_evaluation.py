@@ -11,9 +11,10 @@ from backmix import metrics
 from backmix.classifier import OpenSetClassifier
 from backmix.data.folder import FolderSource
 from backmix.data.images import ImageError
-from backmix.detectors import DETECTORS
+from backmix.detectors import METHOD, MSP, OURS, Detector, MaxLogit
 from backmix.errors import DataError
 from backmix.evaluation import Outputs, collect, figures, run_network, unknown_scores
+from backmix.methods import Response
 from backmix.network import create_network
 from backmix.preprocess import Preprocess
 from backmix.threshold import ConformalThreshold
@@ -62,8 +63,10 @@ class Memory:
 def test_run_network_is_the_network_in_evaluation_mode(network, precision):
     images = pixels(10)
     network.train()
-    logits, features = run_network(network, PREPROCESS, images, precision=precision, batch_size=4)
-    assert not network.training
+    response, image_scores = run_network(network, PREPROCESS, images, precision=precision, batch_size=4)
+    assert not network.training and image_scores == {}
+    logits, features = response.logits, response.features
+    assert torch.equal(response.score, -logits.amax(1))
     with torch.no_grad():
         maps, expected = network(PREPROCESS.normalise(images))
     tolerance = 1e-5 if precision == "fp32" else 0.05
@@ -72,9 +75,48 @@ def test_run_network_is_the_network_in_evaluation_mode(network, precision):
 
 
 def test_the_head_runs_in_float32_so_that_scores_do_not_tie(network):
-    logits, _ = run_network(network, PREPROCESS, pixels(64), precision="bf16")
-    assert not torch.equal(logits, logits.bfloat16().float())
-    assert len(unknown_scores("max_logit", logits, logits).unique()) == 64
+    response, _ = run_network(network, PREPROCESS, pixels(64), precision="bf16")
+    assert not torch.equal(response.logits, response.logits.bfloat16().float())
+    assert len(response.score.unique()) == 64
+
+
+class Brightness(Detector):
+    """Looks at images."""
+
+    needs_images = True
+
+    def score_images(self, images):
+        assert images.dtype == torch.float32 and images.shape[1:] == (3, 32, 32)
+        return images.mean((1, 2, 3))
+
+
+def test_a_method_that_answers_images_in_its_own_way_is_asked(network, monkeypatch):
+    """Here one that looks at the mirrored image too."""
+
+    def respond(backbone, images):
+        maps = [backbone(images), backbone(images.flip(3))]
+        assert all(m.dtype == torch.float32 for m in maps)
+        logits = [network.head.logits(m) for m in maps]
+        return Response(logits[0] + logits[1], maps[0].amax((2, 3)), (logits[0] - logits[1]).abs().sum(1))
+
+    plain, _ = run_network(network, PREPROCESS, pixels(6))
+    mirrored, _ = run_network(network, PREPROCESS, pixels(6).flip(3))
+    monkeypatch.setattr(network.head, "respond", respond)
+    response, _ = run_network(network, PREPROCESS, pixels(6), batch_size=4)
+    assert torch.allclose(response.logits, plain.logits + mirrored.logits, atol=1e-2)
+    assert torch.allclose(response.score, (plain.logits - mirrored.logits).abs().sum(1), atol=1e-2)
+    assert (response.features >= plain.features - 1e-2).all()
+
+
+def test_detectors_that_look_at_images_are_shown_them(network):
+    images = pixels(10)
+    _, more = run_network(network, PREPROCESS, images, batch_size=4, detectors={"light": Brightness()})
+    expected = PREPROCESS.normalise(images).mean((1, 2, 3))
+    assert list(more) == ["light"] and torch.allclose(more["light"], expected)
+    source = Memory(12, broken=(5,))
+    outputs = collect(network, PREPROCESS, source, source.labels, batch_size=1, detectors={"light": Brightness()})
+    expected = PREPROCESS.normalise(source.pixels).mean((1, 2, 3))[outputs.positions]
+    assert torch.allclose(outputs.image_scores["light"], expected) and len(expected) == 11
 
 
 def test_collect_reads_all_in_parts_and_lists_what_it_cannot(network):
@@ -88,8 +130,9 @@ def test_collect_reads_all_in_parts_and_lists_what_it_cannot(network):
     assert outputs.positions.tolist() == good and torch.equal(outputs.labels, labels[good])
     assert outputs.skipped == [(f"image {i}", "broken on purpose") for i in source.broken]
     assert told == [8, 16, 24, 30]
-    whole, features = run_network(network, PREPROCESS, source.pixels[good], precision="fp32")
-    assert torch.allclose(outputs.logits, whole, atol=1e-5) and torch.allclose(outputs.features, features, atol=1e-5)
+    whole, _ = run_network(network, PREPROCESS, source.pixels[good], precision="fp32")
+    for ours, theirs in zip(vars(outputs.response).values(), vars(whole).values()):
+        assert torch.allclose(ours, theirs, atol=1e-5)
 
 
 def test_collect_takes_the_positions_asked_for(network):
@@ -112,15 +155,30 @@ def test_nothing_readable_at_all(network):
         collect(network, PREPROCESS, source, source.labels, positions=[])
 
 
-@pytest.mark.parametrize("name", DETECTORS)
-def test_scores_are_those_of_the_detector(name):
-    logits, features = torch.randn(5, 3), torch.randn(5, 8)
-    assert torch.equal(unknown_scores(name, logits, features), DETECTORS[name]()(logits, features))
+def test_scores_are_those_of_the_method_of_the_detector_or_of_the_images():
+    response = Response(torch.randn(5, 3), torch.randn(5, 8), torch.randn(5))
+    light = torch.randn(5)
+    detectors = {"light": Brightness(), "msp": MSP(), METHOD: None}
+    scores, left_out = unknown_scores(response, {"light": light}, detectors)
+    assert list(scores) == ["light", "msp", METHOD] and left_out == {}
+    assert scores["light"] is light and scores[METHOD] is response.score
+    assert torch.equal(scores["msp"], MSP()(response.logits))
 
 
-def test_an_unknown_detector():
-    with pytest.raises(ValueError, match="no detector 'mps'; there are msp, max_logit, energy"):
-        unknown_scores("mps", torch.randn(5, 3), torch.randn(5, 8))
+def test_a_detector_without_scores_is_an_error_or_left_out():
+    class Broken(Detector):
+        def __call__(self, logits, features):
+            raise ValueError("broken: on\npurpose")
+
+    response = Response(torch.randn(5, 3), torch.randn(5, 8), torch.tensor([0.0, 1.0, math.nan, math.nan, 1.0]))
+    detectors = {METHOD: None, "broken": Broken(), "msp": MSP()}
+    scores, left_out = unknown_scores(response, {}, detectors, lenient=True)
+    assert list(scores) == ["msp"]
+    assert left_out["broken"] == "broken: on purpose" and "method: 2 of 5 unknown scores are NaN" in left_out[METHOD]
+    with pytest.raises(ValueError, match="method: 2 of 5 unknown scores are NaN"):
+        unknown_scores(response, {}, detectors)
+    with pytest.raises(ValueError, match="broken: on"):
+        unknown_scores(response, {}, {"broken": Broken()})
 
 
 def outputs_of(known=40, unknown=20, classes=3, seed=0):
@@ -129,14 +187,16 @@ def outputs_of(known=40, unknown=20, classes=3, seed=0):
     logits = torch.randn(len(labels), classes, generator=generator)
     logits[torch.arange(known), labels[:known]] += 1.5
     order = torch.randperm(len(labels), generator=generator)
-    return Outputs(logits[order], torch.randn(len(labels), 4), labels[order], order, [("x", "broken")])
+    logits = logits[order]
+    return Outputs(logits, torch.randn(len(labels), 4), -logits.amax(1), labels[order], order, [("x", "broken")])
 
 
 def test_figures_against_their_definitions():
     outputs = outputs_of()
     calibration = torch.randn(60, generator=torch.Generator().manual_seed(1)) - 1
     threshold = ConformalThreshold.fit(calibration, accept=0.9)
-    result = figures(outputs, ["max_logit", "msp"], {"max_logit": threshold})
+    by_name = {"max_logit": MaxLogit()(outputs.logits), "msp": MSP()(outputs.logits)}
+    result = figures(outputs, by_name, {"max_logit": threshold})
     assert result["images"] == {"known": 40, "unknown": 20, "unreadable": 1}
     scores = (-outputs.logits.max(1).values).tolist()
     labels, answers = outputs.labels.tolist(), outputs.logits.argmax(1).tolist()
@@ -162,7 +222,8 @@ def test_figures_against_their_definitions():
 @pytest.mark.parametrize(("known", "unknown"), [(10, 0), (0, 10)])
 def test_figures_that_need_both_kinds_are_null_with_one(known, unknown):
     threshold = ConformalThreshold.fit(torch.linspace(-2, 0, 50))
-    result = figures(outputs_of(known, unknown), ["msp"], {"msp": threshold})
+    outputs = outputs_of(known, unknown)
+    result = figures(outputs, {"msp": MSP()(outputs.logits)}, {"msp": threshold})
     entry = result["detectors"]["msp"]
     assert all(entry[name] is None for name in ("auroc", "oscr", "fpr95", "aupr_in", "aupr_out", "detection_accuracy"))
     assert (result["accuracy"] is None) == (entry["accepted_known"] is None) == (known == 0)
@@ -174,7 +235,7 @@ def test_scores_that_are_no_numbers_are_refused():
     outputs = outputs_of()
     outputs.logits[3, 0] = math.nan
     with pytest.raises(ValueError, match="NaN"):
-        figures(outputs, ["msp"])
+        figures(outputs, {"msp": MSP()(outputs.logits)})
 
 
 def test_evaluation_of_a_folder_with_classes_the_run_does_not_know(trained, pictures):
@@ -182,7 +243,7 @@ def test_evaluation_of_a_folder_with_classes_the_run_does_not_know(trained, pict
     result = classifier.evaluate(FolderSource(pictures / "test"))
     assert result["images"] == {"known": 18, "unknown": 6, "unreadable": 0} and result["unreadable"] == []
     assert result["accuracy"] == 1.0
-    assert set(result["detectors"]) == set(DETECTORS)
+    assert list(result["detectors"]) == [METHOD, *OURS] and result["left_out"] == {}
     for entry in result["detectors"].values():
         assert all(0 <= entry[name] <= 1 for name in entry)
         assert entry["auroc"] > 0.5
@@ -190,6 +251,6 @@ def test_evaluation_of_a_folder_with_classes_the_run_does_not_know(trained, pict
 
 def test_the_order_and_number_of_images_at_a_time_do_not_matter(network):
     images = pixels(9)
-    one = run_network(network, PREPROCESS, images, precision="fp32", batch_size=1)[0]
-    nine = run_network(network, PREPROCESS, images.flip(0), precision="fp32", batch_size=9)[0].flip(0)
+    one = run_network(network, PREPROCESS, images, precision="fp32", batch_size=1)[0].logits
+    nine = run_network(network, PREPROCESS, images.flip(0), precision="fp32", batch_size=9)[0].logits.flip(0)
     assert np.allclose(one, nine, atol=1e-5)

@@ -14,7 +14,7 @@ from PIL import Image
 from backmix.classifier import OpenSetClassifier
 from backmix.data.folder import FolderSource
 from backmix.errors import RunError
-from backmix.run import CHECKED, load_run, read_config
+from backmix.run import CHECKED, TRAINING, load_run, read_config
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_a_classifier_comes_back_the_same(trained, pictures, tmp_path):
         assert getattr(first, name) == getattr(second, name)
     ours, theirs = first.network.state_dict(), second.network.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    for name in ("model.safetensors", "classes.json", "calibration.json"):
+    for name in (*CHECKED, TRAINING):
         assert (trained / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
 
 
@@ -83,7 +83,7 @@ def test_normalisation_comes_back(tmp_path):
 
 def test_the_folder_can_be_moved_and_read_by_others(trained, copy):
     assert OpenSetClassifier.load(copy).classes == ["blue", "green", "red"]
-    for name in (*CHECKED, "config.yaml", "metrics.json"):
+    for name in (*CHECKED, TRAINING, "config.yaml", "metrics.json"):
         assert (trained / name).stat().st_mode & stat.S_IROTH or os.umask(os.umask(0)) & stat.S_IROTH, name
 
 
@@ -96,13 +96,13 @@ def test_the_files_are_readable_by_people(trained):
     assert calibration["detector"] == "max_logit" and calibration["accept"] == 0.95
 
 
-@pytest.mark.parametrize("name", [*CHECKED, "config.yaml"])
+@pytest.mark.parametrize("name", [*CHECKED, TRAINING, "config.yaml"])
 def test_a_missing_file_is_named(copy, name):
     (copy / name).unlink()
     refused(copy, name.replace(".", r"\."))
 
 
-@pytest.mark.parametrize("name", CHECKED)
+@pytest.mark.parametrize("name", [*CHECKED, TRAINING])
 @pytest.mark.parametrize("damage", ["truncated", "altered", "empty", "longer"])
 def test_an_altered_file_is_named(copy, name, damage):
     content = bytearray((copy / name).read_bytes())
@@ -229,3 +229,59 @@ def test_loading_needs_no_network_and_no_pretrained_weights(copy, monkeypatch):
 
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("opened a connection"))
     OpenSetClassifier.load(copy)
+
+
+def sign(folder):
+    """Fingerprints that fit what is there."""
+    from backmix.checkpoint import sha256
+    from backmix.run import _digest
+
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    files = config.pop("files")
+    there = {name: sha256(folder / name) for name in files if (folder / name).is_file() and name != "config.yaml"}
+    config["files"] = there | {"config.yaml": _digest(config)}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+def test_a_run_of_before_detectors_were_fitted_still_loads(copy, pictures):
+    (copy / TRAINING).unlink()
+    sign(copy)
+    classifier = OpenSetClassifier.load(copy)
+    assert classifier.training_outputs is None
+    result = classifier.evaluate(FolderSource(pictures / "test"))
+    assert list(result["detectors"]) == ["method", "msp", "max_logit", "energy"]
+    assert "the run comes from an earlier version" in result["left_out"]["openmax"]
+    # Written again it is such a run still, even where another one had them.
+    shutil.copy(copy / "classes.json", copy / TRAINING)
+    classifier.save(copy)
+    assert not (copy / TRAINING).exists() and OpenSetClassifier.load(copy).training_outputs is None
+
+
+def test_what_detectors_are_fitted_on_is_read_when_asked_for_and_checked_again(copy):
+    kept = OpenSetClassifier.load(copy).training_outputs
+    assert kept.logits.shape[1] == 3 and len(kept.logits) == len(kept.features) == len(kept.labels) > 50
+    classifier = OpenSetClassifier.load(copy)
+    content = bytearray((copy / TRAINING).read_bytes())
+    content[-1] ^= 1
+    (copy / TRAINING).write_bytes(content)
+    classifier.predict([Image.new("RGB", (32, 32))])
+    with pytest.raises(RunError, match=r"training\.safetensors has changed since the run was loaded"):
+        classifier.ready_detector("openmax")
+    (copy / TRAINING).unlink()
+    with pytest.raises(RunError, match=r"training\.safetensors cannot be read any more"):
+        classifier.ready_detector("openmax")
+
+
+@pytest.mark.parametrize("other", ["model.safetensors", "classes.json"])
+def test_a_signed_file_of_another_kind_is_refused(copy, other):
+    shutil.copy(copy / other, copy / TRAINING)
+    sign(copy)
+    with pytest.raises(RunError, match=r"training\.safetensors does not hold what detectors are fitted on"):
+        OpenSetClassifier.load(copy).ready_detector("openmax")
+
+
+def test_a_run_written_over_itself_keeps_what_detectors_are_fitted_on(copy):
+    before = (copy / TRAINING).read_bytes()
+    OpenSetClassifier.load(copy).save(copy)
+    assert (copy / TRAINING).read_bytes() == before
+    OpenSetClassifier.load(copy).ready_detector("openmax")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from torch import Tensor
 
 from backmix.data.images import ImageError, as_rgb, open_image, readable
 from backmix.data.source import ImageSource
-from backmix.detectors import DETECTORS
-from backmix.errors import DataError
+from backmix.detectors import DETECTORS, METHOD, OURS, Detector, check_name
+from backmix.detectors.fitting import TrainingOutputs, evenly_spread, ready_detector
+from backmix.errors import DataError, in_one_line
 from backmix.evaluation import Outputs, collect, figures, run_network, unknown_scores
 from backmix.network import Network, create_network
 from backmix.preprocess import Preprocess
@@ -52,7 +53,8 @@ class OpenSetClassifier:
         model: backbone by name, see `backmix.models.create_backbone`.
         method: training objective by name, see `backmix.methods.METHODS`.
         image_size: side of the images in pixels.
-        detector: which unknown score decides, see `backmix.detectors.DETECTORS`.
+        detector: which unknown score decides, see `backmix.detectors.DETECTORS`; "method": the method's own. None:
+            "max_logit" for softmax, "method" for others.
         accept: share of known images that the threshold is to accept, 0..1.
         pretrained: start from published weights (timm models).
         precision: "bf16" or "fp32", for training and prediction.
@@ -62,7 +64,10 @@ class OpenSetClassifier:
 
     Raises:
         DataError: for fewer than two classes or two of the same name.
-        ValueError: for names that do not exist.
+        ValueError: for names that do not exist, or a detector that the method does not allow.
+
+    Attributes:
+        training_outputs: what detectors are fitted on, see `keep_training_outputs`; None where nothing was kept.
     """
 
     def __init__(
@@ -72,7 +77,7 @@ class OpenSetClassifier:
         model: str = "compact",
         method: str = "softmax",
         image_size: int = 32,
-        detector: str = "max_logit",
+        detector: str | None = None,
         accept: float = 0.95,
         pretrained: bool = False,
         precision: str = "bf16",
@@ -81,8 +86,9 @@ class OpenSetClassifier:
         method_options: dict[str, Any] | None = None,
     ) -> None:
         check_classes(classes)
-        if detector not in DETECTORS:
-            raise ValueError(f"no detector {detector!r}; there are {', '.join(DETECTORS)}")
+        if detector is None:
+            detector = "max_logit" if method == "softmax" else METHOD
+        check_name(detector)
         if not 0 < accept < 1:
             raise ValueError(f"accept is a share of the known images, between 0 and 1; got {accept}")
         if precision not in ("bf16", "fp32"):
@@ -113,6 +119,11 @@ class OpenSetClassifier:
         mean, std = getattr(backbone, "mean", None), getattr(backbone, "std", None)
         self.preprocess = Preprocess(image_size, mean, std) if mean and std else Preprocess(image_size)
         self.thresholds: dict[str, ConformalThreshold] = {}
+        self._training: TrainingOutputs | Callable[[], TrainingOutputs] | None = None
+        self._ready: dict[str, Detector] = {}
+        if detector != METHOD:
+            # What can be said before training is said now: no linear head, a package that is missing.
+            ready_detector(detector, self.network, self.preprocess, None)
 
     def labels_for(self, source: ImageSource) -> Tensor:
         """Labels of a source in this classifier's numbers, by class name; -1 for classes it does not know."""
@@ -137,7 +148,10 @@ class OpenSetClassifier:
         accept: float | None = None,
         workers: int = 2,
     ) -> Outputs:
-        """Fit the threshold of every detector on known images that were not trained on.
+        """Fit thresholds on known images that were not trained on.
+
+        There is one for the detector that decides, for the method's own score, and for each detector of `OURS`;
+        openmax is left out where no training outputs are kept.
 
         At most a share 1 - accept of new known images is then rejected in expectation (split conformal prediction).
         Unknown images of the source, if any, are not looked at.
@@ -166,11 +180,12 @@ class OpenSetClassifier:
                 f"no image of a known class to calibrate on; known: {_list(self.classes)}; "
                 f"found: {_list(source.classes)}"
             )
-        outputs = self._collect(source, labels, known, workers)
-        self.thresholds = {
-            name: ConformalThreshold.fit(unknown_scores(name, outputs.logits, outputs.features), accept=self.accept)
-            for name in DETECTORS
-        }
+        self._ready.clear()  # The network may have been trained since.
+        ready = self._make_ready([METHOD, *OURS], lenient=True)[0]
+        ready |= self._make_ready([self.detector])[0]
+        outputs = self._collect(source, labels, known, workers, detectors=ready)
+        found = unknown_scores(outputs.response, outputs.image_scores, ready)[0]
+        self.thresholds = {name: ConformalThreshold.fit(scores, accept=self.accept) for name, scores in found.items()}
         return outputs
 
     def evaluate(
@@ -183,14 +198,72 @@ class OpenSetClassifier:
     ) -> dict[str, Any]:
         """Figures on a test set; images of classes that are not known count as unknown.
 
+        Args:
+            source: test images.
+            detectors: names, or ["all"] for every one that this network allows; None: the method's own score,
+                those of `OURS`, and the one that decides.
+            workers: threads that decode.
+            on_images: told the number of images done.
+
         Returns:
-            See `backmix.evaluation.figures`; `unreadable` lists the images left out and why.
+            See `backmix.evaluation.figures`; `unreadable` lists the images left out and why, `left_out` the reason
+            why a detector that was not asked for by its name has no figures.
+
+        Raises:
+            ValueError: for a name that does not exist, or a detector asked for that has no scores here.
+        """
+        names = list(detectors) if detectors else list(dict.fromkeys([METHOD, *OURS, self.detector]))
+        lenient = not detectors or "all" in names
+        if "all" in names:
+            names = [METHOD, *DETECTORS]
+        ready, left_out = self._make_ready(names, lenient)
+        outputs = self._collect(source, self.labels_for(source), None, workers, on_images, ready)
+        scores, without = unknown_scores(outputs.response, outputs.image_scores, ready, lenient=lenient)
+        result = figures(outputs, scores, self.thresholds)
+        result["unreadable"] = [{"path": name, "reason": reason} for name, reason in outputs.skipped]
+        result["left_out"] = left_out | without
+        return result
+
+    @property
+    def training_outputs(self) -> TrainingOutputs | None:
+        """What the network says of training images, read when first asked for."""
+        if callable(self._training):
+            self._training = self._training()
+        return self._training
+
+    @training_outputs.setter
+    def training_outputs(self, outputs: TrainingOutputs | Callable[[], TrainingOutputs] | None) -> None:
+        self._training = outputs
+        self._ready.clear()
+
+    def keep_training_outputs(
+        self, source: ImageSource, positions: Tensor | Sequence[int] | None = None, *, workers: int = 2
+    ) -> None:
+        """Run known training images once, as they are, and keep what detectors are fitted on.
+
+        At most `backmix.detectors.fitting.TRAINING_LIMIT` of them, evenly spread over the classes.
+
+        Args:
+            source: training images.
+            positions: (M,) which of them; None: all of known classes.
+            workers: threads that decode.
         """
         labels = self.labels_for(source)
-        outputs = self._collect(source, labels, None, workers, on_images)
-        result = figures(outputs, detectors or list(DETECTORS), self.thresholds)
-        result["unreadable"] = [{"path": name, "reason": reason} for name, reason in outputs.skipped]
-        return result
+        wanted = torch.arange(len(labels)) if positions is None else torch.as_tensor(positions, dtype=torch.int64)
+        wanted = wanted[labels[wanted] >= 0]
+        chosen = evenly_spread(wanted, labels[wanted])
+        outputs = self._collect(source, labels, chosen.tolist(), workers)
+        self.training_outputs = TrainingOutputs.of(outputs.logits, outputs.features, outputs.labels)
+
+    def ready_detector(self, name: str) -> Detector:
+        """The detector of this name, attached to the network, and fitted, when first asked for.
+
+        Raises:
+            ValueError: for a name that does not exist, or a detector that cannot be had here, with the reason.
+        """
+        if name not in self._ready:
+            self._ready[name] = ready_detector(name, self.network, self.preprocess, lambda: self.training_outputs)
+        return self._ready[name]
 
     def predict(
         self, images: Tensor | Iterable[str | Path | Image.Image], *, batch_size: int = 256, top: int = 3
@@ -262,6 +335,7 @@ class OpenSetClassifier:
     def to(self, device: str | torch.device) -> OpenSetClassifier:
         """Move the network to a device; returns itself."""
         self.network.to(device)
+        self._ready.clear()
         return self
 
     def _collect(
@@ -271,6 +345,7 @@ class OpenSetClassifier:
         positions: Sequence[int] | None,
         workers: int,
         on_images: Callable[[int], object] | None = None,
+        detectors: Mapping[str, Detector | None] | None = None,
     ) -> Outputs:
         return collect(
             self.network,
@@ -281,7 +356,24 @@ class OpenSetClassifier:
             precision=self.precision,
             workers=workers,
             on_images=on_images,
+            detectors=_on_images(detectors or {}),
         )
+
+    def _make_ready(
+        self, names: Iterable[str], lenient: bool = False
+    ) -> tuple[dict[str, Detector | None], dict[str, str]]:
+        """Detectors by name, None for the method's own score; where lenient, also why others cannot be had."""
+        ready: dict[str, Detector | None] = {}
+        left_out: dict[str, str] = {}
+        for name in names:
+            try:
+                check_name(name)
+                ready[name] = None if name == METHOD else self.ready_detector(name)
+            except ValueError as error:
+                if not lenient:
+                    raise
+                left_out[name] = in_one_line(error)
+        return ready, left_out
 
     def _answers(self, images: Tensor, names: list[str], batch_size: int, top: int) -> list[Prediction]:
         size = self.preprocess.image_size
@@ -290,10 +382,17 @@ class OpenSetClassifier:
                 f"images must be (N, 3, {size}, {size}) uint8; got {tuple(images.shape)} {images.dtype}. "
                 "Use classifier.preprocess.decode on pictures, or give paths."
             )
-        logits, features = run_network(
-            self.network, self.preprocess, images, precision=self.precision, batch_size=batch_size
+        ready = self._make_ready([self.detector])[0]
+        response, image_scores = run_network(
+            self.network,
+            self.preprocess,
+            images,
+            precision=self.precision,
+            batch_size=batch_size,
+            detectors=_on_images(ready),
         )
-        scores = unknown_scores(self.detector, logits, features)
+        logits = response.logits
+        scores = unknown_scores(response, image_scores, ready)[0][self.detector]
         threshold = self.thresholds.get(self.detector)
         known = threshold.accept(scores) if threshold else torch.ones(len(scores), dtype=torch.bool)
         p_values = threshold.p_value(scores).tolist() if threshold else [None] * len(scores)
@@ -316,6 +415,11 @@ class OpenSetClassifier:
                 strict=True,
             )
         ]
+
+
+def _on_images(detectors: Mapping[str, Detector | None]) -> dict[str, Detector]:
+    """Those that look at images."""
+    return {name: detector for name, detector in detectors.items() if detector is not None and detector.needs_images}
 
 
 def check_classes(classes: Sequence[str]) -> None:

@@ -100,7 +100,13 @@ def fit(
     batch_size: Annotated[int | None, typer.Option(help="Images per step. Default: by the set's size.")] = None,
     lr: Annotated[float | None, typer.Option(help="Largest learning rate. Default: by the model.")] = None,
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
-    detector: Annotated[str, typer.Option(help="Unknown score that decides: max_logit, msp, energy.")] = "max_logit",
+    detector: Annotated[
+        str | None,
+        typer.Option(
+            help="Unknown score that decides: method (its own), max_logit, msp, energy, openmax, knn, vim, ...; see "
+            "docs/detectors.md. Default: max_logit for softmax, method for others."
+        ),
+    ] = None,
     accept: Annotated[float, typer.Option(help="Share of known images that the threshold is to accept.")] = 0.95,
     label_smoothing: Annotated[float, typer.Option(help="Smoothing of the training targets.")] = 0.0,
     pretrained: Annotated[bool, typer.Option(help="Start from published weights (timm models).")] = False,
@@ -144,7 +150,13 @@ def evaluate(
     run: Run,
     data: Data,
     split: Annotated[str | None, typer.Option(help="Split of DATA. Default: test where there is one.")] = None,
-    detector: Annotated[str | None, typer.Option(help="Detectors to show, as a,b,c. Default: all.")] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(
+            help="Detectors to show, as a,b,c, or all. Default: those that need no further package, and the one that "
+            "decides."
+        ),
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")
     ] = None,

@@ -27,7 +27,7 @@ from backmix.data.folder import FolderSource
 from backmix.data.images import IMAGE_EXTENSIONS, ImageError
 from backmix.data.load import available_splits, choose_known, load_source
 from backmix.data.source import ImageSource, Subset
-from backmix.detectors import DETECTORS
+from backmix.detectors import check_name
 from backmix.errors import DataError, RunError
 from backmix.fit import FitReport, Split, auto_options, fit
 from backmix.recipe import TrainOptions
@@ -56,7 +56,7 @@ class FitArguments:
     batch_size: int | None = None
     lr: float | None = None
     seed: int = 0
-    detector: str = "max_logit"
+    detector: str | None = None
     accept: float = 0.95
     label_smoothing: float = 0.0
     pretrained: bool = False
@@ -198,10 +198,10 @@ def evaluate_command(
     workers: int = 2,
 ) -> dict[str, Any]:
     """Print, and write if asked, the figures of a run on a test set."""
-    names = [name.strip() for name in detectors.split(",")] if detectors else list(DETECTORS)
-    for name in names:
-        if name not in DETECTORS:
-            raise ValueError(f"no detector {name!r}; there are {', '.join(DETECTORS)}")
+    names = [name.strip() for name in detectors.split(",")] if detectors else None
+    for name in names or []:
+        if name != "all":
+            check_name(name)
     classifier = OpenSetClassifier.load(run)
     splits = available_splits(data)
     source = load_source(data, split or ("test" if "test" in splits else splits[-1] if splits else None))
@@ -232,6 +232,8 @@ def evaluate_command(
         mark = "*" if name == classifier.detector else ""
         table.add_row(name + mark, *("-" if entry.get(k) is None else f"{100 * entry[k]:.1f}" for k in keys))
     console.print(table)
+    for reason in result["left_out"].values():
+        console.print(f"left out: {reason}", style="yellow")
     console.print(
         f"accepted: of known images; rejected: of unknown ones; the threshold is to accept {classifier.accept:.0%} "
         "of known images. * decides."
@@ -308,7 +310,10 @@ def check_out(out: Path, arguments: FitArguments, resume: bool) -> None:
         return
     before = read_config(out).get("arguments") or {}
     now = asdict(arguments)
-    changed = [f"{key}: {before.get(key)!r} -> {now[key]!r}" for key in now if before.get(key) != now[key]]
+    free = ("detector", "accept")  # They come in when training is over, so another choice spoils nothing.
+    changed = [
+        f"{key}: {before.get(key)!r} -> {now[key]!r}" for key in now if key not in free and before.get(key) != now[key]
+    ]
     if changed:
         raise RunError(
             f"cannot resume {out} with other options than it began with: {'; '.join(changed)}. "

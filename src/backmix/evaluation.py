@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,8 +12,9 @@ from torch import Tensor
 from backmix import metrics
 from backmix.data.loader import decode
 from backmix.data.source import ImageSource
-from backmix.detectors import DETECTORS
-from backmix.errors import DataError
+from backmix.detectors import Detector
+from backmix.errors import DataError, in_one_line
+from backmix.methods import Response
 from backmix.network import Network
 from backmix.preprocess import Preprocess
 from backmix.threshold import ConformalThreshold
@@ -26,23 +27,39 @@ class Outputs:
     Attributes:
         logits: (N, K) float32.
         features: (N, C) float32, pooled.
+        scores: (N,) float32, the method's own unknown score.
         labels: (N,) int64 known class, -1 for unknown.
         positions: (N,) int64 position in the source.
         skipped: (name, reason) of each unreadable image.
+        image_scores: (N,) unknown scores of the detectors that look at images, by name.
     """
 
     logits: Tensor
     features: Tensor
+    scores: Tensor
     labels: Tensor
     positions: Tensor
     skipped: list[tuple[str, str]]
+    image_scores: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def response(self) -> Response:
+        """Logits, pooled features and the method's own score."""
+        return Response(self.logits, self.features, self.scores)
 
 
-@torch.inference_mode()
+# Not inference mode: detectors that take gradients are fitted on what comes out.
+@torch.no_grad()
 def run_network(
-    network: Network, preprocess: Preprocess, images: Tensor, *, precision: str = "bf16", batch_size: int = 256
-) -> tuple[Tensor, Tensor]:
-    """Logits and pooled features of decoded images.
+    network: Network,
+    preprocess: Preprocess,
+    images: Tensor,
+    *,
+    precision: str = "bf16",
+    batch_size: int = 256,
+    detectors: Mapping[str, Detector] | None = None,
+) -> tuple[Response, dict[str, Tensor]]:
+    """What the network says of decoded images, and what detectors that look at images do.
 
     Args:
         network: in evaluation mode.
@@ -50,21 +67,33 @@ def run_network(
         images: (N, 3, S, S) uint8, on any device.
         precision: "bf16" or "fp32".
         batch_size: images at a time.
+        detectors: by name, ready ones that look at images.
 
     Returns:
-        (N, K) and (N, C) float32 on the CPU.
+        The response for N images on the CPU, and scores (N,) of the detectors on the CPU.
     """
     network.eval()
     device = next(network.parameters()).device
-    logits, features = [], []
-    for part in images.split(batch_size):
+
+    def backbone(normalised: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            maps = network.backbone(preprocess.normalise(part.to(device, non_blocking=True)))
+            maps: Tensor = network.backbone(normalised)
         # The head in float32: bf16 logits have steps of 1/16 near 10, and scores would tie.
-        maps = maps.float()
-        logits.append(network.head.logits(maps).float())
-        features.append(maps.mean((2, 3)))
-    return torch.cat(logits).cpu(), torch.cat(features).cpu()
+        return maps.float()
+
+    parts: list[Response] = []
+    more: dict[str, list[Tensor]] = {name: [] for name in detectors or {}}
+    for part in images.split(batch_size):
+        normalised = preprocess.normalise(part.to(device, non_blocking=True))
+        parts.append(network.head.respond(backbone, normalised))
+        for name, detector in (detectors or {}).items():
+            more[name].append(detector.score_images(normalised))
+    response = Response(
+        torch.cat([part.logits for part in parts]).cpu(),
+        torch.cat([part.features for part in parts]).cpu(),
+        torch.cat([part.score for part in parts]).cpu(),
+    )
+    return response, {name: torch.cat(scores).cpu() for name, scores in more.items()}
 
 
 def collect(
@@ -78,6 +107,7 @@ def collect(
     batch_size: int = 256,
     workers: int = 2,
     on_images: Callable[[int], object] | None = None,
+    detectors: Mapping[str, Detector] | None = None,
 ) -> Outputs:
     """Read, decode and run the images of a source in bounded memory.
 
@@ -91,9 +121,10 @@ def collect(
         batch_size: images at a time.
         workers: threads that decode.
         on_images: told the number of images done after each chunk.
+        detectors: by name, ready ones that look at images.
     """
     wanted = list(range(len(source))) if positions is None else [int(p) for p in positions]
-    parts: list[tuple[Tensor, Tensor]] = []
+    parts: list[tuple[Response, dict[str, Tensor]]] = []
     kept: list[Tensor] = []
     skipped: list[tuple[str, str]] = []
     for start in range(0, len(wanted), 4 * batch_size):
@@ -101,7 +132,8 @@ def collect(
         decoded = decode(source, labels, preprocess, positions=chunk, workers=workers)
         skipped += decoded.skipped
         if len(decoded.images):
-            parts.append(run_network(network, preprocess, decoded.images, precision=precision, batch_size=batch_size))
+            how: dict[str, Any] = {"precision": precision, "batch_size": batch_size, "detectors": detectors}
+            parts.append(run_network(network, preprocess, decoded.images, **how))
             kept.append(decoded.positions)
         if on_images is not None:
             on_images(start + len(chunk))
@@ -109,19 +141,59 @@ def collect(
         first = f" The first: {skipped[0][0]}: {skipped[0][1]}." if skipped else ""
         raise DataError(f"no image could be read; {len(skipped)} were tried.{first}")
     at = torch.cat(kept)
-    return Outputs(torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]), labels[at], at, skipped)
+    return Outputs(
+        torch.cat([response.logits for response, _ in parts]),
+        torch.cat([response.features for response, _ in parts]),
+        torch.cat([response.score for response, _ in parts]),
+        labels[at],
+        at,
+        skipped,
+        {name: torch.cat([more[name] for _, more in parts]) for name in detectors or {}},
+    )
 
 
-def unknown_scores(name: str, logits: Tensor, features: Tensor) -> Tensor:
-    """Unknown scores (N,) of a detector by name, from logits (N, K) and pooled features (N, C)."""
-    if name not in DETECTORS:
-        raise ValueError(f"no detector {name!r}; there are {', '.join(DETECTORS)}")
-    scores: Tensor = DETECTORS[name]()(logits, features)
-    return scores
+def unknown_scores(
+    response: Response,
+    image_scores: Mapping[str, Tensor],
+    detectors: Mapping[str, Detector | None],
+    *,
+    lenient: bool = False,
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Unknown scores of N images by detector.
+
+    Args:
+        response: what the network said.
+        image_scores: (N,) scores of those detectors that looked at the images.
+        detectors: ready ones by name; None: the method's own score.
+        lenient: leave out a detector that has no scores, instead of raising its error.
+
+    Returns:
+        Scores (N,) by name, and by name why others have none.
+
+    Raises:
+        ValueError: for a detector that cannot score these, or gives NaN.
+    """
+    found: dict[str, Tensor] = {}
+    left_out: dict[str, str] = {}
+    for name, detector in detectors.items():
+        try:
+            if name in image_scores:
+                scores = image_scores[name]
+            else:
+                scores = response.score if detector is None else detector(response.logits, response.features)
+            missing = int(scores.isnan().sum())
+            if missing:
+                raise ValueError(f"{name}: {missing} of {len(scores)} unknown scores are NaN: look for their images")
+            found[name] = scores
+        except ValueError as error:
+            if not lenient:
+                raise
+            left_out[name] = in_one_line(error)
+    return found, left_out
 
 
 def figures(
-    outputs: Outputs, detectors: Sequence[str], thresholds: dict[str, ConformalThreshold] | None = None
+    outputs: Outputs, scores_of: Mapping[str, Tensor], thresholds: Mapping[str, ConformalThreshold] | None = None
 ) -> dict[str, Any]:
     """Figures of a test set, as they go into JSON.
 
@@ -131,7 +203,7 @@ def figures(
 
     Args:
         outputs: what the network said.
-        detectors: names.
+        scores_of: unknown scores (N,), by detector.
         thresholds: fitted ones, by detector.
     """
     known = outputs.labels >= 0
@@ -143,8 +215,7 @@ def figures(
         "detectors": {},
     }
     both = bool(known.any()) and bool((~known).any())
-    for name in detectors:
-        scores = unknown_scores(name, outputs.logits, outputs.features)
+    for name, scores in scores_of.items():
         entry: dict[str, Any] = dict.fromkeys(("auroc", "oscr", "fpr95", "aupr_in", "aupr_out", "detection_accuracy"))
         if both:
             entry.update(metrics.open_set_metrics(scores[known], correct[known], scores[~known]))
@@ -163,7 +234,6 @@ def figures(
     return result
 
 
-@torch.inference_mode()
 def feature_maps(
     network: Network,
     preprocess: Preprocess,
@@ -181,6 +251,7 @@ def feature_maps(
     for chunk in positions.split(4 * batch_size):
         decoded = decode(source, labels, preprocess, positions=chunk.tolist(), workers=workers)
         for images, known in zip(decoded.images.split(batch_size), decoded.labels.split(batch_size), strict=True):
-            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+            with torch.no_grad(), autocast:
                 maps = network.backbone(preprocess.normalise(images.to(device)))
             yield maps.float(), known.to(device)

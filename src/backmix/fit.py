@@ -20,8 +20,10 @@ from backmix.data.loader import Decoded, Loader, ResidentLoader, WorkerLoader, d
 from backmix.data.source import ImageSource, find_unreadable
 from backmix.errors import DataError
 from backmix.evaluation import feature_maps
+from backmix.foregrounds import FOREGROUND_SOURCES, EstimatedMasks, ForegroundSource
 from backmix.methods import TrainingBatch
 from backmix.mixing import BackMix
+from backmix.mixing.backmix import FOREGROUNDS
 from backmix.models import BACKBONES
 from backmix.outliers import make_outliers
 from backmix.recipe import TrainOptions
@@ -101,7 +103,8 @@ def fit(
         source: training images; those of classes that the classifier does not know are left out.
         options: how to train; None: defaults, with epochs and batch size by the number of images.
         augmentation: by name, see `backmix.augmentations.make_augmentation`.
-        augmentation_options: its options.
+        augmentation_options: its options. BackMix's `foreground` may also be a name in
+            `backmix.foregrounds.FOREGROUND_SOURCES`; the masks are then estimated once, before training.
         outliers: images of no known class, for methods that learn from them; "backgrounds" makes them of the training
             images themselves, see `backmix.outliers.Backgrounds`. Other methods do not look at them.
         held_out: images for calibration; None: a share of the training images.
@@ -120,6 +123,7 @@ def fit(
     Raises:
         DataError: when there are too few images; TrainingError: see `train`.
     """
+    estimator, augmentation_options = choose_estimator(augmentation_options)
     make_augmentation(augmentation, 1, classifier.preprocess, augmentation_options)  # A wrong name fails at once.
     method = classifier.network.head
     if method.needs_outliers and outliers is None:
@@ -134,9 +138,13 @@ def fit(
     if options is None:
         options = TrainOptions(epochs=auto_epochs(count), batch_size=auto_batch_size(count), seed=seed)
     accelerator = accelerator or make_accelerator(options.precision)
-    needs_masks = (augmentation_options or {}).get("foreground") == "masks"
+    needs_masks = augmentation_options.get("foreground") == "masks"
+    pictures = source
+    if estimator is not None:
+        pictures = EstimatedMasks(source, estimator, workers=workers)
+        pictures.prepare(split.train.tolist())
     loader, skipped = make_loader(
-        classifier, source, labels, split.train, options, accelerator, masks=needs_masks, workers=workers
+        classifier, pictures, labels, split.train, options, accelerator, masks=needs_masks, workers=workers
     )
     if isinstance(loader, WorkerLoader):
         from dataclasses import replace
@@ -168,6 +176,7 @@ def fit(
                 model, how, source, labels, split.train, precision=classifier.precision, workers=workers
             )
         )
+    classifier.keep_training_outputs(source, split.train, workers=workers)
     if held_out is None:
         outputs = classifier.calibrate(source, positions=split.held.tolist(), workers=workers)
     else:
@@ -175,6 +184,24 @@ def fit(
     accuracy = metrics.closed_accuracy(outputs.logits.argmax(1), outputs.labels)
     mix = chain.backmix if chain is not None else None
     return FitReport(history, split, accuracy, skipped + outputs.skipped, mix)
+
+
+def choose_estimator(options: dict[str, Any] | None) -> tuple[ForegroundSource | None, dict[str, Any]]:
+    """The estimator that BackMix's `foreground` names, if it names one, and the options with its masks instead.
+
+    Raises:
+        ValueError: for a foreground that is neither a source of BackMix's own nor an estimator.
+    """
+    options = {
+        name.removeprefix("backmix.") if name == "backmix.foreground" else name: value
+        for name, value in (options or {}).items()
+    }
+    name = options.get("foreground")
+    if name is None or name in FOREGROUNDS:
+        return None, options
+    if name not in FOREGROUND_SOURCES:
+        raise ValueError(f"foreground is one of {', '.join([*FOREGROUNDS, *FOREGROUND_SOURCES])}; got {name!r}")
+    return FOREGROUND_SOURCES[name](), {**options, "foreground": "masks"}
 
 
 def split_known(labels: Tensor, classes: list[str], hold_out: bool, share: float | None, seed: int) -> Split:

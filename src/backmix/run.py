@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, load_file, save
+from torch import Tensor
 
 from backmix import __version__
 from backmix.checkpoint import sha256, write_atomically, write_json, write_text
+from backmix.detectors.fitting import TrainingOutputs
 from backmix.errors import RunError, in_one_line
 from backmix.threshold import ConformalThreshold
 
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 CHECKED = ("model.safetensors", "classes.json", "calibration.json")
+TRAINING = "training.safetensors"  # What detectors are fitted on; runs of earlier versions have none.
 
 
 def save_run(classifier: OpenSetClassifier, folder: Path, *, extra: dict[str, Any] | None = None) -> None:
@@ -35,13 +40,12 @@ def save_run(classifier: OpenSetClassifier, folder: Path, *, extra: dict[str, An
         TrainingError: when a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.contiguous().cpu() for name, value in classifier.network.state_dict().items()}
-
-    def write_weights(path: Path) -> None:
-        # Not save_file: its files are readable by their owner alone, and a full disk is an error of its own kind there.
-        path.write_bytes(save(weights))
-
-    write_atomically(folder / "model.safetensors", write_weights)
+    training = classifier.training_outputs  # Before anything is written: it may be read from this folder.
+    _write_tensors(folder / "model.safetensors", classifier.network.state_dict())
+    if training is None:
+        (folder / TRAINING).unlink(missing_ok=True)
+    else:
+        _write_tensors(folder / TRAINING, vars(training))
     write_json(folder / "classes.json", classifier.classes)
     write_json(
         folder / "calibration.json",
@@ -61,7 +65,8 @@ def save_run(classifier: OpenSetClassifier, folder: Path, *, extra: dict[str, An
         "precision": classifier.precision,
         **(extra or {}),
     }
-    config["files"] = {name: sha256(folder / name) for name in CHECKED} | {"config.yaml": _digest(config)}
+    written = CHECKED if training is None else (*CHECKED, TRAINING)
+    config["files"] = {name: sha256(folder / name) for name in written} | {"config.yaml": _digest(config)}
     write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 
 
@@ -83,7 +88,7 @@ def load_run(folder: Path) -> OpenSetClassifier:
             f"{folder / 'config.yaml'} was altered since this run was saved. Its settings belong to the weights: "
             "undo the change, or train again."
         )
-    for name in CHECKED:
+    for name in (*CHECKED, TRAINING) if TRAINING in files else CHECKED:
         path = folder / name
         if not path.is_file():
             raise RunError(f"{path} is missing. A run is a whole folder: copy all of it, or train again.")
@@ -114,6 +119,8 @@ def load_run(folder: Path) -> OpenSetClassifier:
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise RunError(f"{folder} cannot be read as a run of backmix {__version__}: {in_one_line(error)}") from error
     classifier.network.eval()
+    if TRAINING in files:
+        classifier.training_outputs = partial(_read_training, folder / TRAINING, files[TRAINING])
     return classifier
 
 
@@ -141,6 +148,34 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"this is backmix {__version__}, which reads format {FORMAT}. Use that version, or train again."
         )
     return config
+
+
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    content = {name: value.contiguous().cpu() for name, value in tensors.items()}
+    # Not save_file: its files are readable by their owner alone, and a full disk is an error of its own kind there.
+    write_atomically(path, lambda temporary: _write_bytes(temporary, save(content)))
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def _read_training(path: Path, fingerprint: str) -> TrainingOutputs:
+    """Read what detectors are fitted on, which is checked again: long after the rest of the run it may be another.
+
+    Raises:
+        RunError: when it is missing or not the file that the run was loaded with.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path} cannot be read any more: {in_one_line(error)}") from error
+    if hashlib.sha256(content).hexdigest() != fingerprint:
+        raise RunError(f"{path} has changed since the run was loaded. Restore it, or train again.")
+    try:
+        return TrainingOutputs(**load(content))
+    except (SafetensorError, TypeError) as error:
+        raise RunError(f"{path} does not hold what detectors are fitted on: {in_one_line(error)}") from error
 
 
 def _digest(config: dict[str, Any]) -> str:

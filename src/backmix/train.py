@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import broadcast
+from accelerate.utils import DistributedDataParallelKwargs, broadcast
 from torch import Tensor, nn
 
 from backmix.augmentations import Augmentation, Chain
@@ -134,65 +134,66 @@ def train(
     kept |= {name: each for name, each in (("average", average), ("own", own), ("outliers", outliers)) if each}
     if resume and checkpoint is not None and checkpoint.exists():
         history = _restore(checkpoint, fingerprint, kept)
+    if network.head.partial_gradients:
+        accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)
     wrapped, optimizer = accelerator.prepare(network, optimizer)
     optimizers = [optimizer] if own is None else [optimizer, accelerator.prepare(own)]
-    chain.attach(network.backbone)
     steps = options.epochs * len(loader)
-    for epoch in range(len(history), options.epochs):
-        rank = accelerator.process_index
-        torch.manual_seed(seed_of(options.seed, "network", epoch, rank))
-        for purpose, generator in generators.items():
-            # Every process rounds its copy of the bank alike, and mixes and crops its own part of the batch.
-            generator.manual_seed(seed_of(options.seed, purpose, epoch, 0 if purpose == "round" else rank))
-        network.train()
-        totals = torch.zeros(3, dtype=torch.float64)
-        lr = 0.0
-        for number, batch in enumerate(loader.epoch(epoch)):
-            step = epoch * len(loader) + number
-            lr = options.lr * schedule_factor(options.schedule, (step + 0.5) / steps, options.warmup)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-            loss, correct = train_step(
-                accelerator,
-                wrapped,
-                network,
-                batch,
-                preprocess,
-                options,
-                chain,
-                outliers,
-                optimizers,
-                generators,
-                step=step,
-                steps=steps,
-            )
-            if average is not None:
-                _move_average(average, network, min(options.ema, (step + 1) / (step + 10)))
-            if not math.isfinite(loss):
+    with _attached(chain, network.backbone):
+        for epoch in range(len(history), options.epochs):
+            rank = accelerator.process_index
+            torch.manual_seed(seed_of(options.seed, "network", epoch, rank))
+            for purpose, generator in generators.items():
+                # Every process rounds its copy of the bank alike, and mixes and crops its own part of the batch.
+                generator.manual_seed(seed_of(options.seed, purpose, epoch, 0 if purpose == "round" else rank))
+            network.train()
+            totals = torch.zeros(3, dtype=torch.float64)
+            lr = 0.0
+            for number, batch in enumerate(loader.epoch(epoch)):
+                step = epoch * len(loader) + number
+                lr = options.lr * schedule_factor(options.schedule, (step + 0.5) / steps, options.warmup)
+                for group in optimizer.param_groups:
+                    group["lr"] = lr
+                loss, correct = train_step(
+                    accelerator,
+                    wrapped,
+                    network,
+                    batch,
+                    preprocess,
+                    options,
+                    chain,
+                    outliers,
+                    optimizers,
+                    generators,
+                    step=step,
+                    steps=steps,
+                )
+                if average is not None:
+                    _move_average(average, network, min(options.ema, (step + 1) / (step + 10)))
+                if not math.isfinite(loss):
+                    raise TrainingError(
+                        f"the loss became {loss} in epoch {epoch + 1}, step {number + 1}. "
+                        f"Try a lower learning rate than {options.lr}; the checkpoint of the epoch before is kept."
+                    )
+                totals += torch.tensor([loss * len(batch.labels), correct, len(batch.labels)], dtype=torch.float64)
+                if on_step is not None:
+                    on_step(Progress(epoch, step + 1, steps, loss, correct / len(batch.labels)))
+            totals = accelerator.reduce(totals.to(accelerator.device, torch.float32), "sum").cpu().double()
+            if not all(bool(value.isfinite().all()) for value in network.parameters()):
                 raise TrainingError(
-                    f"the loss became {loss} in epoch {epoch + 1}, step {number + 1}. "
+                    f"the weights stopped being finite in epoch {epoch + 1}. "
                     f"Try a lower learning rate than {options.lr}; the checkpoint of the epoch before is kept."
                 )
-            totals += torch.tensor([loss * len(batch.labels), correct, len(batch.labels)], dtype=torch.float64)
-            if on_step is not None:
-                on_step(Progress(epoch, step + 1, steps, loss, correct / len(batch.labels)))
-        totals = accelerator.reduce(totals.to(accelerator.device, torch.float32), "sum").cpu().double()
-        if not all(bool(value.isfinite().all()) for value in network.parameters()):
-            raise TrainingError(
-                f"the weights stopped being finite in epoch {epoch + 1}. "
-                f"Try a lower learning rate than {options.lr}; the checkpoint of the epoch before is kept."
-            )
-        report = EpochReport(epoch, float(totals[0] / totals[2]), float(totals[1] / totals[2]), lr)
-        history.append(report)
-        if checkpoint is not None and accelerator.is_main_process:
-            state = {name: each.state_dict() for name, each in kept.items()}
-            save_checkpoint(
-                checkpoint, {"options": fingerprint, **state, "history": [asdict(entry) for entry in history]}
-            )
-        accelerator.wait_for_everyone()
-        if on_epoch is not None:
-            on_epoch(report)
-    chain.detach()
+            report = EpochReport(epoch, float(totals[0] / totals[2]), float(totals[1] / totals[2]), lr)
+            history.append(report)
+            if checkpoint is not None and accelerator.is_main_process:
+                state = {name: each.state_dict() for name, each in kept.items()}
+                save_checkpoint(
+                    checkpoint, {"options": fingerprint, **state, "history": [asdict(entry) for entry in history]}
+                )
+            accelerator.wait_for_everyone()
+            if on_epoch is not None:
+                on_epoch(report)
     # Autocast belongs to the training; without this it would stay around the network's forward.
     accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
     if average is not None:
@@ -232,8 +233,9 @@ def train_step(
     others: Tensor | None = None if outliers is None else outliers(images, batch.index, **seen)
     views = [_show(mixed, options, generators) for _ in range(network.head.views)]
     shown = torch.cat([augmentation.behind_crop(view, batch.index, labels=batch.labels) for view, _ in views])
-    if others is not None:
-        others, _ = _show(others, options, generators)
+    if others is not None and len(others):
+        # From a generator of their own: the known images are shown alike with and without outliers.
+        others, _ = _show(others, options, dict.fromkeys(generators, generators["outliers"]))
     if step < options.small * steps:
         images, shown = _smaller(images), _smaller(shown)
         others = None if others is None else _smaller(others)
@@ -266,6 +268,8 @@ def train_step(
 
 
 def _smaller(images: Tensor) -> Tensor:
+    if not len(images):  # Outliers made of backgrounds may be none yet, and torch does not resize nothing.
+        return images.new_empty(0, images.shape[1], *(int(0.75 * side) for side in images.shape[2:]))
     return F.interpolate(images, scale_factor=0.75, mode="bilinear", antialias=True)
 
 
@@ -313,6 +317,15 @@ def _feed(
             tuple[Tensor, Tensor, Tensor], accelerator.gather((index, maps.contiguous(), observed.contiguous()))
         )
     mix.bank.update(index, maps, observed, generator=generator)
+
+
+@contextmanager
+def _attached(chain: Chain, backbone: nn.Module) -> Iterator[None]:
+    chain.attach(backbone)
+    try:
+        yield
+    finally:
+        chain.detach()
 
 
 @contextmanager

@@ -1,14 +1,18 @@
 """What all detectors share: the dict, the call, the shapes."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backmix.detectors import DETECTORS
+from backmix.detectors import DETECTORS, METHOD, OURS, WRAPPED, Detector, check_name
 from backmix.detectors.base import check_logits
 
-each = pytest.mark.parametrize("name", list(DETECTORS))
+each = pytest.mark.parametrize("name", ["msp", "max_logit", "energy"])  # What looks at logits and learns nothing.
 
 
 def logits_of(rows, columns, seed=0, dtype=torch.float32):
@@ -16,7 +20,43 @@ def logits_of(rows, columns, seed=0, dtype=torch.float32):
 
 
 def test_names():
-    assert list(DETECTORS) == ["msp", "max_logit", "energy"]
+    assert list(OURS) == ["msp", "max_logit", "energy", "openmax"]
+    assert list(DETECTORS) == [*OURS, *WRAPPED] and METHOD not in DETECTORS
+    for name in (METHOD, *DETECTORS):
+        check_name(name)
+    with pytest.raises(ValueError, match="no detector 'mps'; there are method, msp, max_logit, energy, openmax, .*knn"):
+        check_name("mps")
+
+
+def test_every_name_has_a_row_in_the_documentation():
+    page = (Path(__file__).parents[2] / "docs" / "detectors.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1].strip() for line in page.splitlines() if line.startswith("| `")]
+    assert rows == [f"`{name}`" for name in (METHOD, *OURS)] + rows[5:]
+    assert sorted(rows[5:]) == sorted(f"`{name}`" for name in WRAPPED)
+
+
+def test_names_cost_no_import_of_pytorch_ood():
+    code = "import sys, backmix.classifier; print('pytorch_ood' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.strip() == "False"
+
+
+def test_what_is_not_written_is_not_there():
+    for call in (
+        lambda: Detector()(torch.rand(2, 3), torch.rand(2, 4)),
+        lambda: Detector().score_images(torch.rand(2)),
+    ):
+        with pytest.raises(NotImplementedError):
+            call()
+
+
+@each
+def test_nothing_is_learnt_and_no_image_looked_at(name):
+    detector = DETECTORS[name]()
+    assert not detector.needs_fitting and not detector.needs_images
+    before = detector(logits_of(5, 3))
+    detector.fit(logits_of(9, 3, seed=1), torch.rand(9, 4), torch.zeros(9, dtype=torch.int64))
+    assert torch.equal(detector(logits_of(5, 3)), before)
 
 
 @each

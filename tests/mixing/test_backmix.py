@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from backmix.mixing import BackMix, FlipCrop, View, class_activation_map
+from backmix.mixing import BackMix, Draw, FlipCrop, View, class_activation_map
 from backmix.mixing.view import to_view
 
 # ------------------------------------------------------------------------------------------------ slow reference
@@ -47,6 +47,22 @@ def slow_hidden(cells, height, width, view, image):
     return hidden
 
 
+def slow_elsewhere(image, hidden, fill_value):
+    """Hidden pixels show the pixel half the sides away, in the first of three directions that is not hidden."""
+    _, height, width = image.shape
+    shown = image.clone()
+    for y in range(height):
+        for x in range(width):
+            if hidden[y, x]:
+                shown[:, y, x] = fill_value
+                for down, across in ((height // 2, width // 2), (0, width // 2), (height // 2, 0)):
+                    from_y, from_x = (y - down) % height, (x - across) % width
+                    if not hidden[from_y, from_x]:
+                        shown[:, y, x] = image[:, from_y, from_x]
+                        break
+    return shown
+
+
 def slow_backmix(mix, images, index, draw, masks=None, view=None):
     """The paper's step for one image after the other (methods: mask, cut, paste), whole images masked first."""
     batch, _, height, width = images.shape
@@ -74,6 +90,8 @@ def slow_backmix(mix, images, index, draw, masks=None, view=None):
             background = images[donor, channel][~hidden[donor]].float()
             if mix.fill == "grey":
                 filling[channel] = mix.fill_value
+            elif mix.fill == "elsewhere":
+                filling = slow_elsewhere(images[donor], hidden[donor], mix.fill_value)
             elif len(background):
                 filling[channel] = background.mean()
         deviation = torch.zeros(images.shape[1], 1, 1)
@@ -127,7 +145,7 @@ def random_view(batch, generator):
             "num_patches": st.integers(1, 3),
             "foreground_share": st.sampled_from([0.0, 0.1, 0.25, 0.5, 1.0]),
             "selection": st.sampled_from(["topk", "random"]),
-            "fill": st.sampled_from(["grey", "mean", "noise"]),
+            "fill": st.sampled_from(["grey", "mean", "noise", "elsewhere"]),
             "fill_value": st.sampled_from([0.0, 0.5, -2.0]),
             "probability": st.sampled_from([0.0, 0.6, 1.0]),
             "donor": st.sampled_from(["any", "other"]),
@@ -156,7 +174,7 @@ def test_equals_the_loop_with_all_options(seed, batch, channels, height, width, 
     state = mix.bank.maps.clone()
     mixed = mix(images, index, labels=labels, masks=masks, view=view, draw=draw)
     expected = slow_backmix(mix, images, index, draw, masks, view)
-    if options["fill"] == "grey":
+    if options["fill"] in ("grey", "elsewhere"):
         assert torch.equal(mixed, expected)
     else:
         torch.testing.assert_close(mixed, expected, atol=1e-5, rtol=1e-5)
@@ -269,6 +287,8 @@ OPTIONS = [
     {"fill": "noise", "selection": "random"},
     {"apply": "swap"},
     {"apply": "swap", "fill": "noise"},
+    {"fill": "elsewhere"},
+    {"apply": "swap", "fill": "grey"},
     {"donor": "other", "foreground": "masks"},
     {"foreground": "centre", "grid": 7},
     {"foreground": "random", "probability": 0.5},
@@ -630,7 +650,7 @@ def test_other_foregrounds_leave_the_bank_alone(foreground):
         ({"grid": 0}, "at least one image and one cell"),
         ({"bank_dtype": torch.float16}, "dtype is torch.float32, torch.uint8 or None"),
         ({"selection": "best"}, "selection is one of topk, random; got 'best'"),
-        ({"fill": "black"}, "fill is one of grey, mean, noise; got 'black'"),
+        ({"fill": "black"}, "fill is one of grey, mean, noise, elsewhere; got 'black'"),
         ({"donor": "same"}, "donor is one of any, other; got 'same'"),
         ({"foreground": "cam"}, "foreground is one of free, clean, masks, centre, random, none; got 'cam'"),
         ({"apply": "blend"}, "apply is one of patch, swap; got 'blend'"),
@@ -678,3 +698,18 @@ def test_maps_that_do_not_fit(maps):
 def test_no_estimate_to_show(foreground):
     with pytest.raises(ValueError, match=f"foreground='{foreground}' makes no estimate to show"):
         BackMix(4, foreground=foreground).foreground_mask(torch.arange(2), (8, 8))
+
+
+def test_no_outline_of_the_donors_object_is_left_by_a_swap():
+    """Backgrounds of one colour each: what shows around the target's object is of one colour too."""
+    masks = torch.zeros(2, 16, 16, dtype=torch.bool)
+    masks[0, 2:8, 2:8] = masks[1, 9:15, 4:10] = True
+    images = torch.where(masks[:, None], 5.0, torch.tensor([1.0, 2.0])[:, None, None, None]).expand(-1, 3, -1, -1)
+    mix = BackMix(2, apply="swap", foreground="masks")
+    assert mix.fill == "elsewhere" and BackMix(2).fill == "grey"
+    draw = mix.draw((2, 3, 16, 16))
+    mixed = mix(
+        images, torch.arange(2), masks=masks, draw=Draw(torch.tensor([1, 0]), draw.mixed, draw.cut, draw.paste, 4)
+    )
+    expected = torch.where(masks[:, None], 5.0, torch.tensor([2.0, 1.0])[:, None, None, None]).expand(-1, 3, -1, -1)
+    assert torch.equal(mixed, expected)

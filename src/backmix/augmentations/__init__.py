@@ -11,12 +11,39 @@ from inspect import signature
 from typing import Any
 
 from backmix.augmentations.base import Augmentation, Chain
+from backmix.augmentations.cutmix import CutMix
+from backmix.augmentations.cutout import Cutout
+from backmix.augmentations.gridmask import GridMask
+from backmix.augmentations.hide_and_seek import HideAndSeek
+from backmix.augmentations.mixstyle import MixStyle
+from backmix.augmentations.mixup import Mixup
+from backmix.augmentations.randaugment import RandAugment
 from backmix.mixing import BackMix
 from backmix.preprocess import Preprocess
 
-AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {}
+AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {
+    "mixup": Mixup,
+    "cutmix": CutMix,
+    "cutout": Cutout,
+    "gridmask": GridMask,
+    "hide-and-seek": HideAndSeek,
+    "mixstyle": MixStyle,
+    "randaugment": RandAugment,
+}
 
-__all__ = ["AUGMENTATIONS", "Augmentation", "Chain", "make_augmentation"]
+__all__ = [
+    "AUGMENTATIONS",
+    "Augmentation",
+    "Chain",
+    "CutMix",
+    "Cutout",
+    "GridMask",
+    "HideAndSeek",
+    "MixStyle",
+    "Mixup",
+    "RandAugment",
+    "make_augmentation",
+]
 
 
 def make_augmentation(
@@ -28,7 +55,8 @@ def make_augmentation(
         name: "none", "backmix", a name in `AUGMENTATIONS`, or several joined by "+", such as "randaugment+backmix".
         num_images: images of the training set.
         preprocess: how they are normalised.
-        options: by name of option; each goes to the part that has it.
+        options: by name of option; each goes to the part that has it. Where several have it, the name of the part goes
+            before it: "cutmix.probability".
 
     Raises:
         ValueError: for a name or an option that is not there, and for an option that several parts have.
@@ -43,7 +71,7 @@ def make_augmentation(
     if wrong:
         raise ValueError(f"no augmentation {wrong[0]!r}; there are none, {', '.join(makers)}, or several joined by +")
     here = {"num_images": num_images, "fill_value": preprocess.grey, "mean": preprocess.mean, "std": preprocess.std}
-    left = dict(options or {})
+    left = {option.replace("hide_and_seek.", "hide-and-seek."): value for option, value in (options or {}).items()}
     taken: dict[str, str] = {}
     parts: list[Augmentation | BackMix] = []
     for each in names:
@@ -51,8 +79,12 @@ def make_augmentation(
         given = {option: value for option, value in left.items() if option in can}
         for option in given:
             if option in taken:
-                raise ValueError(f"both {taken[option]} and {each} have an option {option}; give it to one alone")
+                raise ValueError(f"both {taken[option]} and {each} have an option {option}; say which: {each}.{option}")
             taken[option] = each
+        for option in can:
+            if f"{each}.{option}" in left:
+                given[option] = left[f"{each}.{option}"]
+                taken[f"{each}.{option}"] = each
         parts.append(makers[each](**{key: value for key, value in here.items() if key in can} | given))
     unknown = [option for option in left if option not in taken]
     if unknown:

@@ -72,6 +72,9 @@ class Augmentation(nn.Module):
 class Chain(nn.Module):
     """Augmentations one after the other, those before the crop first: what the training loop calls.
 
+    BackMix comes first wherever it stands: its maps belong to the images as they are, not as another part has turned
+    or mixed them.
+
     Args:
         parts: in the order in which they are applied; BackMix may be among them, once.
 
@@ -81,7 +84,7 @@ class Chain(nn.Module):
 
     def __init__(self, parts: Sequence[Augmentation | BackMix]) -> None:
         super().__init__()
-        self.parts = nn.ModuleList(parts)
+        self.parts = nn.ModuleList(sorted(parts, key=lambda part: not isinstance(part, BackMix)))
         mixes = [part for part in parts if isinstance(part, BackMix)]
         if len(mixes) > 1:
             raise ValueError("backmix stands in the augmentation twice; raise num_patches instead")

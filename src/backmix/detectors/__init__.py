@@ -1,18 +1,55 @@
 """Post-hoc unknown scores on a trained network, by name.
 
-A detector is made with options of its own, fitted once and then called: `DETECTORS["msp"]()(logits, features)`. To
-add one, write its file and name it in `DETECTORS`.
+A detector is made with options of its own, fitted once where it needs that and then called:
+`DETECTORS["msp"]()(logits, features)`. To add one, write its file and name it in `DETECTORS`. Names in `WRAPPED` are
+detectors of pytorch-ood, which is looked for when one of them is made. `METHOD` is the score of the trained method
+itself: it is made with the logits and takes no detector.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from backmix.detectors.base import Detector
 from backmix.detectors.energy import Energy
 from backmix.detectors.max_logit import MaxLogit
 from backmix.detectors.msp import MSP
+from backmix.detectors.openmax import OpenMax
+from backmix.detectors.pytorch_ood import PytorchOOD
+from backmix.detectors.pytorch_ood_images import PytorchOODOnImages
+from backmix.detectors.wrapped import WRAPPED
 
-DETECTORS: dict[str, Callable[..., Detector]] = {"msp": MSP, "max_logit": MaxLogit, "energy": Energy}
+METHOD = "method"
 
-__all__ = ["DETECTORS", "MSP", "Detector", "Energy", "MaxLogit"]
+OURS: dict[str, Callable[..., Detector]] = {"msp": MSP, "max_logit": MaxLogit, "energy": Energy, "openmax": OpenMax}
+
+DETECTORS: dict[str, Callable[..., Detector]] = {
+    **OURS,
+    **{
+        name: partial(PytorchOODOnImages if spec.looks.needs_images else PytorchOOD, name)
+        for name, spec in WRAPPED.items()
+    },
+}
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError, with the names there are, unless `name` is `METHOD` or a detector."""
+    if name != METHOD and name not in DETECTORS:
+        raise ValueError(f"no detector {name!r}; there are {', '.join((METHOD, *DETECTORS))}")
+
+
+__all__ = [
+    "DETECTORS",
+    "METHOD",
+    "MSP",
+    "OURS",
+    "WRAPPED",
+    "Detector",
+    "Energy",
+    "MaxLogit",
+    "OpenMax",
+    "PytorchOOD",
+    "PytorchOODOnImages",
+    "check_name",
+]

@@ -2,20 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from backmix.methods import Method
+    from backmix.preprocess import Preprocess
 
 
-class Detector(Protocol):
-    """A post-hoc unknown score on a trained network: `fit` on training images where it needs to, then call."""
+class Detector:
+    """A post-hoc unknown score on a trained network: `attach` and `fit` where it needs them, then call.
+
+    Attributes:
+        needs_fitting: whether it scores only after `fit`.
+        needs_images: whether it looks at images, and is called as `score_images`, instead of the network's outputs.
+    """
+
+    needs_fitting: bool = False
+    needs_images: bool = False
+
+    def attach(self, method: Method, backbone: nn.Module, preprocess: Preprocess) -> None:
+        """Take from the network what the detector looks at beside its outputs, such as the linear head.
+
+        Args:
+            method: in evaluation mode.
+            backbone: normalised images (B, 3, H, W) -> feature map (B, C, h, w), in evaluation mode.
+            preprocess: how images are normalised.
+
+        Raises:
+            ValueError: where the network has none of it.
+        """
 
     def fit(self, logits: Tensor, features: Tensor, labels: Tensor) -> None:
         """Learn from known training images: logits (N, K), pooled features (N, C), labels (N,) int64."""
 
     def __call__(self, logits: Tensor, features: Tensor) -> Tensor:
         """Unknown scores (B,), higher = more unknown, of logits (B, K) and pooled features (B, C)."""
+        raise NotImplementedError
+
+    def score_images(self, images: Tensor) -> Tensor:
+        """Unknown scores (B,), higher = more unknown, of normalised images (B, 3, H, W), where `needs_images`."""
+        raise NotImplementedError
 
 
 def check_logits(logits: Tensor) -> Tensor:

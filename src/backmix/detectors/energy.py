@@ -6,10 +6,10 @@ import math
 
 from torch import Tensor
 
-from backmix.detectors.base import check_logits
+from backmix.detectors.base import Detector, check_logits
 
 
-class Energy:
+class Energy(Detector):
     """Free energy -T logsumexp(z / T) (Liu et al., "Energy-based out-of-distribution detection", NeurIPS 2020, eq. 4).
 
     Args:
@@ -24,9 +24,6 @@ class Energy:
         if not (temperature > 0 and math.isfinite(temperature)):
             raise ValueError(f"temperature must be a finite number above 0; got {temperature}")
         self.temperature = temperature
-
-    def fit(self, logits: Tensor, features: Tensor, labels: Tensor) -> None:
-        """Nothing to learn."""
 
     def __call__(self, logits: Tensor, features: Tensor | None = None) -> Tensor:
         """Unknown scores: logits (B, K) float, features not looked at -> (B,) float64.

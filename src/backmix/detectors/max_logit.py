@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from backmix.detectors.base import check_logits
+from backmix.detectors.base import Detector, check_logits
 
 
-class MaxLogit:
+class MaxLogit(Detector):
     """Minus the largest logit: its size carries familiarity that the softmax removes.
 
     Sources: Hendrycks et al., "Scaling out-of-distribution detection for real-world settings", ICML 2022; Vaze et
     al., "Open-set recognition: a good closed-set classifier is all you need", ICLR 2022.
     """
-
-    def fit(self, logits: Tensor, features: Tensor, labels: Tensor) -> None:
-        """Nothing to learn."""
 
     def __call__(self, logits: Tensor, features: Tensor | None = None) -> Tensor:
         """Unknown scores: logits (B, K) float, features not looked at -> (B,) float64.

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from backmix.detectors.base import check_logits
+from backmix.detectors.base import Detector, check_logits
 
 
-class MSP:
+class MSP(Detector):
     """Minus the log of the largest softmax probability: logsumexp(z) - max z, in nats, 0 or more.
 
     It ranks images as the largest probability does (Hendrycks and Gimpel, ICLR 2017), but that one rounds to exactly
     1 for confident networks, whose images then tie. Here the probability of the other classes is summed up instead of
     taken from 1, so two images differ until every other class is more than 700 below the first.
     """
-
-    def fit(self, logits: Tensor, features: Tensor, labels: Tensor) -> None:
-        """Nothing to learn."""
 
     def __call__(self, logits: Tensor, features: Tensor | None = None) -> Tensor:
         """Unknown scores: logits (B, K) float, features not looked at -> (B,) float64.

@@ -6,9 +6,58 @@ A method is a `Method` made from (num_features, num_classes, **options). To add 
 
 from __future__ import annotations
 
+from backmix.methods.arpl import ARPL
+from backmix.methods.arpl_cs import ARPLCS
 from backmix.methods.base import Method, Response, TrainingBatch
+from backmix.methods.cac import CAC
+from backmix.methods.conosr import ConOSR
+from backmix.methods.cssr import PCSSR, RCSSR
+from backmix.methods.entropic import Entropic
+from backmix.methods.gcpl import GCPL
+from backmix.methods.negcossch import NegCosSch
+from backmix.methods.objectosphere import Objectosphere
+from backmix.methods.outlier_exposure import OutlierExposure
+from backmix.methods.proser import PROSER
+from backmix.methods.rotation import Rotation
+from backmix.methods.rpl import RPL
 from backmix.methods.softmax import Softmax
 
-METHODS: dict[str, type[Method]] = {"softmax": Softmax}
+METHODS: dict[str, type[Method]] = {
+    "softmax": Softmax,
+    "gcpl": GCPL,
+    "rpl": RPL,
+    "arpl": ARPL,
+    "arpl-cs": ARPLCS,
+    "cac": CAC,
+    "pcssr": PCSSR,
+    "rcssr": RCSSR,
+    "proser": PROSER,
+    "conosr": ConOSR,
+    "negcossch": NegCosSch,
+    "entropic": Entropic,
+    "objectosphere": Objectosphere,
+    "outlier-exposure": OutlierExposure,
+    "rotation": Rotation,
+}
 
-__all__ = ["METHODS", "Method", "Response", "Softmax", "TrainingBatch"]
+__all__ = [
+    "ARPL",
+    "ARPLCS",
+    "CAC",
+    "GCPL",
+    "METHODS",
+    "PCSSR",
+    "PROSER",
+    "RCSSR",
+    "RPL",
+    "ConOSR",
+    "Entropic",
+    "Method",
+    "NegCosSch",
+    "Objectosphere",
+    "OutlierExposure",
+    "Response",
+    "Rotation",
+    "Softmax",
+    "TrainingBatch",
+]

@@ -66,6 +66,8 @@ class Method(nn.Module):
         views: how many crops of each image `TrainingBatch.images` must hold.
         needs_outliers: whether training without outliers is an error.
         uses_outliers: whether outliers are looked at when there are some.
+        partial_gradients: whether some steps leave some parameters without a gradient, which several processes that
+            train together must know.
         needs_statistics: whether `learn` wants to see the training images once more when training is over.
 
     Raises:
@@ -76,6 +78,7 @@ class Method(nn.Module):
     views: ClassVar[int] = 1
     needs_outliers: ClassVar[bool] = False
     uses_outliers: ClassVar[bool] = False
+    partial_gradients: ClassVar[bool] = False
     needs_statistics: ClassVar[bool] = False
 
     def __init__(self, num_features: int, num_classes: int) -> None:

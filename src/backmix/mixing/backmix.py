@@ -19,13 +19,20 @@ from torch import Tensor, nn
 from backmix.mixing.bank import ForegroundBank, resize_map
 from backmix.mixing.draw import Draw, draw_corners, draw_donors_of_other_classes
 from backmix.mixing.foreground import Foreground, centre_cells, top_cells
-from backmix.mixing.paste import paste_patches, pasted_cells, swap_backgrounds, swapped_cells, whole_cells
+from backmix.mixing.paste import (
+    backgrounds_of,
+    paste_patches,
+    pasted_cells,
+    swap_backgrounds,
+    swapped_cells,
+    whole_cells,
+)
 from backmix.mixing.view import View, from_view
 
 FOREGROUNDS = ("free", "clean", "masks", "centre", "random", "none")
 CHOICES = {
     "selection": ("topk", "random"),
-    "fill": ("grey", "mean", "noise"),
+    "fill": ("grey", "mean", "noise", "elsewhere"),
     "donor": ("any", "other"),
     "foreground": FOREGROUNDS,
     "apply": ("patch", "swap"),
@@ -46,7 +53,8 @@ class BackMix(nn.Module):
         foreground_share: share of the cells taken as foreground (release: 0.25). Not used with true masks.
         selection: "topk" takes the cells of highest evidence (release), "random" draws them with probability in
             proportion to it.
-        fill: what masked donor pixels become: "grey" is `fill_value` (release), "mean" the mean colour of the donor's
+        fill: what masked donor pixels become: "grey" is `fill_value` (release), "elsewhere" the donor's own background
+            from half the image away, which leaves no outline of its object, "mean" the mean colour of the donor's
             background, "noise" normal noise with mean and deviation of the donor's background.
         fill_value: mid grey in the units of the images: 0 for normalised images, 0.5 for 0..1, 128 for 0..255.
         momentum: weight of a new map in the bank (release: 0.1).
@@ -76,7 +84,7 @@ class BackMix(nn.Module):
         num_patches: int = 1,
         foreground_share: float = 0.25,
         selection: str = "topk",
-        fill: str = "grey",
+        fill: str | None = None,
         fill_value: float = 0.0,
         momentum: float = 0.1,
         probability: float = 1.0,
@@ -89,6 +97,8 @@ class BackMix(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        if fill is None:
+            fill = "elsewhere" if apply == "swap" else "grey"
         chosen = {
             "selection": selection,
             "fill": fill,
@@ -185,12 +195,15 @@ class BackMix(nn.Module):
                 # Without a map of its own the target would lose its object.
                 mixed = mixed & seen
         fill_value = self.fill_value if self.fill == "grey" else None
+        donors = None
+        if self.fill == "elsewhere" and foreground is not None:
+            donors = backgrounds_of(images, foreground, self.fill_value)
         if self.how == "swap":
             assert foreground is not None  # The constructor refuses to swap around nothing.
-            result, own = swap_backgrounds(images, draw, mixed, foreground, fill_value)
+            result, own = swap_backgrounds(images, draw, mixed, foreground, fill_value, donors=donors)
             self._last = (index, partial(swapped_cells, own, self.bank.grid))
         else:
-            result = paste_patches(images, draw, mixed, foreground, fill_value)
+            result = paste_patches(images, draw, mixed, foreground, fill_value, donors=donors)
             self._last = (index, partial(pasted_cells, draw.paste, draw.side, mixed, size, self.bank.grid))
         return result
 

@@ -12,7 +12,13 @@ from backmix.mixing.windows import windows_of
 
 
 def paste_patches(
-    images: Tensor, draw: Draw, mixed: Tensor, foreground: Foreground | None, fill_value: float | None
+    images: Tensor,
+    draw: Draw,
+    mixed: Tensor,
+    foreground: Foreground | None,
+    fill_value: float | None,
+    *,
+    donors: Tensor | None = None,
 ) -> Tensor:
     """Paste into each image a patch of its donor whose foreground is masked.
 
@@ -22,6 +28,7 @@ def paste_patches(
         mixed: (B,) bool; images where it is false come back unchanged.
         foreground: what to mask in donors; None: nothing.
         fill_value: what masked pixels become; None: the mean of the donor's background, plus the drawn noise if any.
+        donors: (B, C, H, W) images to cut from instead of `images`; then nothing is masked.
 
     Returns:
         (B, C, H, W), a new tensor.
@@ -32,6 +39,9 @@ def paste_patches(
     result = images.clone()
     if not images.shape[0]:
         return result
+    if donors is not None:
+        foreground = None
+        donors = donors.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
     windows = windows_of(images, draw.side)
     # Reading a value on the CPU costs less than choosing pixel by pixel; on an accelerator it would wait for it.
     all_mixed = mixed.device.type == "cpu" and bool(mixed.all())
@@ -44,7 +54,10 @@ def paste_patches(
         if not all_mixed:
             # An image that is not mixed gives its own pixels to itself: no branch, no wait for the device.
             from_rows = torch.where(mixed[:, None], from_rows, to_rows)
-        patch = windows.read(images, from_rows)
+        patch = windows.read(images if donors is None else donors, from_rows)
+        if donors is not None and not all_mixed:
+            # What it gives itself must be its own pixels, not those of the donors.
+            patch = torch.where(mixed[:, None, None, None], patch, windows.read(images, from_rows))
         if foreground is not None and statistics is None:
             visible = foreground.visible_in_windows(draw.donor, cut, windows.side, repeat=windows.run // windows.side)
             if not all_mixed:
@@ -65,26 +78,58 @@ def paste_patches(
 
 
 def swap_backgrounds(
-    images: Tensor, draw: Draw, mixed: Tensor, foreground: Foreground, fill_value: float | None
+    images: Tensor,
+    draw: Draw,
+    mixed: Tensor,
+    foreground: Foreground,
+    fill_value: float | None,
+    *,
+    donors: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Replace everything but each image's foreground by its donor's background.
 
-    Where the donor's own foreground would show, it is filled as in `paste_patches`.
+    Where the donor's own foreground would show, it is filled as in `paste_patches`, or `donors` show something else.
 
     Returns:
         (B, C, H, W) a new tensor, and (B, H, W) bool, true where pixels are the target's own.
     """
     objects = foreground.everywhere()
     donor = torch.where(mixed, draw.donor, torch.arange(len(images), device=images.device))
-    background = images[donor]
+    background = (images if donors is None else donors)[donor]
     hidden = (objects[donor] & mixed[:, None, None])[:, None]
-    if fill_value is None:
+    if donors is not None:
+        pass
+    elif fill_value is None:
         filling = _filling(background_statistics(images, foreground), donor, draw.noise, images.dtype)
         background = torch.where(hidden, filling, background)
     else:
         background.masked_fill_(hidden, fill_value)
     own = objects | ~mixed[:, None, None]
     return torch.where(own[:, None], images, background), own
+
+
+def backgrounds_of(images: Tensor, foreground: Foreground, fill_value: float) -> Tensor:
+    """Images without their objects: where an object stands, the image's own background from elsewhere in it.
+
+    A hole of one colour would keep the outline of the object, and with it what it is. A hidden pixel takes the one half
+    the image's sides away, in the first of three directions in which that is background; `fill_value` where none is.
+
+    Args:
+        images: (B, C, H, W).
+        foreground: what to hide.
+        fill_value: for pixels without any background half the image away.
+
+    Returns:
+        (B, C, H, W), a new tensor.
+    """
+    hidden = foreground.everywhere()
+    height, width = images.shape[2:]
+    result, left = images, hidden
+    for shift in ((height // 2, width // 2), (0, width // 2), (height // 2, 0)):
+        seen = left & ~hidden.roll(shift, (1, 2))
+        result = torch.where(seen[:, None], images.roll(shift, (2, 3)), result)
+        left = left & ~seen
+    return result.masked_fill(left[:, None], fill_value if images.is_floating_point() else int(fill_value))
 
 
 def pasted_cells(paste: Tensor, side: int, mixed: Tensor, size: tuple[int, int], grid: int) -> Tensor:

@@ -1,0 +1,215 @@
+"""How well the foreground is estimated: each source against true masks.
+
+Sources: `saliency`, `grabcut` (from the saliency map), `grabcut box` (from a margin), `attention` (only where its
+weights are in the cache of the Hugging Face hub: nothing is downloaded), and what they must beat: `centre` (the quarter
+of the picture nearest to its middle), `random` (a quarter of the pixels of smooth noise) and `all` (the whole picture).
+
+- iou: intersection over union with the true mask, mean over images, at the size that a network sees: 32 px for the
+  digits, 128 px for photographs, central square. Pixels of MSRC that nobody labelled count as background, as they do
+  in training.
+- pointing: share of images in which the highest place of the soft map lies on the object; where there is no map, the
+  pixel of the mask nearest to its centroid.
+- ms: processor time of one image at its own size, median; the last columns give one photograph at 32 and 224 px.
+
+Constants of the sources were set on the training digits and the first half of the training split of the photographs;
+what is measured here is the test digits and images of the second half, evenly spread.
+
+Run: python benchmarks/foregrounds.py [--data FOLDER] [--images 200] [--json FILE] [--sheet FILE.png]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from backmix.data.load import load_source
+from backmix.data.source import ImageSource
+from backmix.foregrounds import AttentionForeground, GrabCutForeground, MissingWeightsError, SaliencyForeground
+from backmix.foregrounds.base import ForegroundSource, Pixels, Segmentation
+from backmix.foregrounds.centre import centre_mask, centre_prior
+from backmix.preprocess import Preprocess
+
+PHOTOGRAPHS = ("leeds-butterfly", "msrc-v2-objects")
+
+
+class Centre(ForegroundSource):
+    name = "centre"
+
+    def segment(self, pixels: Pixels) -> Segmentation:
+        size = pixels.shape[:2]
+        return Segmentation(centre_prior(*size).astype(np.float32), centre_mask(*size))
+
+
+class Random(ForegroundSource):
+    name = "random"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(0)
+
+    def segment(self, pixels: Pixels) -> Segmentation:
+        noise = torch.rand(1, 1, 8, 8, generator=self.generator)
+        soft = F.interpolate(noise, size=pixels.shape[:2], mode="bilinear")[0, 0].numpy()
+        return Segmentation(soft, soft > np.quantile(soft, 0.75))
+
+
+class Whole(ForegroundSource):
+    name = "all"
+
+    def segment(self, pixels: Pixels) -> Segmentation:
+        whole = np.ones(pixels.shape[:2], dtype=bool)
+        return Segmentation(np.ones(whole.shape, dtype=np.float32), whole)
+
+    def estimate(self, picture: Image.Image) -> np.ndarray:  # Not believable, and meant so.
+        return np.ones((picture.height, picture.width), dtype=bool)
+
+
+def make_sources() -> tuple[dict[str, ForegroundSource], dict[str, str]]:
+    """The sources, and why some are absent."""
+    makers: dict[str, Callable[[], ForegroundSource]] = {
+        "all": Whole,
+        "random": Random,
+        "centre": Centre,
+        "saliency": SaliencyForeground,
+        "grabcut": GrabCutForeground,
+        "grabcut box": lambda: GrabCutForeground(start="box"),
+        "attention": AttentionForeground,
+    }
+    sources, absent = {}, {}
+    for name, make in makers.items():
+        try:
+            sources[name] = make()
+        except MissingWeightsError:
+            absent[name] = "the weights are not in the cache"
+    return sources, absent
+
+
+def nearest_to_centroid(mask: np.ndarray) -> tuple[int, int]:
+    places = np.argwhere(mask)
+    return tuple(places[np.square(places - places.mean(0)).sum(1).argmin()])
+
+
+def point(soft: np.ndarray, mask: np.ndarray) -> tuple[int, int]:
+    """Where the map is highest; of many such places the one nearest to their centroid."""
+    return nearest_to_centroid(mask if soft.max() == soft.min() else soft == soft.max())
+
+
+def measure(
+    estimator: ForegroundSource, images: ImageSource, positions: list[int], size: int
+) -> tuple[dict[str, float], list[np.ndarray]]:
+    preprocess = Preprocess(size)
+    overlaps, hits, times, masks = [], [], [], []
+    for i in positions:
+        picture = images.read(i)
+        true = preprocess.decode_mask(images.read_mask(i)).numpy()
+        begin = time.process_time()
+        mask = estimator.estimate(picture)
+        times.append(time.process_time() - begin)
+        found = preprocess.decode_mask(Image.fromarray(mask.astype(np.uint8) * 255)).numpy()
+        soft = preprocess._square(Image.fromarray(estimator.saliency(picture)), Image.Resampling.BILINEAR)
+        union = (found | true).sum()
+        overlaps.append(float((found & true).sum() / union) if union else 1.0)
+        hits.append(bool(true[point(np.asarray(soft), found)]))
+        masks.append(found)
+    figures = {"iou": statistics.mean(overlaps), "iou_standard_error": np.std(overlaps) / len(overlaps) ** 0.5}
+    return {**figures, "pointing": statistics.mean(hits), "ms": 1000 * statistics.median(times)}, masks
+
+
+def milliseconds(estimator: ForegroundSource, picture: Image.Image, rounds: int = 7) -> float:
+    times = []
+    for _ in range(rounds):
+        begin = time.process_time()
+        estimator.estimate(picture)
+        times.append(time.process_time() - begin)
+    return 1000 * statistics.median(times)
+
+
+def load_sets(data: Path | None, count: int) -> dict[str, tuple[ImageSource, list[int], int]]:
+    """Name -> images, positions and size, of what the sources were not tuned on."""
+    sets = {"digits": (load_source("digits:prior=0.8", "test"), 0, 32)}
+    for name in PHOTOGRAPHS:
+        if data is not None and (data / name).exists():
+            source = load_source(data / name, "train")
+            sets[name] = (source, len(source) // 2, 128)
+    spread = {}
+    for name, (source, first, size) in sets.items():
+        places = np.linspace(first, len(source) - 1, min(count, len(source) - first))
+        spread[name] = (source, [int(i) for i in places], size)
+    return spread
+
+
+def contact_sheet(rows: list[list[np.ndarray]], side: int = 96) -> Image.Image:
+    """Rows of (h, w) bool masks and (h, w, 3) pictures as one picture."""
+    sheet = Image.new("RGB", (max(map(len, rows)) * (side + 4), len(rows) * (side + 4)), "white")
+    for row, line in enumerate(rows):
+        for column, tile in enumerate(line):
+            pixels = tile if tile.ndim == 3 else np.repeat(tile[..., None].astype(np.uint8) * 255, 3, 2)
+            picture = Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)
+            sheet.paste(picture, (column * (side + 4), row * (side + 4)))
+    return sheet
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    folder = os.environ.get("BACKMIX_DATA")
+    parser.add_argument("--data", type=Path, default=Path(folder) if folder else None, help="or $BACKMIX_DATA")
+    parser.add_argument("--images", type=int, default=200, help="of each set, at most")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--sheet", type=Path, help="picture to look at: images, true masks, estimates")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    sources, absent = make_sources()
+    sets = load_sets(args.data, args.images)
+    result = {"sets": {}, "absent": absent, "ms": {}}
+    tiles: list[list[np.ndarray]] = []
+    for name, (images, positions, size) in sets.items():
+        preprocess, entry = Preprocess(size), {}
+        shown = list(range(0, len(positions), max(1, len(positions) // 8)))[:8]
+        lines = [
+            [
+                preprocess.decode(images.read(positions[k])).permute(1, 2, 0).numpy(),
+                preprocess.decode_mask(images.read_mask(positions[k])).numpy(),
+            ]
+            for k in shown
+        ]
+        for source, estimator in sources.items():
+            entry[source], masks = measure(estimator, images, positions, size)
+            for line, k in zip(lines, shown, strict=True):
+                line.append(masks[k])
+        tiles += lines
+        result["sets"][name] = {"images": len(positions), "image_size": size, "sources": entry}
+    picture = sets[PHOTOGRAPHS[0]][0].read(0) if PHOTOGRAPHS[0] in sets else sets["digits"][0].read(0)
+    for source, estimator in sources.items():
+        result["ms"][source] = {side: milliseconds(estimator, picture.resize((side, side))) for side in (32, 224)}
+    table = Table(title="foreground against true masks: IoU, pointing")
+    for heading in ("source", *sets, "ms at 32 px", "ms at 224 px"):
+        table.add_column(heading, justify="left" if heading == "source" else "right")
+    for source in sources:
+        figures = [result["sets"][name]["sources"][source] for name in sets]
+        cells = [f"{f['iou']:.3f} / {f['pointing']:.2f}" for f in figures]
+        table.add_row(source, *cells, *(f"{result['ms'][source][side]:.1f}" for side in (32, 224)))
+    console = Console()
+    console.print(table)
+    for source, reason in absent.items():
+        console.print(f"{source}: absent, {reason}")
+    if args.sheet:
+        contact_sheet(tiles).save(args.sheet)
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

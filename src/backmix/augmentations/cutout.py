@@ -1,0 +1,84 @@
+"""Cutout: hide one square of each image, after flip and crop; labels stay."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from backmix.augmentations.base import Augmentation
+from backmix.augmentations.check import check_images, check_probability
+from backmix.augmentations.drawing import device_of
+from backmix.erase import Erase
+from backmix.mixing import View
+
+
+class Cutout(Augmentation):
+    """A square around a point anywhere in the image is filled; it may hang over the border.
+
+    DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout", 2017: squares of 16 px
+    on CIFAR-10, 8 px on CIFAR-100, 20 px on SVHN, all at 32 px. Places are drawn as `backmix.erase.Erase` does, the
+    hidden square of the training recipe. torchvision's `RandomErasing` is another rule: its boxes lie inside the image,
+    have random areas and ratios, and one is drawn for a whole batch.
+
+    Args:
+        side: of the square as a share of the image's shorter side.
+        fill_value: what hidden pixels become. The paper's is 0 after normalisation, the mean pixel of the training set;
+            with mean and deviation fixed at 0.5 and 0.25, 0 is mid grey.
+        probability: share of the images with a hidden square (paper: 1).
+        generator: source of randomness; torch's global one when None.
+
+    Raises:
+        ValueError: for a side or a probability outside 0..1.
+    """
+
+    after_crop: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        *,
+        side: float = 0.5,
+        fill_value: float = 0.0,
+        probability: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(generator=generator)
+        if not 0 <= side <= 1:
+            raise ValueError(f"cutout: side is a share of the image's shorter side, 0..1; got {side}")
+        check_probability("cutout", probability)
+        self.side = side
+        self.fill_value = fill_value
+        self.probability = probability
+
+    def draw(self, batch: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+        """Draw (2, B) int64, row and column of each centre, and (B,) bool, whether there is a square at all."""
+        centre = Erase(self.side, generator=self.generator).draw(batch, height, width)
+        given = torch.rand(batch, generator=self.generator, device=device_of(self.generator)) < self.probability
+        return centre, given
+
+    def change(self, images: Tensor, draw: tuple[Tensor, Tensor]) -> Tensor:
+        """Hide in (B, C, H, W) as drawn; returns a new tensor."""
+        centre, given = (each.to(images.device) for each in draw)
+        # Whatever the square sets to 0 was hidden; this leaves the fill to us.
+        shown = Erase(self.side).apply(torch.ones_like(images[:, :1]), centre) > 0
+        return images.where(shown | ~given[:, None, None, None], self.fill_value)
+
+    def forward(
+        self,
+        images: Tensor,
+        index: Tensor | None = None,
+        *,
+        labels: Tensor | None = None,
+        masks: Tensor | None = None,
+        view: View | None = None,
+    ) -> Tensor:
+        """Draw and change: (B, C, H, W) -> (B, C, H, W)."""
+        if not self.training:
+            return images
+        check_images("cutout", images)
+        return self.change(images, self.draw(len(images), images.shape[2], images.shape[3]))
+
+    def extra_repr(self) -> str:
+        """The options, for `print`."""
+        return f"side={self.side}, fill_value={self.fill_value}, probability={self.probability}"

@@ -1,0 +1,145 @@
+"""MixStyle: exchange the mean and deviation of early feature maps between images; labels stay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from backmix.augmentations.base import Augmentation
+from backmix.augmentations.check import check_positive, check_probability
+from backmix.augmentations.drawing import device_of, draw_beta
+from backmix.mixing import View
+
+
+@dataclass(frozen=True)
+class MixStyleDraw:
+    """What chance decides for a batch of feature maps: partners (B,) int64, and own shares (B,) float in 0..1."""
+
+    partner: Tensor
+    share: Tensor
+
+
+class MixStyle(Augmentation):
+    """Normalise each channel of each image and give it a mixture of its own and a partner's mean and deviation.
+
+    Zhou, Yang, Qiao, Xiang, "Domain Generalization with MixStyle", ICLR 2021. Works on the outputs of early stages of a
+    backbone that `attach` was called with, as long as the backbone is in training mode; images pass unchanged. Each of
+    the places draws for itself.
+
+    Args:
+        alpha: shares of the own style come from Beta(alpha, alpha), one for each image (paper: 0.1).
+        probability: with which a batch is mixed, at each place (paper: 0.5).
+        stages: places, among `backbone.stages_inside()`, counted from 1 (paper: behind the first two stages of a
+            ResNet). Many networks of timm count their stem as the first; (2, 3) is the paper's choice there.
+        generator: source of randomness; torch's global one when None.
+
+    Raises:
+        ValueError: for an alpha of 0 or less, a probability outside 0..1, or stages below 1 or none.
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 0.1,
+        probability: float = 0.5,
+        stages: Sequence[int] = (1, 2),
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(generator=generator)
+        check_positive("mixstyle", "alpha", alpha)
+        check_probability("mixstyle", probability)
+        if not stages or min(stages) < 1 or len(set(stages)) < len(stages):
+            raise ValueError(f"mixstyle: stages are different numbers, counted from 1; got {tuple(stages)}")
+        self.alpha = alpha
+        self.probability = probability
+        self.stages = tuple(stages)
+        self._handles: list[RemovableHandle] = []
+        self._backbone = ""
+
+    def forward(
+        self,
+        images: Tensor,
+        index: Tensor | None = None,
+        *,
+        labels: Tensor | None = None,
+        masks: Tensor | None = None,
+        view: View | None = None,
+    ) -> Tensor:
+        """Return the images unchanged: the mixing happens inside the backbone."""
+        return images
+
+    def attach(self, backbone: nn.Module) -> None:
+        """Mix the outputs of the backbone's stages from now on, until `detach`; lets go of another backbone first.
+
+        Raises:
+            ValueError: for a backbone that does not tell its stages, has fewer, or says that it keeps channels last.
+        """
+        self.detach()
+        name = getattr(backbone, "name", type(backbone).__name__)
+        tell = getattr(backbone, "stages_inside", None)
+        stages: list[nn.Module] = tell() if tell is not None else []
+        if len(stages) < max(self.stages):
+            raise ValueError(
+                f"mixstyle works behind stages {', '.join(map(str, self.stages))} of a backbone, and {name} tells of "
+                f"{len(stages)}; choose another model, such as resnet18, or other stages"
+            )
+        layout = getattr(getattr(backbone, "model", None), "output_fmt", "NCHW")
+        if getattr(layout, "value", layout) == "NHWC":
+            raise ValueError(_refusal(str(name), "channels-last maps (B, h, w, C)"))
+        self._backbone = str(name)
+        self._handles = [stages[number - 1].register_forward_hook(self._on_output) for number in self.stages]
+
+    def detach(self) -> None:
+        """Let go of the backbone: its outputs are its own again."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def draw(self, batch: int) -> MixStyleDraw | None:
+        """Draw for a batch at one place; None: leave it as it is."""
+        device = device_of(self.generator)
+        if float(torch.rand((), generator=self.generator, device=device)) >= self.probability:
+            return None
+        share = draw_beta(self.alpha, batch, self.generator)
+        return MixStyleDraw(torch.randperm(batch, generator=self.generator, device=device), share)
+
+    def change(self, features: Tensor, draw: MixStyleDraw) -> Tensor:
+        """Mix the styles of feature maps (B, C, h, w) as drawn; no gradient through means and deviations."""
+        partner, share = draw.partner.to(features.device), draw.share.to(features.device)[:, None, None, None]
+        maps = features.float()
+        with torch.no_grad():
+            # The deviation over all cells, as in the paper's equation; a correction for few cells would cancel.
+            variance, mean = torch.var_mean(maps, (2, 3), correction=0, keepdim=True)
+            deviation = (variance + 1e-6).sqrt()
+            scale = torch.lerp(deviation[partner], deviation, share) / deviation
+            shift = torch.lerp(mean[partner], mean, share)
+        return ((maps - mean) * scale + shift).to(features.dtype)
+
+    def extra_repr(self) -> str:
+        """The options, for `print`."""
+        return f"alpha={self.alpha}, probability={self.probability}, stages={self.stages}"
+
+    def _on_output(self, stage: nn.Module, _: Any, output: Any) -> Tensor | None:
+        if not (self.training and stage.training):
+            return None
+        if not isinstance(output, Tensor) or output.ndim != 4:
+            found = f"tensors {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+            raise ValueError(_refusal(self._backbone, found))
+        batch, second, third, fourth = output.shape
+        # Images are square, as a rule, and so are their maps. Not every model says that it keeps channels last.
+        if second == third != fourth:
+            raise ValueError(_refusal(self._backbone, f"what looks like channels-last maps {tuple(output.shape)}"))
+        draw = self.draw(batch)
+        return None if draw is None else self.change(output, draw)
+
+
+def _refusal(name: str, found: str) -> str:
+    return (
+        f"mixstyle mixes feature maps (B, C, h, w) and the stages of {name} give {found}; "
+        "choose a convolutional model, such as resnet18"
+    )

@@ -1,0 +1,259 @@
+"""Detectors of pytorch-ood that look at logits, pooled features or a linear head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from backmix.detectors.base import Detector, check_logits
+from backmix.detectors.wrapped import WRAPPED, Looks, Wrapped
+from backmix.errors import in_one_line
+
+if TYPE_CHECKING:
+    from backmix.methods import Method
+    from backmix.preprocess import Preprocess
+
+CHUNK = 2**24  # Numbers in a (B, K, C) tensor, which some detectors make.
+
+
+class PytorchOOD(Detector):
+    """A detector of pytorch-ood (Kirchheim et al., CVPR workshops 2022) by the name it has in `WRAPPED`.
+
+    Scores are pytorch-ood's, whose outlier scores too are higher = more unknown. It runs on the CPU.
+
+    Args:
+        name: key of `WRAPPED`.
+        weight: (K, C) float, of the linear head, for detectors that look at one; None: taken by `attach`.
+        bias: (K,) float, of the same; None: zero.
+        options: of pytorch-ood's class, see docs/detectors.md.
+
+    Raises:
+        ValueError: without pytorch-ood, with how to install it.
+    """
+
+    def __init__(self, name: str, *, weight: Tensor | None = None, bias: Tensor | None = None, **options: Any) -> None:
+        self.name = name
+        self.spec: Wrapped = WRAPPED[name]
+        self.cls: Callable[..., Any] = load_class(name)
+        self.needs_fitting = bool(getattr(self.cls, "requires_fit", False))
+        self.needs_images = self.spec.looks.needs_images
+        self.options = options
+        self.head: nn.Linear | None = None if weight is None else linear(weight, bias)
+        self.white: Whitening | None = None
+        self.inner: Any = None  # Made by `fit`, which knows the options that follow from the features.
+
+    def attach(self, method: Method, backbone: nn.Module, preprocess: Preprocess) -> None:
+        """Take the linear head of the method, `method.head`, where the detector looks at one.
+
+        Of a head with more rows than known classes, such as PROSER's, it takes those of the known ones.
+
+        Raises:
+            ValueError: where the method has none, or its logits are not those of its head on pooled features.
+        """
+        if not self.spec.looks.needs_head or self.head is not None:
+            return
+        head = getattr(method, "head", None)
+        classes = method.num_classes
+        if not isinstance(head, nn.Linear) or head.out_features < classes:
+            raise ValueError(
+                f"{self.name} looks at a linear head, and method {method.name} has "
+                "none. Take a detector that does without, such as knn or mahalanobis."
+            )
+        self.head = linear(head.weight[:classes], None if head.bias is None else head.bias[:classes])
+        size = (2, 3, preprocess.image_size, preprocess.image_size)
+        trial = torch.randn(size, generator=torch.Generator().manual_seed(0)).to(next(backbone.parameters()))
+        with torch.no_grad():
+            maps = backbone(trial).float()
+            self._check_head(self._plain(method.logits(maps)), self._plain(method.pooled(maps)))
+
+    def fit(self, logits: Tensor, features: Tensor, labels: Tensor) -> None:
+        """Learn from known training images: logits (N, K), pooled features (N, C), labels (N,) int64.
+
+        Raises:
+            ValueError: for a class without an image, a linear head that does not give these logits, or whatever
+                pytorch-ood cannot be fitted on.
+        """
+        logits, features = self._plain(logits), self._plain(features)
+        with torch.inference_mode(False):
+            labels = labels.cpu().clone()
+        self._check_head(logits, features)
+        absent = sorted(set(range(logits.shape[1])) - set(labels.tolist()))
+        if absent:
+            raise ValueError(f"{self.name}: no training image of class number {absent[0]}; every class needs one")
+        with self._told(), torch.inference_mode(False), torch.enable_grad():
+            if self.spec.whiten:
+                self.white = Whitening(features, labels)
+                features = self.white(features)
+            more = self.spec.fitted(features, labels) if self.spec.fitted else {}
+            self.inner = self._build({**more, **self.options})
+            match self.spec.looks:
+                case _ if not self.needs_fitting:
+                    pass
+                case Looks.LOGITS:
+                    self.inner.fit_logits(check_logits(logits), labels)
+                case Looks.SHAPED:
+                    self.inner.fit_feature_maps(features[:, :, None, None], labels)
+                case Looks.COVERAGE:
+                    self.inner.fit(list(zip(features.split(1024), labels.split(1024), strict=True)))
+                case _:
+                    self.inner.fit_features(features, labels)
+
+    def __call__(self, logits: Tensor, features: Tensor) -> Tensor:
+        """Unknown scores (B,) float, higher = more unknown, of logits (B, K) and pooled features (B, C).
+
+        Raises:
+            ValueError: before `fit` where it needs fitting, for a head that does not give these logits, or whatever
+                pytorch-ood cannot score.
+        """
+        device = logits.device
+        logits, features = self._plain(logits), self._plain(features)
+        if self.inner is None:
+            if self.needs_fitting:
+                raise ValueError(f"{self.name}: fit it on training images first")
+            with self._told():
+                self.inner = self._build(self.options)
+        if not len(logits):
+            return torch.zeros(0, device=device)
+        self._check_head(logits, features)
+        rows = max(1, CHUNK // (logits.shape[1] * features.shape[1]))
+        with self._told(), torch.inference_mode(False):
+            parts = zip(logits.split(rows), features.split(rows), strict=True)
+            scores = torch.cat([self._score(z, f).detach() for z, f in parts])
+        return scores.to(device)
+
+    def _score(self, logits: Tensor, features: Tensor) -> Tensor:
+        if self.white is not None:
+            features = self.white(features)
+        scores: Tensor
+        match self.spec.looks:
+            case Looks.LOGITS:
+                scores = self.inner.predict_logits(check_logits(logits))
+            case Looks.SHAPED:
+                scores = self.inner.predict_feature_maps(features[:, :, None, None])
+            case Looks.GRADIENT | Looks.COVERAGE:
+                scores = self.inner.predict(features)
+            case _:
+                scores = self.inner.predict_features(features)
+        return scores
+
+    def _build(self, options: dict[str, Any]) -> Any:
+        """pytorch-ood's detector, with the head as it takes one."""
+        options = {**self.spec.defaults, **options}
+        looks = self.spec.looks
+        if looks in (Looks.LOGITS, Looks.FEATURES):
+            return self.cls(None, **options)
+        if self.head is None:
+            raise ValueError("looks at a linear head: give its weight and bias, or attach it to a network")
+        match looks:
+            case Looks.WEIGHTS:
+                return self.cls(None, w=self.head.weight, b=self.head.bias, **options)
+            case Looks.HEAD:
+                return self.cls(None, self.head, **options)
+            case Looks.SHAPED:
+                return self.cls(None, nn.Sequential(nn.Flatten(), self.head), **options)
+            case Looks.GRADIENT:
+                # The gradient of the last layer's weights, the paper's choice, follows from the features alone.
+                return self.cls(self.head, param_filter=lambda name: name == "weight", **options)
+            case _:
+                neurons = _Neurons()
+                return self.cls(nn.Sequential(neurons, self.head), [neurons], **options)
+
+    def _check_head(self, logits: Tensor, features: Tensor) -> None:
+        if self.head is None or not len(logits):
+            return
+        expected = (len(features), self.head.in_features), (len(features), self.head.out_features)
+        fits = (features.shape, logits.shape) == expected
+        if fits:
+            with torch.no_grad():
+                gap = (self.head(features) - logits).abs().max()
+            fits = bool(gap <= 0.02 * logits.abs().max() + 1e-6) or bool(gap.isnan())  # NaN is told with the scores.
+        if not fits:
+            raise ValueError(
+                f"{self.name} looks at a linear head on pooled features, and the logits of this method are not those "
+                "of its head. Take a detector that does without, such as knn or mahalanobis."
+            )
+
+    def _plain(self, values: Tensor) -> Tensor:
+        """As pytorch-ood takes it: on the CPU, float32, without gradient, and not made in inference mode."""
+        with torch.inference_mode(False):
+            plain = values.detach().cpu().float()
+            return plain.clone() if plain.is_inference() else plain
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Let errors of pytorch-ood say which detector they are of."""
+        try:
+            yield
+        except (AssertionError, RuntimeError, TypeError, ValueError, IndexError) as error:
+            raise ValueError(f"{self.name}: {in_one_line(error)}") from error
+
+
+class Whitening:
+    """A linear map after which the mean covariance within classes is the identity.
+
+    Mahalanobis distances do not change by it, and the inverse that pytorch-ood takes in float32 loses nothing any
+    more. Directions without variance are dropped, which makes that inverse a pseudo-inverse: features of fewer images
+    than channels have many of them, and pytorch-ood alone then answers with negative distances.
+
+    Args:
+        features: (N, C) float.
+        labels: (N,) int64.
+        least: share of the largest variance up to which a direction has none.
+
+    Raises:
+        ValueError: where the features of no class vary.
+    """
+
+    def __init__(self, features: Tensor, labels: Tensor, *, least: float = 1e-6) -> None:
+        wide = features.double()
+        counts = labels.bincount().double()[:, None]
+        means = torch.zeros(len(counts), wide.shape[1]).double().index_add_(0, labels, wide) / counts
+        within = wide - means[labels]
+        variances, directions = torch.linalg.eigh(within.T @ within / len(wide))
+        kept = variances > (least * variances.max()).clamp(min=torch.finfo(torch.float32).tiny)
+        if not bool(kept.any()):
+            raise ValueError("the features of no class vary: it takes classes of several different training images")
+        self.mean = wide.mean(0)
+        self.matrix = directions[:, kept] / variances[kept].sqrt()
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """(B, C) -> (B, C or fewer) float32; gradient passes."""
+        white: Tensor = (features.double() - self.mean.to(features.device)) @ self.matrix.to(features.device)
+        return white.float()
+
+
+class _Neurons(nn.Module):
+    """Features as a layer whose output takes a gradient."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features.detach().requires_grad_()
+
+
+def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    """A linear head of its own, float32 on the CPU, in evaluation mode; without a bias it has one of zeros."""
+    classes, channels = weight.shape
+    head = nn.Linear(channels, classes)
+    with torch.no_grad():
+        head.weight.copy_(weight)
+        head.bias.copy_(torch.zeros(classes) if bias is None else bias)
+    return head.eval().requires_grad_(False)
+
+
+def load_class(name: str) -> Callable[..., Any]:
+    """The class of pytorch-ood behind a name of `WRAPPED`.
+
+    Raises:
+        ValueError: without pytorch-ood, with how to install it.
+    """
+    try:
+        from pytorch_ood import detector
+    except ImportError as error:
+        raise ValueError(
+            f'detector {name} comes from pytorch-ood, which is not installed: pip install "backmix[detectors]"'
+        ) from error
+    found: Callable[..., Any] = getattr(detector, WRAPPED[name].cls)
+    return found

@@ -1,0 +1,108 @@
+"""Which detectors of pytorch-ood there are here, under which names, and what each looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from torch import Tensor
+
+
+class Looks(Enum):
+    """What a detector looks at; the value is how documentation and errors put it."""
+
+    LOGITS = "logits"
+    FEATURES = "pooled features"
+    WEIGHTS = "pooled features, weight and bias of the linear head"
+    HEAD = "pooled features and the linear head"
+    SHAPED = "pooled features, changed before the linear head"
+    GRADIENT = "gradients at the linear head"
+    COVERAGE = "gradients at the pooled features, through the linear head"
+    IMAGES = "images, logits"
+    IMAGE_FEATURES = "images, pooled features"
+    IMAGE_MAPS = "images, feature map"
+
+    @property
+    def needs_head(self) -> bool:
+        """Whether the method must have a linear head on pooled features."""
+        return self in (Looks.WEIGHTS, Looks.HEAD, Looks.SHAPED, Looks.GRADIENT, Looks.COVERAGE)
+
+    @property
+    def needs_images(self) -> bool:
+        """Whether the network is run on images again, and the outputs do not do."""
+        return self in (Looks.IMAGES, Looks.IMAGE_FEATURES, Looks.IMAGE_MAPS)
+
+
+@dataclass(frozen=True)
+class Wrapped:
+    """A detector of pytorch-ood.
+
+    Attributes:
+        cls: name of its class in `pytorch_ood.detector`.
+        looks: what it looks at.
+        defaults: options that pytorch-ood asks for or that we set otherwise.
+        fitted: options that follow from the training features (N, C) and labels (N,) where they are not given.
+        whiten: whether it inverts covariances in float32, and takes features in which they are the identity.
+    """
+
+    cls: str
+    looks: Looks
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    fitted: Callable[[Tensor, Tensor], dict[str, Any]] | None = None
+    whiten: bool = False
+
+
+def _neighbours(features: Tensor, labels: Tensor) -> dict[str, Any]:
+    """50 neighbours, as on CIFAR-10 in the paper, but no more than the smallest class has images."""
+    return {"k": max(1, min(50, int(labels.bincount().min())))}
+
+
+def _dimensions(features: Tensor, labels: Tensor) -> dict[str, Any]:
+    """Half the dimensions that the features can span; the paper takes 1000 of 2048 and 512 of 768."""
+    return {"d": max(1, min(features.shape) // 2)}
+
+
+WRAPPED: dict[str, Wrapped] = {
+    "entropy": Wrapped("Entropy", Looks.LOGITS),
+    "gen": Wrapped("GEN", Looks.LOGITS),
+    "kl_matching": Wrapped("KLMatching", Looks.LOGITS),
+    "temperature_scaling": Wrapped("TemperatureScaling", Looks.LOGITS),
+    "knn": Wrapped("KNN", Looks.FEATURES, fitted=_neighbours),
+    "mahalanobis": Wrapped("Mahalanobis", Looks.FEATURES, whiten=True),
+    "rmd": Wrapped("RMD", Looks.FEATURES, whiten=True),
+    "gmm": Wrapped("GMM", Looks.FEATURES),
+    "vim": Wrapped("ViM", Looks.WEIGHTS, fitted=_dimensions),
+    # The share of weights left out that the paper takes on CIFAR.
+    "dice": Wrapped("DICE", Looks.WEIGHTS, {"p": 0.9}),
+    "nnguide": Wrapped("NNGuide", Looks.HEAD),
+    "she": Wrapped("SHE", Looks.HEAD),
+    "fdbd": Wrapped("fDBD", Looks.HEAD),
+    "nci": Wrapped("NCI", Looks.HEAD),
+    "pnml": Wrapped("PNML", Looks.HEAD),
+    "lts": Wrapped("LTS", Looks.HEAD),
+    "react": Wrapped("ReAct", Looks.SHAPED),
+    "vra": Wrapped("VRA", Looks.SHAPED),
+    "ash": Wrapped("ASH", Looks.SHAPED),
+    "scale": Wrapped("SCALE", Looks.SHAPED),
+    "gradnorm": Wrapped("GradNorm", Looks.GRADIENT),
+    "grad_uncertainty": Wrapped("GradUncertainty", Looks.GRADIENT),
+    "nac": Wrapped("NACUE", Looks.COVERAGE),
+    "odin": Wrapped("ODIN", Looks.IMAGES),
+    "mcd": Wrapped("MCD", Looks.IMAGES),
+    "mahalanobis_odin": Wrapped("MahalanobisODIN", Looks.IMAGE_FEATURES, whiten=True),
+    "rankfeat": Wrapped("RankFeat", Looks.IMAGE_MAPS),
+}
+
+LEFT_OUT: dict[str, str] = {
+    "MaxSoftmax": "the same order as our msp, which does not round to ties",
+    "MaxLogit": "our max_logit",
+    "EnergyBased": "our energy",
+    "OpenMax": "our openmax, which fits correctly classified images alone, as the paper does",
+    "MCM": "needs embeddings of class names from a vision-language model",
+    "WeightedEBO": "needs weights that only a training with VOS learns",
+    "Gram": "is fitted on the maps of several layers for all training images; a run keeps pooled features alone",
+    "MultiMahalanobis": "likewise; on the last layer alone it is mahalanobis",
+}
+"""Classes of pytorch-ood that have no name here, and why."""

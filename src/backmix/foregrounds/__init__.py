@@ -1,0 +1,37 @@
+"""Where the object is, estimated from the picture alone: no labels, no network that is being trained.
+
+`FOREGROUND_SOURCES["saliency"]()` makes an estimator with `estimate(picture)` and `saliency(picture)`; `EstimatedMasks`
+puts its estimates where true masks are read, so that whatever takes true masks takes these. The estimators need more
+packages, `pip install "backmix[foregrounds]"`, and import them when they are made. To add one, write its file and name
+it in `FOREGROUND_SOURCES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from backmix.foregrounds.attention import AttentionForeground
+from backmix.foregrounds.base import ForegroundSource, Segmentation
+from backmix.foregrounds.estimated import EstimatedMasks
+from backmix.foregrounds.grabcut import GrabCutForeground
+from backmix.foregrounds.require import MissingLibraryError
+from backmix.foregrounds.saliency import SaliencyForeground
+from backmix.foregrounds.weights import MissingWeightsError
+
+FOREGROUND_SOURCES: dict[str, Callable[..., ForegroundSource]] = {
+    "saliency": SaliencyForeground,
+    "grabcut": GrabCutForeground,
+    "attention": AttentionForeground,
+}
+
+__all__ = [
+    "FOREGROUND_SOURCES",
+    "AttentionForeground",
+    "EstimatedMasks",
+    "ForegroundSource",
+    "GrabCutForeground",
+    "MissingLibraryError",
+    "MissingWeightsError",
+    "SaliencyForeground",
+    "Segmentation",
+]

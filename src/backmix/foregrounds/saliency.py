@@ -1,0 +1,192 @@
+"""Border-connected saliency: what the border of the picture neither shows nor reaches is the object.
+
+Three old facts about photographs: the border shows background; background reaches the border without crossing an edge;
+objects stand near the middle. No training, no labels, no download.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from backmix.foregrounds.base import ForegroundSource, Mask, Pixels, Segmentation
+from backmix.foregrounds.centre import centre_prior
+from backmix.foregrounds.require import require
+
+Array = npt.NDArray[np.float64]
+
+COLOUR_STEP = (6.0, 8.0, 8.0)
+"""Width of a bin of the colour histograms in L, a and b: about what one tells apart at a glance."""
+SMALLEST_PART = 0.2
+"""A part under this share of the largest part is dropped."""
+LARGEST_HOLE = 0.03
+"""A hole under this share of the mask is filled; larger ones may be real, as in a ring or a 0."""
+
+_MODULES = ("skimage.color", "skimage.filters", "skimage.morphology", "scipy.ndimage")
+
+
+class SaliencyForeground(ForegroundSource):
+    """Estimate from the colours of the border and from what is closed off from it.
+
+    Two cues are added, each in 0..1:
+
+    1. *Closed off.* In each principal axis of the border's Lab colours, in units of their standard deviation: how far
+       a pixel must be raised or lowered so that a path that never crosses a higher (lower) value leads from it to the
+       border. It equals the sum over all thresholds of the regions that do not touch the border (boolean map saliency,
+       Zhang and Sclaroff, ICCV 2013), computed by grey-scale reconstruction (Vincent 1993). A regular texture is as
+       wide in these units as the border itself, so it scores low.
+    2. *Unlike the border.* p / (p + q), where p is how often a colour occurs in the middle and q in the border, both
+       from Lab histograms: a texture of several colours is known by all of them.
+
+    The sum times a prior for the middle is smoothed along edges (guided filter, He, Sun and Tang, ECCV 2010). Then,
+    `rounds` times, cue 2 is taken again with the map itself for the middle and its complement for the border, and the
+    two are averaged. The mask is what lies above Otsu's threshold, without small parts, with small holes filled.
+
+    The constants were set on the training half of the embedded digits, Leeds butterflies and MSRC by IoU with true
+    masks; all three use the same ones. A picture of one colour gives the prior for the middle.
+
+    Args:
+        working_size: longer side in pixels to which larger pictures are brought down.
+        border: width of the border as a share of the shorter side.
+        centre_weight: 0..1, how much less likely an object at the border of the picture is; 0: no prior.
+        rounds: how often the colours are learnt again from the map.
+        smoothing: radius of the smoothing as a share of the longer side; under half a pixel there is none.
+
+    Raises:
+        MissingLibraryError: scikit-image is not installed.
+        ValueError: for an option out of its range.
+    """
+
+    name = "saliency"
+
+    def __init__(
+        self,
+        *,
+        working_size: int = 128,
+        border: float = 0.1,
+        centre_weight: float = 0.7,
+        rounds: int = 2,
+        smoothing: float = 0.015,
+    ) -> None:
+        super().__init__(working_size=working_size)
+        shares = {"border": (border, 0.5), "centre_weight": (centre_weight, 1.0), "smoothing": (smoothing, 0.5)}
+        for option, (value, most) in shares.items():
+            if not 0 <= value <= most:
+                raise ValueError(f"{self.name}: {option} lies in 0..{most}; got {value}")
+        if rounds < 0:
+            raise ValueError(f"{self.name}: rounds is at least 0; got {rounds}")
+        self.border, self.centre_weight, self.rounds, self.smoothing = border, centre_weight, rounds, smoothing
+        for module in _MODULES:  # Missing ones are told now, not at the first picture.
+            require(module, self.name)
+
+    def segment(self, pixels: Pixels) -> Segmentation:
+        """See `ForegroundSource.segment`."""
+        soft = self._soft(pixels)
+        return Segmentation(soft.astype(np.float32), self._threshold(soft))
+
+    def _soft(self, pixels: Pixels) -> Array:
+        lab = _library("skimage.color").rgb2lab(pixels)
+        height, width = lab.shape[:2]
+        edge = _border(height, width, self.border)
+        centre = centre_prior(height, width)
+        prior = 1 - self.centre_weight * (1 - centre)
+        colours, bins = _colour_bins(lab)
+        rare = self._compare(colours, bins, centre, edge.astype(np.float64))
+        soft = self._smooth(lab, _stretch((_stretch(self._closed_off(lab, edge)) + rare) * prior))
+        for _ in range(self.rounds):
+            learnt = self._compare(colours, bins, soft**2, (1 - soft) ** 2)
+            soft = _stretch(self._smooth(lab, (learnt + soft) / 2 * prior))
+        return soft
+
+    def _closed_off(self, lab: Array, edge: Mask) -> Array:
+        """Cue 1, (h, w), at least 0."""
+        colours = lab[edge]
+        # Ten squared units of Lab are noise: without them a border of one colour would magnify every grain.
+        spread, axes = np.linalg.eigh(np.cov(colours.T, bias=True) + 10 * np.eye(3))
+        values = (lab - colours.mean(0)) @ axes / np.sqrt(spread)
+        total = np.zeros(lab.shape[:2])
+        for axis in range(3):
+            for value in (values[..., axis], -values[..., axis]):
+                seed = value.copy()
+                seed[1:-1, 1:-1] = value.max()
+                total += (_library("skimage.morphology").reconstruction(seed, value, method="erosion") - value) ** 2
+        depth: Array = np.sqrt(total)
+        return depth
+
+    def _compare(self, colours: npt.NDArray[np.intp], bins: tuple[int, ...], inside: Array, outside: Array) -> Array:
+        """Cue 2, (h, w) in 0..1, from two weights of each pixel."""
+        first, second = (
+            self._frequency(colours, bins, weight)[colours].reshape(weight.shape) for weight in (inside, outside)
+        )
+        # Only to keep 0 / 0 away: a pixel's own colour is frequent in one of the two.
+        return first / (first + second + 1e-12)
+
+    def _frequency(self, colours: npt.NDArray[np.intp], bins: tuple[int, ...], weight: Array) -> Array:
+        counts = np.bincount(colours, weight.ravel(), int(np.prod(bins))).reshape(bins)
+        smooth: Array = _library("scipy.ndimage").gaussian_filter(counts, 1.0).ravel()
+        return smooth / max(float(smooth.sum()), 1e-12)
+
+    def _smooth(self, lab: Array, soft: Array) -> Array:
+        """Guided filter: in every window the map becomes a linear function of the brightness."""
+        radius = round(self.smoothing * max(soft.shape))
+        if radius == 0:
+            return soft
+        guide = lab[..., 0] / 100
+
+        filtered = _library("scipy.ndimage").uniform_filter
+
+        def mean(values: Array) -> Array:
+            found: Array = filtered(values, 2 * radius + 1, mode="reflect")
+            return found
+
+        guide_mean, soft_mean = mean(guide), mean(soft)
+        slope = (mean(guide * soft) - guide_mean * soft_mean) / (mean(guide**2) - guide_mean**2 + 0.01)
+        smooth: Array = np.clip(mean(slope) * guide + mean(soft_mean - slope * guide_mean), 0.0, 1.0)
+        return smooth
+
+    def _threshold(self, soft: Array) -> Mask:
+        if soft.max() <= soft.min():
+            return np.zeros(soft.shape, dtype=bool)
+        mask: Mask = soft > _library("skimage.filters").threshold_otsu(soft)
+        label = _library("scipy.ndimage").label
+        parts, number = label(mask, np.ones((3, 3)))
+        sizes = np.bincount(parts.ravel(), minlength=number + 1)
+        sizes[0] = 0
+        mask = (sizes >= max(1, SMALLEST_PART * sizes.max()))[parts]
+        holes, number = label(~mask)
+        small = np.bincount(holes.ravel(), minlength=number + 1) < LARGEST_HOLE * mask.sum()
+        for line in (holes[0], holes[-1], holes[:, 0], holes[:, -1]):
+            small[line] = False
+        filled: Mask = mask | small[holes]
+        return filled
+
+
+def _library(module: str) -> Any:
+    # Looked up at each use: an estimator that held modules could not be sent to a worker process.
+    return require(module, SaliencyForeground.name)
+
+
+def _border(height: int, width: int, share: float) -> Mask:
+    """(height, width) bool, true on a border at least one pixel wide."""
+    side = max(1, round(share * min(height, width)))
+    edge = np.ones((height, width), dtype=bool)
+    edge[side : height - side, side : width - side] = False
+    return edge
+
+
+def _colour_bins(lab: Array) -> tuple[npt.NDArray[np.intp], tuple[int, ...]]:
+    """Bin of each pixel, (h * w,), and how many bins there are in L, a and b; two spare ones on every side."""
+    places = np.floor((lab - lab.min((0, 1))) / COLOUR_STEP).astype(np.intp).reshape(-1, 3) + 2
+    bins = tuple(int(most) + 3 for most in places.max(0))
+    return np.ravel_multi_index(tuple(places.T), bins), bins
+
+
+def _stretch(values: Array) -> Array:
+    """To 0..1 between the first and the last percentile; 0 where there is no difference."""
+    low, high = np.percentile(values, [1, 99])
+    if high - low < 1e-6:
+        return np.zeros_like(values)
+    stretched: Array = np.clip((values - low) / (high - low), 0.0, 1.0)
+    return stretched

@@ -1,0 +1,79 @@
+"""Published weights: from a file or the user's cache, and from the network only when asked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from backmix.errors import in_one_line
+from backmix.foregrounds.require import MissingLibraryError, require
+
+
+class MissingWeightsError(MissingLibraryError):
+    """Published weights are neither in the cache nor given as a file; nothing was downloaded."""
+
+
+def find_weights(
+    timm: Any,
+    name: str,
+    weights: str | os.PathLike[str] | None,
+    cache_dir: str | os.PathLike[str] | None,
+    download: bool,
+) -> Path:
+    """The file with the weights of a timm model.
+
+    Args:
+        timm: the package.
+        name: of the model, with the tag of its weights.
+        weights: a file to take instead; None: look for the published ones.
+        cache_dir: folder of the hub's client; None: its own.
+        download: whether they may be fetched.
+
+    Raises:
+        MissingWeightsError: they are not at hand.
+        ValueError: the file is none, or nothing is published for this model.
+    """
+    if weights is not None:
+        if Path(weights).suffix != ".safetensors" or not Path(weights).is_file():
+            raise ValueError(f"attention: weights is a .safetensors file; there is none at {os.fspath(weights)!r}")
+        return Path(weights)
+    hub = require("huggingface_hub", "attention")
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not config.hf_hub_id:
+        raise ValueError(f"attention: timm publishes no weights for {name!r}; give a file as weights")
+    folder = None if cache_dir is None else os.fspath(cache_dir)
+    found = hub.try_to_load_from_cache(config.hf_hub_id, "model.safetensors", cache_dir=folder)
+    if isinstance(found, str):
+        return Path(found)
+    if download:
+        try:
+            return Path(hub.hf_hub_download(config.hf_hub_id, "model.safetensors", cache_dir=folder))
+        except Exception as error:
+            raise MissingWeightsError(
+                f"attention: the weights of {name} could not be downloaded: {in_one_line(error)}"
+            ) from error
+    raise MissingWeightsError(
+        f"attention: the weights of {name} are not in the cache ({folder or hub.constants.HF_HUB_CACHE}), and nothing "
+        f"is downloaded unasked. Where there is a network, make it once with download=True, or run "
+        f"`hf download {config.hf_hub_id} model.safetensors`; or give a .safetensors file as weights, or "
+        f"pretrained=False for random weights"
+    )
+
+
+def check_weights(file: Path, wanted: Iterable[str], name: str) -> None:
+    """Refuse a file without some of the tensors of a model.
+
+    timm leaves out what does not fit when the head differs, and a network that is half random looks like a real one.
+
+    Raises:
+        ValueError: tensors are missing.
+    """
+    with require("safetensors", "attention").safe_open(file, framework="pt") as content:
+        missing = sorted(set(wanted) - set(content.keys()))
+    if missing:
+        raise ValueError(
+            f"attention: {file.name} is not the weights of {name}: {len(missing)} tensors are missing, {missing[0]} "
+            f"for one"
+        )

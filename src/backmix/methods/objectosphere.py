@@ -1,0 +1,69 @@
+"""Objectosphere: the entropic open-set loss, long features for known images and short ones for the others."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from backmix.methods.entropic import Entropic
+from backmix.methods.outlier_exposure import check_weight, minus_log_msp
+
+
+class Objectosphere(Entropic):
+    """Entropic, plus `max(xi - |F|, 0)^2` for a known image and `|F|^2` for an outlier; F are the pooled features.
+
+    Dhamija, Günther and Boult, "Reducing network agnostophobia", NeurIPS 2018, objectosphere loss. The head has no
+    bias, so that F = 0, where outliers are drawn to, gives equal probabilities.
+
+    Args:
+        num_features: channels C of the feature map.
+        num_classes: known classes K, at least 2.
+        xi: length that features of known images should reach (release: 50, for features of a LeNet++). It is in the
+            units of the features: look at their lengths under another method first; where they are far below,
+            the term pulls at every known image.
+        ring_weight: lambda, weight of the two terms on lengths (release: 1e-4).
+        weight: of one outlier, see `Entropic`.
+
+    Raises:
+        ValueError: for fewer than two classes, a weight below 0, or xi of 0 or less.
+    """
+
+    name: ClassVar[str] = "objectosphere"
+
+    def __init__(
+        self, num_features: int, num_classes: int, *, xi: float = 50.0, ring_weight: float = 1e-4, weight: float = 1.0
+    ) -> None:
+        super().__init__(num_features, num_classes, weight=weight, bias=False)
+        if not 0 < xi < float("inf"):
+            raise ValueError(f"{self.name}: xi is the length of features, above 0; got {xi}")
+        check_weight(self.name, "ring_weight", ring_weight)
+        self.xi = xi
+        self.ring_weight = ring_weight
+
+    def loss(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Mean loss of known images: features (B, C, h, w), labels (B,) int64 -> scalar."""
+        short = (self.xi - self.lengths(features)).relu()
+        return super().loss(features, labels) + self.ring_weight * short.square().mean()
+
+    def outlier_losses(self, features: Tensor) -> Tensor:
+        """Loss of each outlier: features (O, C, h, w) -> (O,) float32."""
+        # Not the square of a root, whose gradient has no limit at 0.
+        squares = features.float().mean((2, 3)).square().sum(1)
+        return super().outlier_losses(features) + self.ring_weight * squares
+
+    def lengths(self, features: Tensor) -> Tensor:
+        """Euclidean norm |F| of pooled features, not of logits: features (B, C, h, w) -> (B,) float32."""
+        self.check_features(features)
+        lengths: Tensor = torch.linalg.vector_norm(features.float().mean((2, 3)), dim=1)
+        return lengths
+
+    def unknown_score(self, features: Tensor) -> Tensor:
+        """Minus the log of `max_k p_k * |F|`: features (B, C, h, w) -> (B,) float32, higher = more unknown.
+
+        The paper ranks by the product; its log ranks alike and neither overflows nor rounds p to 1. |F| = 0 counts as
+        the smallest normal number, so that scores stay finite.
+        """
+        lengths = self.lengths(features)
+        return minus_log_msp(self.logits(features)) - lengths.clamp_min(torch.finfo(torch.float32).tiny).log()

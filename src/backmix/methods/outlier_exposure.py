@@ -1,0 +1,108 @@
+"""Outlier Exposure: cross-entropy on known images, and equal probabilities asked for on images of no known class."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from backmix.methods.base import Images2Features, Method, TrainingBatch
+from backmix.methods.softmax import Softmax
+
+SCORES = ("msp", "uniform")
+
+
+class OutlierExposure(Softmax):
+    """Softmax, plus the cross-entropy of the outliers from equal probabilities for all classes.
+
+    Hendrycks, Mazeika and Dietterich, "Deep anomaly detection with outlier exposure", ICLR 2019. The loss is
+    `CE(known) + weight * mean over outliers of (logsumexp_k z_k - mean_k z_k)`.
+
+    Args:
+        num_features: channels C of the feature map.
+        num_classes: known classes K, at least 2.
+        weight: of the outliers' term (paper and release: 0.5).
+        score: "msp" (paper), minus the log of the largest probability, or "uniform" (an option of the release),
+            minus the cross-entropy from equal probabilities.
+        bias: whether the head has a bias.
+
+    Raises:
+        ValueError: for fewer than two classes, a weight below 0 or another score.
+    """
+
+    name: ClassVar[str] = "outlier-exposure"
+    needs_outliers: ClassVar[bool] = True
+    uses_outliers: ClassVar[bool] = True
+
+    def __init__(
+        self, num_features: int, num_classes: int, *, weight: float = 0.5, score: str = "msp", bias: bool = True
+    ) -> None:
+        super().__init__(num_features, num_classes, bias=bias)
+        check_weight(self.name, "weight", weight)
+        if score not in SCORES:
+            raise ValueError(f"{self.name}: score is one of {', '.join(SCORES)}; got {score!r}")
+        self.weight = weight
+        self.score = score
+
+    def training_loss(self, backbone: Images2Features, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
+        """One step: feature map (B, C, h, w) of the known images, and the loss of known images and outliers.
+
+        Both go through the backbone together, so that batch norm sees both, as in the release.
+        """
+        known, outliers = forward_with_outliers(self, backbone, batch)
+        loss = batch.weighted(lambda labels: self.loss(known, labels))
+        return known, loss + self.weight * self.outlier_loss(outliers)
+
+    def outlier_loss(self, features: Tensor) -> Tensor:
+        """Mean cross-entropy from equal probabilities: features (O, C, h, w) -> scalar; 0 of no outliers."""
+        self.check_features(features)
+        return cross_entropy_from_uniform(self.logits(features)).sum() / max(1, len(features))
+
+    def unknown_score(self, features: Tensor) -> Tensor:
+        """Scores (B,) float32, higher = more unknown, of features (B, C, h, w); see `score`."""
+        self.check_features(features)
+        logits = self.logits(features)
+        return minus_log_msp(logits) if self.score == "msp" else -cross_entropy_from_uniform(logits)
+
+
+def forward_with_outliers(method: Method, backbone: Images2Features, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
+    """Feature maps of a batch's images and of its outliers, from one forward pass over both.
+
+    Returns:
+        (B, C, h, w) and (O, C, h, w).
+
+    Raises:
+        ValueError: with the method's name, when there are no outliers or theirs is another size.
+    """
+    outliers = method.check_outliers(batch)
+    if outliers.shape[1:] != batch.images.shape[1:]:
+        raise ValueError(
+            f"{method.name}: outliers must be as large as the images, {tuple(batch.images.shape[1:])}; "
+            f"got {tuple(outliers.shape[1:])}"
+        )
+    features = backbone(torch.cat([batch.images, outliers]))
+    return features[: len(batch.images)], features[len(batch.images) :]
+
+
+def cross_entropy_from_uniform(logits: Tensor) -> Tensor:
+    """-(1/K) sum_k log p_k of each image, at least log K: logits (B, K) -> (B,) float32."""
+    logits = logits.float()
+    return logits.logsumexp(1) - logits.mean(1)
+
+
+def minus_log_msp(logits: Tensor) -> Tensor:
+    """Minus the log of the largest probability, 0 or more: logits (B, K) -> (B,) float32.
+
+    The probability of the other classes is summed up instead of taken from 1, so that confident images do not tie; see
+    `backmix.detectors.msp`.
+    """
+    top, best = logits.float().max(1, keepdim=True)
+    return (logits.float() - top).exp().scatter(1, best, 0.0).sum(1).log1p()
+
+
+def check_weight(name: str, option: str, value: float) -> None:
+    """Raise ValueError, with the method's name, unless a weight is 0 or more and finite."""
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name}: {option} is 0 or more; got {value}")

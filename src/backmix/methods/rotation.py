@@ -1,0 +1,98 @@
+"""Rotation self-supervision: beside the class, name by how many quarter turns an image was rotated."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from backmix.methods.base import Images2Features, Response, TrainingBatch
+from backmix.methods.outlier_exposure import check_weight, cross_entropy_from_uniform
+from backmix.methods.softmax import Softmax
+
+TURNS = 4
+
+
+class Rotation(Softmax):
+    """Softmax on upright images, plus a second head that names the rotation of four rotated copies of each.
+
+    Hendrycks, Mazeika, Kadavath and Song, "Using self-supervised learning can improve model robustness and
+    uncertainty", NeurIPS 2019, multi-class out-of-distribution detection. A training step forwards four times as many
+    images, and so does an answer.
+
+    Args:
+        num_features: channels C of the feature map.
+        num_classes: known classes K, at least 2.
+        weight: of the cross-entropy of the rotations (paper: 0.5; the released run has 1 in effect, a weight of 3
+            divided by its three kinds of transformations).
+        bias: whether the heads have a bias.
+
+    Raises:
+        ValueError: for fewer than two classes or a weight below 0.
+    """
+
+    name: ClassVar[str] = "rotation"
+
+    def __init__(self, num_features: int, num_classes: int, *, weight: float = 0.5, bias: bool = True) -> None:
+        super().__init__(num_features, num_classes, bias=bias)
+        check_weight(self.name, "weight", weight)
+        self.weight = weight
+        self.rotation_head = nn.Linear(num_features, TURNS, bias=bias)
+
+    def training_loss(self, backbone: Images2Features, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
+        """One step: feature map (B, C, h, w) of the upright images, and the loss of classes and rotations.
+
+        All four copies go through the backbone together, so that batch norm sees all of them.
+        """
+        images = torch.cat([self.rotated(batch.images, turns) for turns in range(TURNS)])
+        features = backbone(images)
+        upright = features[: len(batch.images)]
+        loss = batch.weighted(lambda labels: self.loss(upright, labels))
+        turns = torch.arange(TURNS, device=features.device).repeat_interleave(len(batch.images))
+        return upright, loss + self.weight * self.rotation_losses(features, turns).mean()
+
+    def respond(self, backbone: Images2Features, images: Tensor) -> Response:
+        """Answer images (B, 3, H, W); the score looks at all four rotations.
+
+        It is `-(KL(uniform || p) - mean over rotations r of -log q_r(image rotated by r))` for the class
+        probabilities p and the rotation probabilities q: both terms as they are, though their ranges differ, as in the
+        release. The rotations go through the backbone one after the other, B images at a time.
+        """
+        features = backbone(self.rotated(images, 0))
+        losses = self._losses_of(features, 0)
+        for turns in range(1, TURNS):
+            losses = losses + self._losses_of(backbone(self.rotated(images, turns)), turns)
+        score = self.unknown_score(features) + losses / TURNS
+        return Response(self.logits(features).float(), self.pooled(features), score)
+
+    def rotated(self, images: Tensor, turns: int) -> Tensor:
+        """Images (B, C, S, S) rotated counter-clockwise by some quarter turns.
+
+        Raises:
+            ValueError: for images that are not square; a quarter turn would change their shape.
+        """
+        if images.ndim != 4 or images.shape[2] != images.shape[3]:
+            raise ValueError(
+                f"{self.name} takes square images (B, C, S, S), which keep their shape when rotated; "
+                f"got {tuple(images.shape)}. Crop them to squares."
+            )
+        return torch.rot90(images, turns, (2, 3))
+
+    def rotation_losses(self, features: Tensor, turns: Tensor) -> Tensor:
+        """`-log q_r` of each image: features (B, C, h, w), quarter turns r (B,) int64 -> (B,) float32."""
+        self.check_features(features)
+        return F.cross_entropy(self.rotation_head(features.mean((2, 3))).float(), turns, reduction="none")
+
+    def unknown_score(self, features: Tensor) -> Tensor:
+        """What the upright image tells, `-KL(uniform || p)`: features (B, C, h, w) -> (B,) float32, 0 or less.
+
+        Higher = more unknown. It is one of the two terms of the method's score; `respond` gives both.
+        """
+        self.check_features(features)
+        return math.log(self.num_classes) - cross_entropy_from_uniform(self.logits(features))
+
+    def _losses_of(self, features: Tensor, turns: int) -> Tensor:
+        return self.rotation_losses(features, torch.full((len(features),), turns, device=features.device))

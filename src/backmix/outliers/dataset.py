@@ -1,0 +1,94 @@
+"""Outliers from a data set of images that show none of the known classes."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from backmix.mixing import View
+from backmix.outliers.base import Outliers
+from backmix.preprocess import Preprocess
+
+
+class DatasetOutliers(Outliers):
+    """Images drawn from a decoded data set, any of them in any batch, each equally likely.
+
+    The images move with `to`, but are no part of `state_dict`.
+
+    Args:
+        images: (N, 3, S, S) uint8, as `preprocess` decodes them; of no known class and, for honest figures, of none
+            of the unknown classes of the test either.
+        preprocess: how they are normalised.
+        share: outliers for each image of a batch (ours: 1; Outlier Exposure, ICLR 2019: 2).
+        skipped: (name, reason) of each image of the data set that could not be read, for reports.
+        generator: source of randomness; torch's global one when None.
+
+    Raises:
+        ValueError: for images of another shape or dtype, none at all, or a share of 0 or less.
+    """
+
+    images: Tensor
+
+    def __init__(
+        self,
+        images: Tensor,
+        preprocess: Preprocess,
+        *,
+        share: float = 1.0,
+        skipped: Sequence[tuple[str, str]] = (),
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(generator=generator)
+        if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8 or not len(images):
+            raise ValueError(
+                f"outliers must be (N, 3, S, S) uint8, at least one; got {tuple(images.shape)} {images.dtype}"
+            )
+        if not 0 < share < float("inf"):
+            raise ValueError(f"share of outliers is a number above 0 for each image of a batch; got {share}")
+        self.register_buffer("images", images, persistent=False)
+        self.preprocess = preprocess
+        self.share = share
+        self.skipped = list(skipped)
+        # Tells one data set from another of the same size when a training is resumed.
+        self._checksum = f"{zlib.crc32(images.contiguous().cpu().numpy().data):08x}"
+
+    def forward(
+        self,
+        images: Tensor,
+        index: Tensor,
+        *,
+        labels: Tensor | None = None,
+        masks: Tensor | None = None,
+        view: View | None = None,
+    ) -> Tensor:
+        """Draw outliers for a batch; of it only its shape is looked at.
+
+        Args:
+            images: (B, 3, S, S) float.
+            index: not used, nor are `labels`, `masks` and `view`.
+
+        Returns:
+            (O, 3, S, S) float32, normalised; O is `share` times B, rounded, at least 1. A batch may hold one twice.
+
+        Raises:
+            ValueError: when the batch has images of another size.
+        """
+        if images.shape[1:] != self.images.shape[1:]:
+            raise ValueError(
+                f"images of the batch must be as large as the outliers, {tuple(self.images.shape[1:])}; "
+                f"got {tuple(images.shape[1:])}"
+            )
+        chosen = self.draw(max(1, round(self.share * len(images)))).to(self.images.device)
+        return self.preprocess.normalise(self.images.index_select(0, chosen))
+
+    def draw(self, count: int) -> Tensor:
+        """Draw (count,) int64 positions among the outliers."""
+        device = self.generator.device if self.generator is not None else torch.device("cpu")
+        return torch.randint(len(self.images), (count,), generator=self.generator, device=device)
+
+    def extra_repr(self) -> str:
+        """Show the options in `print`."""
+        return f"{len(self.images)}, share={self.share!r}, checksum={self._checksum}"

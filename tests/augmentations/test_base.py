@@ -1,0 +1,204 @@
+"""Several augmentations as one, and by name."""
+
+import pytest
+import torch
+
+from backmix.augmentations import AUGMENTATIONS, Augmentation, Chain, CutMix, Cutout, Mixup, RandAugment
+from backmix.augmentations import make_augmentation as by_name
+from backmix.mixing import BackMix
+from backmix.preprocess import Preprocess
+
+PREPROCESS = Preprocess(16, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
+IMAGES = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+LABELS, INDEX = torch.tensor([0, 1, 2, 0, 1, 2, 3, 3]), torch.arange(8)
+
+
+def make(name, **options):
+    return by_name(name, 8, PREPROCESS, options)
+
+
+class Written(Augmentation):
+    """Writes its number into the log when it is called."""
+
+    def __init__(self, number, log, moved=None):
+        super().__init__()
+        self.number, self.log, self.shifted = number, log, moved
+
+    def forward(self, images, index=None, **_):
+        self.log.append(self.number)
+        return images
+
+    def moved(self):
+        return self.shifted
+
+
+class Behind(Written):
+    after_crop = True
+
+
+def before_crop(chain, images=IMAGES):
+    return chain.before_crop(images, INDEX, labels=LABELS, masks=None, view=None)
+
+
+def test_parts_are_called_in_order_on_their_side_of_the_crop():
+    log = []
+    chain = Chain([Behind(1, log), Written(2, log), Behind(3, log), Written(4, log)])
+    before_crop(chain)
+    assert log == [2, 4]
+    chain.behind_crop(IMAGES, INDEX, labels=LABELS)
+    assert log == [2, 4, 1, 3]
+
+
+@pytest.mark.parametrize("name", ["randaugment+backmix", "backmix+randaugment"])
+def test_backmix_comes_first_wherever_it_stands(name):
+    chain = make(name)
+    assert [type(part) for part in chain.parts] == [BackMix, RandAugment]
+    assert chain.backmix in list(chain.parts)
+
+
+def test_which_side_of_the_crop_each_belongs_to():
+    behind = {name for name, maker in AUGMENTATIONS.items() if maker.after_crop}
+    assert behind == {"cutout", "gridmask", "hide-and-seek"}
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_every_name_makes_its_augmentation(name):
+    chain = make(name)
+    assert isinstance(chain, Chain) and chain.backmix is None and type(chain.parts[0]) is AUGMENTATIONS[name]
+    shown = chain.behind_crop(before_crop(chain), INDEX, labels=LABELS)
+    assert shown.shape == IMAGES.shape and shown.dtype == IMAGES.dtype
+    chain.eval()
+    assert chain.behind_crop(before_crop(chain), INDEX, labels=LABELS) is IMAGES
+    assert chain.targets(LABELS) is None and chain.moved() is None
+
+
+def test_none_is_nothing():
+    assert by_name("none", 8, PREPROCESS) is None and by_name("none", 8, PREPROCESS, {}) is None
+    with pytest.raises(ValueError, match="augmentation none has no option alpha, side"):
+        make("none", alpha=1, side=1)
+
+
+def test_what_the_data_say_reaches_the_parts_and_gives_way_to_options():
+    chain = make("backmix+cutout+randaugment")
+    mix, cutout, rand = chain.parts
+    assert len(mix.bank) == 8
+    assert mix.fill_value == cutout.fill_value == pytest.approx(PREPROCESS.grey) != 0
+    assert rand.mean == PREPROCESS.mean and rand.std == PREPROCESS.std
+    assert make("cutout", fill_value=0.25).parts[0].fill_value == 0.25
+
+
+def test_options_go_to_the_part_that_has_them():
+    chain = make("backmix+mixup+cutout", patch_side=0.5, alpha=0.2, side=0.25)
+    mix, mixup, cutout = chain.parts
+    assert mix.patch_side == 0.5 and mixup.alpha == 0.2 and cutout.side == 0.25
+
+
+def test_an_option_of_several_parts_is_refused():
+    parts = make("cutmix+backmix", **{"cutmix.probability": 0.25, "backmix.probability": 0.75}).parts
+    assert [part.probability for part in parts] == [0.75, 0.25]
+    assert make("hide-and-seek", **{"hide_and_seek.probability": 0.25}).parts[0].probability == 0.25
+    with pytest.raises(ValueError, match="no option cutmix.probability"):
+        make("backmix", **{"cutmix.probability": 0.25})
+    with pytest.raises(
+        ValueError, match="both backmix and cutmix have an option probability; say which: cutmix.probability"
+    ):
+        make("backmix+cutmix", probability=0.5)
+
+
+def test_unknown_names_and_options_are_refused():
+    with pytest.raises(ValueError, match="no augmentation 'cowmix'; there are none, backmix, mixup, cutmix, .* joined"):
+        make("backmix+cowmix")
+    with pytest.raises(ValueError, match="augmentation cutmix has no option beta, gamma"):
+        make("cutmix", beta=1, gamma=2, alpha=1.0)
+
+
+def test_backmix_twice_is_refused():
+    with pytest.raises(ValueError, match="backmix stands in the augmentation twice; raise num_patches"):
+        make("backmix+backmix")
+    with pytest.raises(ValueError, match="twice"):
+        Chain([BackMix(4), Mixup(), BackMix(4)])
+
+
+def soft(targets, classes=4):
+    return sum(weight * torch.nn.functional.one_hot(labels, classes).float() for labels, weight in targets)
+
+
+@pytest.mark.parametrize("order", [(CutMix, Mixup), (Mixup, CutMix), (Mixup, Mixup)])
+@pytest.mark.parametrize("seed", range(4))
+def test_two_that_mix_labels_mix_them_as_they_mix_images(order, seed):
+    """Images whose pixels are their soft label, so that the mean over pixels is what a label must be."""
+    chain = Chain([maker(probability=1.0) for maker in order])
+    chain.set_generator(torch.Generator().manual_seed(seed))
+    images = torch.nn.functional.one_hot(LABELS, 4).float()[:, :, None, None].expand(-1, -1, 16, 16).contiguous()
+    mixed = before_crop(chain, images)
+    targets = chain.targets(LABELS)
+    assert len(targets) == 4 and sum(weight for _, weight in targets) == pytest.approx(1)
+    assert torch.allclose(soft(targets), mixed.mean((2, 3)), atol=1e-5)
+
+
+def test_parts_that_keep_labels_leave_no_targets():
+    chain = make("backmix+randaugment+cutout")
+    before_crop(chain)
+    assert chain.targets(LABELS) is None
+    mixed = make("backmix+mixup+cutout")
+    before_crop(mixed)
+    assert len(mixed.targets(LABELS)) == 2
+
+
+def test_moved_is_moved_by_any_part():
+    first, second = torch.tensor([True, False, False]), torch.tensor([False, False, True])
+    parts = [Written(1, [], first), Written(2, []), Written(3, [], second)]
+    assert Chain(parts).moved().tolist() == [True, False, True]
+    assert Chain(parts[1:2]).moved() is None and Chain([]).moved() is None
+    assert Chain([BackMix(4), parts[0]]).moved().tolist() == first.tolist()
+
+
+def test_one_generator_is_given_to_all_parts():
+    generator = torch.Generator().manual_seed(3)
+    chain = make("backmix+randaugment+cutout")
+    chain.set_generator(generator)
+    assert all(part.generator is generator for part in chain.parts)
+    first = chain.behind_crop(before_crop(chain), INDEX, labels=LABELS)
+    chain.set_generator(torch.Generator().manual_seed(3))
+    assert torch.equal(first, chain.behind_crop(before_crop(chain), INDEX, labels=LABELS))
+
+
+def test_a_backbone_reaches_the_parts_and_is_let_go():
+    held = []
+
+    class Holding(Written):
+        def attach(self, backbone):
+            held.append(backbone)
+
+        def detach(self):
+            held.clear()
+
+    chain, backbone = Chain([BackMix(4), Cutout(), Holding(1, [])]), torch.nn.Identity()
+    chain.attach(backbone)
+    assert held == [backbone]
+    chain.detach()
+    assert held == []
+
+
+def test_what_an_augmentation_does_unless_it_says_otherwise():
+    plain = Augmentation()
+    assert plain.targets(LABELS) == ((LABELS, 1.0),) and plain.moved() is None and not plain.after_crop
+    with pytest.raises(NotImplementedError):
+        plain(IMAGES)
+
+
+def test_saved_state_is_that_of_the_bank():
+    state = make("backmix+cutmix+mixstyle").state_dict()
+    assert state and all(".bank." in name for name in state)
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_options_show_when_printed_so_that_a_resumed_training_can_compare(name):
+    maker = AUGMENTATIONS[name]
+    option, value = {
+        "cutout": ("side", 0.125),
+        "gridmask": ("ratio", 0.125),
+        "hide-and-seek": ("probability", 0.125),
+        "randaugment": ("strength", 12.5),
+    }.get(name, ("alpha", 0.125))
+    assert repr(maker(**{option: value})) != repr(maker()) and f"{option}={value}" in repr(maker(**{option: value}))

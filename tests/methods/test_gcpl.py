@@ -1,0 +1,180 @@
+"""GCPL against loops over its definition."""
+
+import math
+from copy import deepcopy
+
+import pytest
+import torch
+
+from backmix.detectors import MSP
+from backmix.methods.gcpl import GCPL
+from backmix.models import create_backbone
+from backmix.network import Network
+
+FEATURES = torch.randn(6, 5, 3, 4, generator=torch.Generator().manual_seed(0))
+LABELS = torch.tensor([0, 3, 2, 1, 3, 0])
+
+
+def make(**options):
+    torch.manual_seed(1)
+    method = GCPL(5, 4, **options)
+    torch.nn.init.normal_(method.prototypes)  # Apart enough that the classes differ.
+    return method
+
+
+def slow_distances(method, features):
+    rows = []
+    for image in features.double():
+        pooled = [sum(channel.flatten().tolist()) / channel.numel() for channel in image]
+        row = []
+        for prototypes in method.prototypes.tolist():
+            each = [sum((f - p) ** 2 for f, p in zip(pooled, point)) / len(pooled) for point in prototypes]
+            row.append(sum(each) / len(each))
+        rows.append(row)
+    return rows
+
+
+def slow_loss(method, features, labels, weight):
+    total = 0.0
+    for row, label in zip(slow_distances(method, features), labels.tolist()):
+        total += row[label] + math.log(sum(math.exp(-d) for d in row)) + weight / 2 * row[label]
+    return total / len(labels)
+
+
+@pytest.mark.parametrize("per_class", [1, 3])
+def test_logits_are_minus_the_distances_of_a_loop(per_class):
+    method = make(per_class=per_class)
+    assert (method.logits(FEATURES) + torch.tensor(slow_distances(method, FEATURES))).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("per_class", [1, 3])
+@pytest.mark.parametrize("weight", [0.0, 0.1, 2.0])
+def test_loss_against_a_loop(per_class, weight):
+    method = make(per_class=per_class, weight=weight)
+    assert method.loss(FEATURES, LABELS).item() == pytest.approx(slow_loss(method, FEATURES, LABELS, weight), abs=1e-5)
+
+
+def test_prototype_loss_is_half_the_mean_squared_difference():
+    """As published, with one prototype: 0.1 * 0.5 * mean over images and features of (F - m_y)^2."""
+    pooled = FEATURES.mean((2, 3))
+    with_it, without = make(weight=0.1), make(weight=0.0)
+    expected = 0.05 * torch.nn.functional.mse_loss(pooled, with_it.prototypes[LABELS, 0])
+    assert (with_it.loss(FEATURES, LABELS) - without.loss(FEATURES, LABELS)).item() == pytest.approx(
+        expected.item(), abs=1e-6
+    )
+
+
+def test_several_prototypes_are_one_at_their_centre_and_a_bias():
+    several, one = make(per_class=3), make()
+    with torch.no_grad():
+        one.prototypes.copy_(several.prototypes.mean(1, keepdim=True))
+    difference = several.logits(FEATURES) - one.logits(FEATURES)
+    assert (difference - difference[:1]).abs().max() < 1e-5 and difference.max() < 0
+
+
+def test_default_score_is_that_of_the_msp_detector():
+    method = make()
+    score = method.unknown_score(FEATURES)
+    assert score.dtype == torch.float32 and torch.equal(score, MSP()(method.logits(FEATURES), None).float())
+    ranks = (-method.logits(FEATURES).softmax(1).amax(1)).argsort()
+    assert torch.equal(score.argsort(), ranks)
+
+
+def test_confident_images_do_not_tie():
+    method = make()
+    with torch.no_grad():
+        method.prototypes.copy_(20 * torch.eye(5)[:4, None])
+    images = torch.stack([torch.eye(5)[0] * size for size in (3.0, 4.0, 5.0)])[:, :, None, None]
+    assert (method.logits(images).softmax(1).amax(1) == 1).all()
+    first, second, third = method.unknown_score(images)
+    assert first > second > third > 0
+
+
+def test_distance_score_rejects_what_is_far_from_all_prototypes_and_the_default_does_not():
+    near, far = torch.zeros(1, 5, 1, 1), torch.zeros(1, 5, 1, 1)
+    near[0, 0], far[0, 0] = 1.0, 100.0
+    by_distance, by_msp = make(score="distance"), make()
+    with torch.no_grad():
+        by_distance.prototypes.copy_(torch.eye(5)[:4, None])
+        by_msp.prototypes.copy_(torch.eye(5)[:4, None])
+    assert by_distance.unknown_score(far) > by_distance.unknown_score(near)
+    assert by_msp.unknown_score(far) < by_msp.unknown_score(near)
+    assert torch.equal(by_distance.unknown_score(FEATURES), by_distance.distances(FEATURES).amin(1))
+
+
+@pytest.mark.parametrize("per_class", [1, 2])
+def test_evidence_is_the_logit_of_the_label_at_each_cell(per_class):
+    method = make(per_class=per_class)
+    evidence = method.evidence(FEATURES.clone().requires_grad_(), LABELS)
+    assert evidence.shape == (6, 3, 4) and not evidence.requires_grad and evidence.dtype == torch.float32
+    for b in range(6):
+        cells = FEATURES[b].flatten(1).T[:, :, None, None]
+        raw = method.logits(cells)[:, LABELS[b]].detach().reshape(3, 4)
+        assert (evidence[b] - (raw - raw.min()) / (raw.max() - raw.min())).abs().max() < 1e-5
+
+
+def test_prototypes_start_small_and_follow_the_seed():
+    torch.manual_seed(3)
+    first = GCPL(400, 10).prototypes
+    torch.manual_seed(3)
+    assert torch.equal(GCPL(400, 10).prototypes, first)
+    assert first.shape == (10, 1, 400) and first.std().item() == pytest.approx(0.1, rel=0.05)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_ten_steps_lower_the_loss(precision):
+    torch.manual_seed(0)
+    backbone = create_backbone("compact-s", image_size=32, width=0.25)
+    network = Network(backbone, GCPL(backbone.num_features, 3))
+    images, labels = torch.randn(12, 3, 32, 32), torch.arange(12) % 3
+    optimizer = torch.optim.SGD(network.parameters(), lr=2.0, momentum=0.9)  # Distances over C move slowly.
+    losses = []
+    for _ in range(11):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            _, loss = network(images, labels)
+        assert loss.dtype == torch.float32
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_half_precision_features_are_computed_in_float32():
+    method = make()
+    half = FEATURES.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(method.logits(half), method.logits(half.float()))
+        assert torch.equal(method.loss(half, LABELS), method.loss(half.float(), LABELS))
+
+
+def test_weights_travel_into_a_fresh_instance():
+    method, fresh = make(per_class=2), GCPL(5, 4, per_class=2)
+    fresh.load_state_dict(method.state_dict())
+    assert torch.equal(fresh.unknown_score(FEATURES), method.unknown_score(FEATURES))
+    assert torch.equal(deepcopy(method).loss(FEATURES, LABELS), method.loss(FEATURES, LABELS))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weight": -0.1}, "gcpl: weight is 0 or more; got -0.1"),
+        ({"weight": math.nan}, "gcpl: weight"),
+        ({"per_class": 0}, "gcpl: per_class .* at least 1; got 0"),
+        ({"score": "logit"}, "gcpl: score is msp or distance; got 'logit'"),
+    ],
+)
+def test_options_outside_their_range(options, message):
+    with pytest.raises(ValueError, match=message):
+        GCPL(5, 4, **options)
+
+
+def test_bad_labels_and_features():
+    for call in (make().loss, make().evidence):
+        with pytest.raises(ValueError, match=r"gcpl: labels must lie in 0\.\.3; got -1"):
+            call(FEATURES, LABELS - 1)
+        with pytest.raises(ValueError, match="gcpl takes feature maps"):
+            call(FEATURES.mean((2, 3)), LABELS)
+    for call in (make().logits, make().unknown_score):
+        with pytest.raises(ValueError, match="gcpl takes feature maps"):
+            call(FEATURES[:, :4])
