@@ -108,7 +108,7 @@ def cifar_files() -> list[str]:
 
 
 def prior_rows(found: dict[str, Any]) -> list[list[str]]:
-    """A row for each kind of training, AUROC and accuracy at each prior, and how much of the gap to the oracle closes."""
+    """A row for each kind of training, AUROC and closed accuracy at each prior."""
     cells = found["cells"]
     priors = sorted({cell["prior"] for cell in cells})
     kinds = list(dict.fromkeys(cell["kind"] for cell in cells))
@@ -124,14 +124,6 @@ def prior_rows(found: dict[str, Any]) -> list[list[str]]:
     for kind in kinds:
         row = [kind, *(shown(values(kind, prior, "auroc")) for prior in priors)]
         row += [shown(values(kind, prior, "accuracy")) for prior in priors]
-        for prior in priors:
-            ends = [values(end, prior, "auroc") for end in ("none", "swap, masks")]
-            here = values(kind, prior, "auroc")
-            if not here or not all(ends):
-                row.append("-")
-                continue
-            low, high = (statistics.fmean(end) for end in ends)
-            row.append(f"{100 * (statistics.fmean(here) - low) / (high - low):.0f}")
         rows.append(row)
     return rows
 
@@ -176,13 +168,12 @@ def more_sections() -> list[str]:
         priors = sorted({cell["prior"] for cell in found["cells"]})
         seeds = len({cell["seed"] for cell in found["cells"]})
         head = ["kind, foreground", *(f"AUROC at {p:g}" for p in priors), *(f"accuracy at {p:g}" for p in priors)]
-        head += [f"% of gap at {p:g}" for p in priors]
         parts += [
             "## What the foreground estimate is worth",
             "`python benchmarks/priors.py`: digits on textures as above, mean ± standard deviation of "
             f"{seeds} seeds. `free` and `clean`\n"
             "take the foreground from the foreground bank, `saliency` and `grabcut` from the image alone, `masks` are true\n"
-            "masks. % of gap: how much of the distance in mean AUROC between none and swap with true masks is closed.",
+            "masks.",
             table(head, prior_rows(found)),
         ]
     if (ROOT / "results" / "methods.json").is_file():

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backmix.methods.base import Method
-from backmix.mixing.cam import scale_map
+from backmix.mixing.cam import class_activation_map
 
 
 class CAC(Method):
@@ -80,12 +80,15 @@ class CAC(Method):
 
     @torch.no_grad()
     def evidence(self, features: Tensor, labels: Tensor) -> Tensor:
-        """The label's logit at each cell, scaled: (B, C, h, w), (B,) -> (B, h, w) in 0..1, without gradient."""
+        """What speaks for the label more than for other classes at each cell: -> (B, h, w) in 0..1, without gradient.
+
+        Minus half the squared distance to the label's centre less the mean of all: z(u).(c_y - mean c) and a constant.
+        The distance itself also measures how far a cell is from every centre.
+        """
         self.check(features, labels)
         with torch.autocast(features.device.type, enabled=False):
-            cells = torch.einsum("bchw,kc->bkhw", features.float(), self.head.weight.float())
-        offset = self.head.bias.float() - self.centres[labels]
-        return scale_map(-(cells + offset[:, :, None, None]).square_().sum(1).sqrt())
+            weight = (self.centres - self.centres.mean(0)) @ self.head.weight.detach().float()
+        return class_activation_map(features, weight, labels)
 
     @torch.no_grad()
     def learn(self, batches: Callable[[], Iterable[tuple[Tensor, Tensor]]]) -> None:

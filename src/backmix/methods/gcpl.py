@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from backmix.detectors.msp import MSP
 from backmix.methods.base import Method
-from backmix.methods.squared_distance import cell_distance, mean_squared_distance
-from backmix.mixing.cam import scale_map
+from backmix.methods.squared_distance import mean_squared_distance
+from backmix.mixing.cam import class_activation_map
 
 SCORES = ("msp", "distance")
 
@@ -83,8 +83,11 @@ class GCPL(Method):
         return distances.amin(1) if self.score == "distance" else MSP()(-distances, None).float()
 
     def evidence(self, features: Tensor, labels: Tensor) -> Tensor:
-        """The label's logit at each cell, scaled: (B, C, h, w), (B,) -> (B, h, w) in 0..1, without gradient."""
+        """What speaks for the label more than for other classes at each cell: -> (B, h, w) in 0..1, without gradient.
+
+        The label's logit less the mean of all: 2 f(u).(m_y - mean m) / C and a constant. The logit alone is highest
+        where there is nothing, as prototypes lie near 0; what all classes share does not move the softmax.
+        """
         self.check(features, labels)
-        # Several prototypes only add their spread, the same at every cell.
-        centres = self.prototypes.detach().mean(1)[labels]
-        return scale_map(-cell_distance(features.detach(), centres))
+        centres = self.prototypes.detach().mean(1)
+        return class_activation_map(features, centres - centres.mean(0), labels)
