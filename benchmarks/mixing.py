@@ -1,8 +1,9 @@
 """What mixing a batch costs: BackMix beside CutMix of torchvision, and beside the same steps done image by image.
 
-Six ways take turns in one process, so that a machine whose speed drifts slows all of them alike:
+Seven ways take turns in one process, so that a machine whose speed drifts slows all of them alike:
 
 - backmix: `mix(images, index)` with its defaults, on a normalised batch; every image has a map by then.
+- in place: the same with `inplace=True`, which saves the copy of the batch.
 - copy: `images.clone()`, which both of them begin with; nothing that returns a new batch can cost less.
 - cutmix: `torchvision.transforms.v2.CutMix(num_classes=10)` on the same batch and its labels.
 - backmix + crop: the same mixing, then `FlipCrop`: every step of the published data set class that is left to do on
@@ -45,6 +46,7 @@ BANK = 50_000  # Images of the training set, CIFAR-10 for one.
 RATIOS = (
     ("cutmix", "backmix"),
     ("per image, mixing only", "backmix"),
+    ("per image, mixing only", "in place"),
     ("per image", "backmix"),
     ("per image", "backmix + crop"),
     ("per image", "copy"),
@@ -92,8 +94,11 @@ def ways_of(
     """What to time, with the number of images a call handles."""
     images = torch.randn(batch, 3, size, size, device=device).contiguous(memory_format=layout)
     labels = torch.randint(0, 10, (batch,), device=device)
-    mix, crop, cutmix = BackMix(BANK).to(device), FlipCrop(size // 8), v2.CutMix(num_classes=10)
-    mix.bank.update(torch.arange(BANK, device=device), torch.rand(BANK, 8, 8, device=device))
+    crop, cutmix = FlipCrop(size // 8), v2.CutMix(num_classes=10)
+    mix, in_place = BackMix(BANK).to(device), BackMix(BANK, inplace=True).to(device)
+    for each in (mix, in_place):
+        each.bank.update(torch.arange(BANK, device=device), torch.rand(BANK, 8, 8, device=device))
+    given = images.clone()
     # Other images in every batch, as in training: the same ones again would wait in the cache.
     indices = list(torch.randperm(BANK)[: BANK - BANK % batch].split(batch))
     per_image = PerImage(batch, size, np.random.default_rng(0))
@@ -102,12 +107,13 @@ def ways_of(
     def one_by_one(step: Callable[[int], object]) -> Callable[[], object]:
         return lambda: [step(number) for number in range(some)]
 
-    def mixed() -> Tensor:
+    def mixed(how: BackMix = mix, batch: Tensor = images) -> Tensor:
         indices.append(indices.pop(0))
-        return mix(images, indices[0])
+        return how(batch, indices[0])
 
     return {
         "backmix": (mixed, batch),
+        "in place": (lambda: mixed(in_place, given), batch),
         "copy": (lambda: images.clone(), batch),
         "cutmix": (lambda: cutmix(images, labels), batch),
         "backmix + crop": (lambda: crop(mixed()), batch),

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from backmix.data.folder import FolderSource
 from backmix.detectors import METHOD, OURS, WRAPPED
 from backmix.errors import DataError, RunError
 from backmix.mixing import BackMix
+from backmix.run import read_config
 
 FIGURES = {"auroc", "oscr", "fpr95", "aupr_in", "aupr_out", "detection_accuracy"}
 
@@ -65,6 +67,47 @@ def test_what_fit_says(pictures, tmp_path, capsys):
     assert "images of 2 known classes to train on" in said and "held out for calibration" in said
     assert "compact-s at 32 px, softmax, augmentation backmix, 1 epochs of batch 8" in said
     assert "epoch 1: loss" in said and f"written to {tmp_path / 'run'}" in said
+
+
+def test_outliers_of_classes_that_a_test_calls_unknown(pictures, tmp_path, capsys):
+    """pictures holds red, green, blue and grey; ours has classes of two other names, one of them in the test alone."""
+    note = "which DATA has too: a test that calls these unknown is no test"
+    ours = tmp_path / "ours"
+    for split, names in (("train", "ab"), ("test", ("a", "b", "grey"))):
+        for name in names:
+            for number in range(4):
+                colour(ours / split / name / f"{number}.png", (40 * number, 90, 200 * (name == "a")))
+
+    def said(data, method="outlier-exposure", **options):
+        run = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
+        fit_command(small(data, method=method, outliers=str(pictures), **options), run)
+        return capsys.readouterr().out
+
+    assert f"outliers show blue, grey, {note}" in said(pictures, known_classes="red,green")
+    assert f"outliers show grey, {note}" in said(ours)
+    # Nothing to say of outliers that are not looked at, or are of classes that DATA does not have.
+    assert note not in said(pictures, known_classes="red,green", method="softmax")
+    colour(ours / "test" / "white" / "0.png", (255, 255, 255))
+    for file in (ours / "test" / "grey").iterdir():
+        file.unlink()
+    assert note not in said(ours)
+
+
+def test_swap_is_a_name_that_is_recorded_and_resumed(pictures, tmp_path):
+    run = tmp_path / "run"
+    arguments = small(
+        pictures,
+        known_classes="red,blue",
+        augmentation="swap",
+        augmentation_options={"swap.foreground": "centre", "foreground_share": 0.5},
+    )
+    report = fit_command(arguments, run)
+    assert report.augmentation.how == "swap" and report.augmentation.foreground == "centre"
+    recorded = read_config(run)["arguments"]
+    assert recorded["augmentation"] == "swap" and recorded["augmentation_options"]["swap.foreground"] == "centre"
+    assert fit_command(arguments, run, resume=True).history == report.history
+    with pytest.raises(RunError, match="augmentation: 'swap' -> 'backmix'"):
+        fit_command(replace(arguments, augmentation="backmix"), run, resume=True)
 
 
 def test_validation_images_calibrate_and_are_counted_rightly(tmp_path, capsys):

@@ -12,8 +12,9 @@ from backmix.classifier import OpenSetClassifier
 from backmix.data.folder import FolderSource
 from backmix.data.images import ImageError
 from backmix.detectors import METHOD, MSP, OURS, Detector, MaxLogit
+from backmix.detectors.stages import stage_means
 from backmix.errors import DataError
-from backmix.evaluation import Outputs, collect, figures, run_network, unknown_scores
+from backmix.evaluation import Outputs, collect, figures, own_answers, run_network, unknown_scores
 from backmix.methods import Response
 from backmix.network import create_network
 from backmix.preprocess import Preprocess
@@ -63,8 +64,9 @@ class Memory:
 def test_run_network_is_the_network_in_evaluation_mode(network, precision):
     images = pixels(10)
     network.train()
-    response, image_scores = run_network(network, PREPROCESS, images, precision=precision, batch_size=4)
-    assert not network.training and image_scores == {}
+    answers = run_network(network, PREPROCESS, images, precision=precision, batch_size=4)
+    response = answers.response
+    assert not network.training and answers.image_scores == answers.left_out == {} and answers.stages == []
     logits, features = response.logits, response.features
     assert torch.equal(response.score, -logits.amax(1))
     with torch.no_grad():
@@ -75,7 +77,7 @@ def test_run_network_is_the_network_in_evaluation_mode(network, precision):
 
 
 def test_the_head_runs_in_float32_so_that_scores_do_not_tie(network):
-    response, _ = run_network(network, PREPROCESS, pixels(64), precision="bf16")
+    response = run_network(network, PREPROCESS, pixels(64), precision="bf16").response
     assert not torch.equal(response.logits, response.logits.bfloat16().float())
     assert len(response.score.unique()) == 64
 
@@ -99,10 +101,10 @@ def test_a_method_that_answers_images_in_its_own_way_is_asked(network, monkeypat
         logits = [network.head.logits(m) for m in maps]
         return Response(logits[0] + logits[1], maps[0].amax((2, 3)), (logits[0] - logits[1]).abs().sum(1))
 
-    plain, _ = run_network(network, PREPROCESS, pixels(6))
-    mirrored, _ = run_network(network, PREPROCESS, pixels(6).flip(3))
+    plain = run_network(network, PREPROCESS, pixels(6)).response
+    mirrored = run_network(network, PREPROCESS, pixels(6).flip(3)).response
     monkeypatch.setattr(network.head, "respond", respond)
-    response, _ = run_network(network, PREPROCESS, pixels(6), batch_size=4)
+    response = run_network(network, PREPROCESS, pixels(6), batch_size=4).response
     assert torch.allclose(response.logits, plain.logits + mirrored.logits, atol=1e-2)
     assert torch.allclose(response.score, (plain.logits - mirrored.logits).abs().sum(1), atol=1e-2)
     assert (response.features >= plain.features - 1e-2).all()
@@ -110,13 +112,73 @@ def test_a_method_that_answers_images_in_its_own_way_is_asked(network, monkeypat
 
 def test_detectors_that_look_at_images_are_shown_them(network):
     images = pixels(10)
-    _, more = run_network(network, PREPROCESS, images, batch_size=4, detectors={"light": Brightness()})
+    more = run_network(network, PREPROCESS, images, batch_size=4, detectors={"light": Brightness()}).image_scores
     expected = PREPROCESS.normalise(images).mean((1, 2, 3))
     assert list(more) == ["light"] and torch.allclose(more["light"], expected)
     source = Memory(12, broken=(5,))
     outputs = collect(network, PREPROCESS, source, source.labels, batch_size=1, detectors={"light": Brightness()})
     expected = PREPROCESS.normalise(source.pixels).mean((1, 2, 3))[outputs.positions]
     assert torch.allclose(outputs.image_scores["light"], expected) and len(expected) == 11
+
+
+class FailsLater(Detector):
+    """Scores one batch and fails on the next."""
+
+    needs_images = True
+
+    def __init__(self):
+        self.calls = 0
+
+    def score_images(self, images):
+        self.calls += 1
+        if self.calls == 2:
+            raise ValueError("later: out of\nmemory")
+        return images.mean((1, 2, 3))
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])  # The second batch is in the same part, or in another.
+def test_a_detector_that_fails_on_the_second_batch_is_left_out_or_an_error(network, batch_size):
+    source = Memory(20 if batch_size == 4 else 6)
+    detectors = {"later": FailsLater(), "light": Brightness()}
+    how = {"batch_size": batch_size, "detectors": detectors}
+    outputs = collect(network, PREPROCESS, source, source.labels, optional=["later"], **how)
+    assert outputs.left_out == {"later": "later: out of memory"} and detectors["later"].calls == 2
+    assert list(outputs.image_scores) == ["light"] and len(outputs.image_scores["light"]) == len(outputs.logits)
+    detectors["later"].calls = 0
+    with pytest.raises(ValueError, match="later: out of"):
+        collect(network, PREPROCESS, source, source.labels, optional=["light"], **how)
+
+
+def means_of(network, images):
+    with torch.no_grad():
+        return stage_means(network.backbone, PREPROCESS.normalise(images))[1]
+
+
+def respond_to_the_mirrored(network):
+    def respond(backbone, images):
+        maps = backbone(images.flip(3))
+        return Response(network.head.logits(maps), maps.mean((2, 3)), maps.mean((1, 2, 3)))
+
+    return respond
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_means_of_the_maps_inside_are_those_of_the_images_as_they_are(network, monkeypatch, plain):
+    """Also where the method asks for other versions alone."""
+    source = Memory(12, broken=(5,))
+    good = [i for i in range(12) if i != 5]
+    if not plain:
+        monkeypatch.setattr(network.head, "respond", respond_to_the_mirrored(network))
+    passes = []
+    handle = network.backbone.register_forward_hook(lambda *_: passes.append(1))
+    outputs = collect(network, PREPROCESS, source, source.labels, batch_size=2, precision="fp32", stages=True)
+    handle.remove()
+    assert len(passes) == (6 if plain else 12)  # Batches of two: four in 8 images, two in the 3 that are left.
+    expected = means_of(network, source.pixels[good])
+    assert len(outputs.stages) == len(expected) == 2
+    for found, own in zip(outputs.stages, expected):
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, own, rtol=1e-4, atol=1e-5)
 
 
 def test_collect_reads_all_in_parts_and_lists_what_it_cannot(network):
@@ -130,7 +192,7 @@ def test_collect_reads_all_in_parts_and_lists_what_it_cannot(network):
     assert outputs.positions.tolist() == good and torch.equal(outputs.labels, labels[good])
     assert outputs.skipped == [(f"image {i}", "broken on purpose") for i in source.broken]
     assert told == [8, 16, 24, 30]
-    whole, _ = run_network(network, PREPROCESS, source.pixels[good], precision="fp32")
+    whole = run_network(network, PREPROCESS, source.pixels[good], precision="fp32").response
     for ours, theirs in zip(vars(outputs.response).values(), vars(whole).values()):
         assert torch.allclose(ours, theirs, atol=1e-5)
 
@@ -172,13 +234,13 @@ def test_a_detector_without_scores_is_an_error_or_left_out():
 
     response = Response(torch.randn(5, 3), torch.randn(5, 8), torch.tensor([0.0, 1.0, math.nan, math.nan, 1.0]))
     detectors = {METHOD: None, "broken": Broken(), "msp": MSP()}
-    scores, left_out = unknown_scores(response, {}, detectors, lenient=True)
+    scores, left_out = unknown_scores(response, {}, detectors, optional=[METHOD, "broken"])
     assert list(scores) == ["msp"]
     assert left_out["broken"] == "broken: on purpose" and "method: 2 of 5 unknown scores are NaN" in left_out[METHOD]
     with pytest.raises(ValueError, match="method: 2 of 5 unknown scores are NaN"):
         unknown_scores(response, {}, detectors)
     with pytest.raises(ValueError, match="broken: on"):
-        unknown_scores(response, {}, {"broken": Broken()})
+        unknown_scores(response, {}, {"broken": Broken()}, optional=[METHOD])
 
 
 def outputs_of(known=40, unknown=20, classes=3, seed=0):
@@ -219,6 +281,38 @@ def test_figures_against_their_definitions():
     assert {"auroc", "oscr", "fpr95", "aupr_in", "aupr_out", "detection_accuracy"} <= entry.keys()
 
 
+class Rule(Detector):
+    """Has a rule of its own: large features are unknown."""
+
+    def __call__(self, logits, features):
+        return features.amax(1)
+
+    def decide(self, logits, features):
+        return torch.where(features.amax(1) > 1, -1, logits.argmax(1))
+
+
+def test_the_rule_of_a_detector_itself_is_judged_over_k_plus_one_classes():
+    outputs = outputs_of()
+    detectors = {METHOD: None, "msp": MSP(), "rule": Rule()}
+    own = own_answers(outputs.response, detectors)
+    assert list(own) == ["rule"]
+    result = figures(outputs, {"msp": MSP()(outputs.logits), "rule": outputs.features.amax(1)}, None, own)
+    assert "own_rule_accuracy" not in result["detectors"]["msp"]
+    answers = [
+        -1 if max(f) > 1 else max(range(3), key=z.__getitem__)
+        for z, f in zip(outputs.logits.tolist(), outputs.features.tolist())
+    ]
+    labels, f1 = outputs.labels.tolist(), []
+    for k in (-1, 0, 1, 2):
+        hits = sum(a == k == b for a, b in zip(answers, labels))
+        f1.append(2 * hits / (answers.count(k) + labels.count(k)))
+    entry = result["detectors"]["rule"]
+    assert entry["own_rule_accuracy"] == pytest.approx(sum(a == b for a, b in zip(answers, labels)) / 60)
+    assert entry["own_rule_macro_f1"] == pytest.approx(sum(f1) / 4)
+    # Without a threshold nothing is said of one.
+    assert "macro_f1" not in entry
+
+
 @pytest.mark.parametrize(("known", "unknown"), [(10, 0), (0, 10)])
 def test_figures_that_need_both_kinds_are_null_with_one(known, unknown):
     threshold = ConformalThreshold.fit(torch.linspace(-2, 0, 50))
@@ -247,10 +341,45 @@ def test_evaluation_of_a_folder_with_classes_the_run_does_not_know(trained, pict
     for entry in result["detectors"].values():
         assert all(0 <= entry[name] <= 1 for name in entry)
         assert entry["auroc"] > 0.5
+    assert [name for name, entry in result["detectors"].items() if "own_rule_accuracy" in entry] == ["openmax"]
+    entry = result["detectors"]["openmax"]
+    source = FolderSource(pictures / "test")
+    outputs = classifier._collect(source, classifier.labels_for(source), None, 1)
+    answers = classifier.ready_detector("openmax").probabilities(outputs.logits).argmax(1) - 1
+    assert entry["own_rule_accuracy"] == pytest.approx((answers == outputs.labels).double().mean().item())
+    assert entry["own_rule_macro_f1"] == pytest.approx(metrics.macro_f1(answers, outputs.labels))
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """An image detector among the others, made ready, that fails while it scores."""
+    from backmix import detectors
+
+    monkeypatch.setitem(detectors.DETECTORS, "later", FailsLater)
+    # Two batches of the test images.
+    monkeypatch.setattr("backmix.classifier.collect", lambda *a, **k: collect(*a, **k, batch_size=16))
+
+
+def test_all_detectors_without_one_that_fails_while_scoring(trained, pictures, failing):
+    classifier = OpenSetClassifier.load(trained)
+    source = FolderSource(pictures / "test")
+    result = classifier.evaluate(source, detectors=["all"])
+    assert result["left_out"]["later"] == "later: out of memory" and "later" not in result["detectors"]
+    assert {METHOD, *OURS} <= set(result["detectors"])
+    for names in (["later"], ["msp", "later"], ["all", "later"]):
+        with pytest.raises(ValueError, match="later: out of"):
+            OpenSetClassifier.load(trained).evaluate(source, detectors=names)
+
+
+def test_names_are_checked_before_anything_is_run(trained, pictures, monkeypatch):
+    monkeypatch.setattr("backmix.classifier.collect", lambda *_, **__: pytest.fail("ran the network"))
+    for names in (["all", "bogus"], ["bogus", "all"], ["msp", "bogus"]):
+        with pytest.raises(ValueError, match="no detector 'bogus'; there are method, msp"):
+            OpenSetClassifier.load(trained).evaluate(FolderSource(pictures / "test"), detectors=names)
 
 
 def test_the_order_and_number_of_images_at_a_time_do_not_matter(network):
     images = pixels(9)
-    one = run_network(network, PREPROCESS, images, precision="fp32", batch_size=1)[0].logits
-    nine = run_network(network, PREPROCESS, images.flip(0), precision="fp32", batch_size=9)[0].logits.flip(0)
+    one = run_network(network, PREPROCESS, images, precision="fp32", batch_size=1).response.logits
+    nine = run_network(network, PREPROCESS, images.flip(0), precision="fp32", batch_size=9).response.logits.flip(0)
     assert np.allclose(one, nine, atol=1e-5)

@@ -14,7 +14,9 @@ from backmix.data.images import ImageError
 from backmix.data.loader import ResidentLoader, WorkerLoader
 from backmix.data.source import Subset
 from backmix.errors import DataError, TrainingError
-from backmix.fit import auto_batch_size, auto_epochs, auto_holdout, auto_options, fit, split_known
+from backmix.fit import auto_batch_size, auto_epochs, auto_holdout, auto_options, choose_estimator, fit, split_known
+from backmix.foregrounds import FOREGROUND_SOURCES
+from backmix.methods import METHODS
 from backmix.recipe import TrainOptions
 
 OPTIONS = TrainOptions(epochs=2, batch_size=8, lr=0.05, ema=0.5)
@@ -172,6 +174,16 @@ def test_an_augmentation_that_does_not_exist():
         fit(classifier(), Noise({"a": 8, "b": 8}), options=OPTIONS, augmentation="cowmix")
 
 
+@pytest.mark.parametrize("name", ["foreground", "backmix.foreground", "swap.foreground"])
+def test_an_estimator_is_chosen_by_either_name_of_backmix(name):
+    estimator, options = choose_estimator({name: "saliency", "probability": 0.5})
+    assert type(estimator) is FOREGROUND_SOURCES["saliency"]
+    assert options == {"foreground": "masks", "probability": 0.5}
+    assert choose_estimator({name: "masks"}) == (None, {"foreground": "masks"})
+    with pytest.raises(ValueError, match="foreground is one of free, clean, masks, .*saliency.*; got 'salient'"):
+        choose_estimator({name: "salient"})
+
+
 def test_true_masks_are_read_only_when_asked_for():
     digits = DigitsOnTextures("val")
     some = Subset(digits, (digits.labels < 2).nonzero().flatten())
@@ -214,6 +226,57 @@ def test_crops_that_come_with_the_data_are_not_cropped_again():
     options = replace(OPTIONS, zoom=0.1)
     fit(classifier(image_size=96), source, options=options, workers=1, on_start=lambda *a: told.append(a[0]))
     assert told[0].pad == told[0].flip == told[0].zoom == 0 and told[0].lr == OPTIONS.lr
+
+
+def batches_of(method, monkeypatch):
+    """What a method is given to learn from, step by step."""
+    found, answer = [], METHODS[method].training_loss
+
+    def spy(self, backbone, batch):
+        found.append(batch)
+        return answer(self, backbone, batch)
+
+    monkeypatch.setattr(METHODS[method], "training_loss", spy)
+    return found
+
+
+def test_two_views_of_a_crop_that_comes_with_the_data_differ(monkeypatch):
+    found, told = batches_of("conosr", monkeypatch), []
+    source = Noise({"a": 8, "b": 8}, size=100)
+    options = replace(OPTIONS, epochs=1)
+    fit(
+        classifier(method="conosr", image_size=96),
+        source,
+        options=options,
+        augmentation="backmix",
+        workers=1,
+        on_start=lambda *a: told.append(a[0]),
+    )
+    assert told == [options]
+    for batch in found:
+        first, second = batch.images.split(len(batch.labels))
+        apart = (first - second).abs().mean((1, 2, 3))
+        # As far apart as images of noise are that have been shifted or flipped.
+        assert (apart > 0.1 * first.std((1, 2, 3))).all()
+
+
+@pytest.mark.parametrize(("method", "share"), [("outlier-exposure", 2), ("entropic", 1)])
+def test_a_method_says_how_many_outliers_of_a_data_set_it_is_shown(method, share, monkeypatch):
+    found = batches_of(method, monkeypatch)
+    fit(classifier(method=method), Noise({"a": 8, "b": 8}), options=OPTIONS, outliers=Noise({"x": 30, "y": 30}))
+    assert found and all(len(batch.outliers) == share * len(batch.images) for batch in found)
+
+
+@pytest.mark.parametrize("method", ["pcssr", "rcssr", "cac"])
+def test_methods_with_statistics_have_learned_them_after_a_fit(method):
+    model = classifier(method=method)
+    before = {name: value.clone() for name, value in model.network.head.named_buffers()}
+    fit(model, Noise({"a": 16, "b": 16}), options=replace(OPTIONS, lr=0.01))
+    now = dict(model.network.head.named_buffers())
+    if method == "cac":
+        assert torch.equal(now["anchors"], before["anchors"]) and not torch.equal(now["centres"], before["centres"])
+    else:
+        assert bool(now["learned"]) and (now["deviation"] != 1).all() and now["grams"].any()
 
 
 def test_a_fit_that_was_cut_off_resumes_to_the_same_end(tmp_path):

@@ -41,7 +41,7 @@ for foreground in ("free", "clean"):
     classifier = OpenSetClassifier(["0", "1"], model="compact-s", model_options={"width": 0.25})
     report = fit(
         classifier,
-        DigitsOnTextures("train"),
+        DigitsOnTextures("train", contrast=0.36),
         options=TrainOptions(epochs=2, batch_size=20, lr=0.05, ema=0.5),
         augmentation="backmix",
         augmentation_options={"foreground": foreground, "bank_dtype": torch.uint8, "donor": "other"},

@@ -119,7 +119,7 @@ def test_an_altered_file_is_named(copy, name, damage):
         {"image_size": 64},
         {"mean": [0.0, 0.0, 0.0]},
         {"model": "compact"},
-        {"precision": "fp32"},
+        {"precision": "fp16"},
         {"method_options": {"label_smoothing": 0.5}},
         {"note": "mine"},
         {"model": ...},

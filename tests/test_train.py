@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import backmix.train
+from backmix.augmentations import Augmentation, Chain, Mixup
 from backmix.checkpoint import load_checkpoint
 from backmix.data.digits import DigitsOnTextures
 from backmix.data.loader import ResidentLoader, WorkerLoader, decode
@@ -14,6 +15,7 @@ from backmix.errors import RunError, TrainingError
 from backmix.mixing import BackMix
 from backmix.mixing.foreground import top_cells
 from backmix.network import create_network
+from backmix.outliers import Backgrounds
 from backmix.preprocess import Preprocess
 from backmix.recipe import OPTIMIZERS, TrainOptions, schedule_factor
 from backmix.train import train
@@ -24,8 +26,8 @@ OPTIONS = TrainOptions(epochs=3, batch_size=36, lr=0.05, ema=0.5)
 
 @pytest.fixture(scope="module")
 def digits():
-    """216 zeros and ones on textures, with masks."""
-    source = DigitsOnTextures("train")
+    """216 zeros and ones on textures, clear to see, with masks."""
+    source = DigitsOnTextures("train", contrast=0.36)
     positions = (source.labels < 2).nonzero().flatten().tolist()
     return decode(source, source.labels, PREPROCESS, positions=positions, masks=True)
 
@@ -38,6 +40,11 @@ def few(digits):
 def make_network(width=0.25, seed=0):
     torch.manual_seed(seed)
     return create_network("compact-s", "softmax", 2, image_size=32, model_options={"width": width})
+
+
+def make_conosr(seed=0):
+    torch.manual_seed(seed)
+    return create_network("compact-s", "conosr", 2, image_size=32, model_options={"width": 0.25})
 
 
 def run(data, options=OPTIONS, mix=None, network=None, **arguments):
@@ -163,6 +170,28 @@ def test_the_average_of_weights_against_a_loop(few):
         assert torch.allclose(value.float(), expected[name].float(), atol=1e-5), name
 
 
+def test_averaged_layers_of_spectral_norm_have_norm_one(few):
+    """Where weights turn, the mean of their singular vectors is short and belongs to no weights."""
+
+    def once():
+        network, generator = make_conosr(), torch.Generator().manual_seed(0)
+        method = network.head
+        layers = (method.projection, method.classifier[0], method.classifier[2])
+
+        @torch.no_grad()
+        def turn(_):
+            for layer in layers:
+                layer.parametrizations.weight.original.normal_(generator=generator)
+
+        run(few, replace(OPTIONS, batch_size=12, ema=0.9), network=network, on_step=turn)
+        return network, [torch.linalg.matrix_norm(layer.weight, 2).item() for layer in layers]
+
+    network, norms = once()
+    assert norms == pytest.approx([1.0, 1.0, 1.0], abs=0.05)
+    assert not any(module.training for module in network.modules())
+    assert equal(network, once()[0])
+
+
 def test_without_average_the_last_weights_stay(few):
     network = make_network()
     last = {}
@@ -188,6 +217,49 @@ def test_the_optimizer_gets_the_scheduled_rate(few, monkeypatch):
     expected = [0.05 * schedule_factor("cosine", (n + 0.5) / 9, 0.5) for n in range(9)]
     assert [pair[0] for pair in rates] == pytest.approx(expected) and all(a == b for a, b in rates)
     assert [report.lr for report in history] == pytest.approx(expected[2::3])
+
+
+def test_a_method_may_have_a_rate_of_its_own(few):
+    network = make_network()
+    network.method.rate = lambda progress, schedule: schedule(progress) if progress < 0.5 else 0.25
+    _, history = run(few, replace(OPTIONS, batch_size=16, epochs=4, schedule="cosine", warmup=0.0), network=network)
+    expected = [0.05 * schedule_factor("cosine", (3 * epoch + 2.5) / 12, 0.0) for epoch in (0, 1)]
+    assert [report.lr for report in history] == pytest.approx([*expected, 0.0125, 0.0125])
+
+
+@pytest.mark.parametrize("tuning_rate", [None, 0.01])
+def test_proser_tunes_at_a_hundredth_of_the_rate_if_asked(few, tuning_rate):
+    torch.manual_seed(0)
+    network = create_network(
+        "compact-s",
+        "proser",
+        2,
+        image_size=32,
+        model_options={"width": 0.25},
+        method_options={"start": 0.5, "tuning_rate": tuning_rate},
+    )
+    options = replace(OPTIONS, batch_size=24, epochs=4, warmup=0.0)
+    _, history = run(few, options, network=network)
+    whole = [1 - (2 * epoch + 1.5) / 8 for epoch in range(4)]
+    factors = whole if tuning_rate is None else [1 - (2 * epoch + 1.5) / 4 for epoch in (0, 1)] + [0.01, 0.01]
+    assert [report.lr for report in history] == pytest.approx([0.05 * factor for factor in factors])
+
+
+def test_each_optimiser_is_limited_by_its_own_gradient(few, monkeypatch):
+    norms = {"SGD": [], "Adam": []}
+    for kind in (torch.optim.SGD, torch.optim.Adam):
+
+        def spy(self, *arguments, kind=kind, step=kind.step):
+            gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+            norms[kind.__name__].append(torch.nn.utils.get_total_norm(gradients).item() if gradients else None)
+            return step(self, *arguments)
+
+        monkeypatch.setattr(kind, "step", spy)
+    torch.manual_seed(0)
+    network = create_network("compact-s", "arpl-cs", 2, image_size=32, model_options={"width": 0.25})
+    run(few, replace(OPTIONS, clip=1e-3, epochs=2), network=network)
+    assert norms["SGD"] == pytest.approx([1e-3, 1e-3], rel=1e-3)
+    assert norms["Adam"] == [pytest.approx(1e-3, rel=1e-3), None]  # Every other step has no adversaries.
 
 
 def test_a_limit_on_the_gradient_holds(few, monkeypatch):
@@ -352,7 +424,7 @@ def test_resume_with_another_network_is_refused_in_one_line(few, tmp_path):
 
 
 def test_one_program_may_train_in_both_precisions(few):
-    options = replace(OPTIONS, epochs=1)
+    options = replace(OPTIONS, epochs=1, precision="bf16")
     first = run(few, options)[1]
     assert run(few, replace(options, precision="fp32"))[1] != first
     assert run(few, options)[1] == first
@@ -403,7 +475,7 @@ def test_the_bank_is_fed_and_finds_the_digit(digits, fed):
 
 @pytest.mark.parametrize("foreground", ["free", "clean", "masks"])
 def test_crops_of_the_loader_feed_the_bank_in_the_frame_of_the_image(foreground):
-    source = DigitsOnTextures("val")
+    source = DigitsOnTextures("val", contrast=0.36)
     positions = (source.labels < 2).nonzero().flatten().tolist()
     loader = WorkerLoader(
         source, source.labels, PREPROCESS, positions=positions, batch_size=18, masks=foreground == "masks", workers=0
@@ -415,6 +487,78 @@ def test_crops_of_the_loader_feed_the_bank_in_the_frame_of_the_image(foreground)
     if foreground != "masks":
         # Crops leave cells unseen for a while, so some hold their first value to the end and others moved.
         assert (mix.bank.maps == 0.5).any() and (mix.bank.maps != 0.5).any()
+
+
+def test_two_banks_of_which_one_would_starve_are_refused(few):
+    outliers = Backgrounds(BackMix(len(few.images)))
+    with pytest.raises(ValueError, match="have a BackMix each"):
+        run(few, OPTIONS, mix=BackMix(len(few.images)), outliers=outliers)
+
+
+class Tint(Augmentation):
+    """Adds a number to each image, another one at every draw, and says of which images it is above 0."""
+
+    def __init__(self):
+        super().__init__()
+        self.drawn = []
+
+    def forward(self, images, index=None, **_):
+        self.drawn.append(torch.randn(len(images), generator=self.generator))
+        return images + self.drawn[-1][:, None, None, None]
+
+    def moved(self):
+        return self.drawn[-1] > 0
+
+
+def shown_in_one_step(data, mix, monkeypatch, network=None):
+    """What a method of two views is shown in a step without crops, as differences from the images themselves."""
+    network, found = network or make_conosr(), []
+    method = type(network.head)
+    answer = method.training_loss
+
+    def spy(self, backbone, batch):
+        found.append(batch)
+        return answer(self, backbone, batch)
+
+    monkeypatch.setattr(method, "training_loss", spy)
+    loader = ResidentLoader(data, batch_size=48)
+    (given,) = list(loader.epoch(0))
+    options = replace(OPTIONS, epochs=1, batch_size=48, pad=0.0, flip=0.0)
+    train(network, loader, PREPROCESS, options, mix)
+    (batch,) = found
+    plain = PREPROCESS.normalise(given.images)
+    return [view - plain for view in batch.images.split(48)], given, batch
+
+
+def test_every_view_has_draws_of_its_own_and_the_last_is_of_the_first_view(few, monkeypatch):
+    tint = Tint()
+    (first, second), _, _ = shown_in_one_step(few, tint, monkeypatch)
+    assert len(tint.drawn) == 2
+    for view, drawn in ((first, tint.drawn[1]), (second, tint.drawn[0])):
+        assert torch.allclose(view, drawn[:, None, None, None].expand_as(view), atol=1e-5)
+
+
+def test_with_mixed_labels_all_views_share_one_draw(few, monkeypatch):
+    (first, second), _, batch = shown_in_one_step(few, Mixup(), monkeypatch)
+    assert torch.equal(first, second) and first.abs().max() > 0.1
+    assert len(batch.targets) == 2
+
+
+def test_pasted_cells_are_those_of_the_first_view(few, monkeypatch):
+    mix = BackMix(48, foreground="free", unseen="unmasked")
+    (first, second), given, _ = shown_in_one_step(few, mix, monkeypatch)
+    pasted = mix._pasted(given.index).repeat_interleave(4, 1).repeat_interleave(4, 2)
+    changed, other = (view.abs().amax(1) > 0 for view in (first, second))
+    assert not (changed & ~pasted).any() and changed.flatten(1).any(1).float().mean() > 0.9
+    assert (other & ~pasted).flatten(1).any(1).float().mean() > 0.5
+    assert other.flatten(1).sum(1).max() <= 64, "one patch of 8x8 pixels in either view"
+
+
+def test_images_that_the_first_view_moved_do_not_feed_the_bank(few, monkeypatch):
+    tint, mix = Tint(), BackMix(48, foreground="free", probability=0.0)
+    _, given, _ = shown_in_one_step(few, Chain([tint, mix]), monkeypatch)
+    fed = mix.bank.seen[given.index]
+    assert 0 < fed.sum() < 48 and not fed[tint.moved()].any()
 
 
 def test_labels_outside_the_classes_are_refused(few):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from backmix.data.source import ImageSource
 from backmix.detectors import DETECTORS, METHOD, OURS, Detector, check_name
 from backmix.detectors.fitting import TrainingOutputs, evenly_spread, ready_detector
 from backmix.errors import DataError, in_one_line
-from backmix.evaluation import Outputs, collect, figures, run_network, unknown_scores
+from backmix.evaluation import Outputs, collect, figures, own_answers, run_network, unknown_scores
 from backmix.network import Network, create_network
+from backmix.precision import resolve_precision
 from backmix.preprocess import Preprocess
 from backmix.threshold import ConformalThreshold
 
@@ -57,7 +58,7 @@ class OpenSetClassifier:
             "max_logit" for softmax, "method" for others.
         accept: share of known images that the threshold is to accept, 0..1.
         pretrained: start from published weights (timm models).
-        precision: "bf16" or "fp32", for training and prediction.
+        precision: of training and prediction, "bf16", "fp32" or "auto", see `TrainOptions`.
         seed: of the initial weights.
         model_options: further options of the backbone.
         method_options: further options of the method.
@@ -80,7 +81,7 @@ class OpenSetClassifier:
         detector: str | None = None,
         accept: float = 0.95,
         pretrained: bool = False,
-        precision: str = "bf16",
+        precision: str = "auto",
         seed: int = 0,
         model_options: dict[str, Any] | None = None,
         method_options: dict[str, Any] | None = None,
@@ -91,12 +92,10 @@ class OpenSetClassifier:
         check_name(detector)
         if not 0 < accept < 1:
             raise ValueError(f"accept is a share of the known images, between 0 and 1; got {accept}")
-        if precision not in ("bf16", "fp32"):
-            raise ValueError(f"precision is bf16 or fp32; got {precision!r}")
         self.classes = list(classes)
         self.detector = detector
         self.accept = accept
-        self.precision = precision
+        self.precision = resolve_precision(precision)
         self.settings: dict[str, Any] = {
             "model": model,
             "method": method,
@@ -181,7 +180,7 @@ class OpenSetClassifier:
                 f"found: {_list(source.classes)}"
             )
         self._ready.clear()  # The network may have been trained since.
-        ready = self._make_ready([METHOD, *OURS], lenient=True)[0]
+        ready = self._make_ready([METHOD, *OURS], optional=[METHOD, *OURS])[0]
         ready |= self._make_ready([self.detector])[0]
         outputs = self._collect(source, labels, known, workers, detectors=ready)
         found = unknown_scores(outputs.response, outputs.image_scores, ready)[0]
@@ -212,16 +211,21 @@ class OpenSetClassifier:
         Raises:
             ValueError: for a name that does not exist, or a detector asked for that has no scores here.
         """
-        names = list(detectors) if detectors else list(dict.fromkeys([METHOD, *OURS, self.detector]))
-        lenient = not detectors or "all" in names
-        if "all" in names:
+        asked = [name for name in detectors or () if name != "all"]
+        for name in asked:
+            check_name(name)
+        names = asked if detectors else list(dict.fromkeys([METHOD, *OURS, self.detector]))
+        if detectors and "all" in detectors:
             names = [METHOD, *DETECTORS]
-        ready, left_out = self._make_ready(names, lenient)
-        outputs = self._collect(source, self.labels_for(source), None, workers, on_images, ready)
-        scores, without = unknown_scores(outputs.response, outputs.image_scores, ready, lenient=lenient)
-        result = figures(outputs, scores, self.thresholds)
+        optional = [name for name in names if name not in asked]
+        ready, left_out = self._make_ready(names, optional)
+        outputs = self._collect(source, self.labels_for(source), None, workers, on_images, ready, optional)
+        able = {name: detector for name, detector in ready.items() if name not in outputs.left_out}
+        scores, without = unknown_scores(outputs.response, outputs.image_scores, able, optional=optional)
+        own = own_answers(outputs.response, {name: able[name] for name in scores})
+        result = figures(outputs, scores, self.thresholds, own)
         result["unreadable"] = [{"path": name, "reason": reason} for name, reason in outputs.skipped]
-        result["left_out"] = left_out | without
+        result["left_out"] = left_out | outputs.left_out | without
         return result
 
     @property
@@ -239,7 +243,7 @@ class OpenSetClassifier:
     def keep_training_outputs(
         self, source: ImageSource, positions: Tensor | Sequence[int] | None = None, *, workers: int = 2
     ) -> None:
-        """Run known training images once, as they are, and keep what detectors are fitted on.
+        """Run known training images once, as they are, and keep what detectors are fitted on, see `TrainingOutputs`.
 
         At most `backmix.detectors.fitting.TRAINING_LIMIT` of them, evenly spread over the classes.
 
@@ -252,8 +256,8 @@ class OpenSetClassifier:
         wanted = torch.arange(len(labels)) if positions is None else torch.as_tensor(positions, dtype=torch.int64)
         wanted = wanted[labels[wanted] >= 0]
         chosen = evenly_spread(wanted, labels[wanted])
-        outputs = self._collect(source, labels, chosen.tolist(), workers)
-        self.training_outputs = TrainingOutputs.of(outputs.logits, outputs.features, outputs.labels)
+        outputs = self._collect(source, labels, chosen.tolist(), workers, stages=True)
+        self.training_outputs = TrainingOutputs.of(outputs.logits, outputs.features, outputs.labels, outputs.stages)
 
     def ready_detector(self, name: str) -> Detector:
         """The detector of this name, attached to the network, and fitted, when first asked for.
@@ -346,6 +350,8 @@ class OpenSetClassifier:
         workers: int,
         on_images: Callable[[int], object] | None = None,
         detectors: Mapping[str, Detector | None] | None = None,
+        optional: Collection[str] = (),
+        stages: bool = False,
     ) -> Outputs:
         return collect(
             self.network,
@@ -357,12 +363,14 @@ class OpenSetClassifier:
             workers=workers,
             on_images=on_images,
             detectors=_on_images(detectors or {}),
+            optional=optional,
+            stages=stages,
         )
 
     def _make_ready(
-        self, names: Iterable[str], lenient: bool = False
+        self, names: Iterable[str], optional: Collection[str] = ()
     ) -> tuple[dict[str, Detector | None], dict[str, str]]:
-        """Detectors by name, None for the method's own score; where lenient, also why others cannot be had."""
+        """Detectors by name, None for the method's own score, and why some of the optional ones cannot be had."""
         ready: dict[str, Detector | None] = {}
         left_out: dict[str, str] = {}
         for name in names:
@@ -370,7 +378,7 @@ class OpenSetClassifier:
                 check_name(name)
                 ready[name] = None if name == METHOD else self.ready_detector(name)
             except ValueError as error:
-                if not lenient:
+                if name not in optional:
                     raise
                 left_out[name] = in_one_line(error)
         return ready, left_out
@@ -383,7 +391,7 @@ class OpenSetClassifier:
                 "Use classifier.preprocess.decode on pictures, or give paths."
             )
         ready = self._make_ready([self.detector])[0]
-        response, image_scores = run_network(
+        answers = run_network(
             self.network,
             self.preprocess,
             images,
@@ -391,8 +399,8 @@ class OpenSetClassifier:
             batch_size=batch_size,
             detectors=_on_images(ready),
         )
-        logits = response.logits
-        scores = unknown_scores(response, image_scores, ready)[0][self.detector]
+        logits = answers.response.logits
+        scores = unknown_scores(answers.response, answers.image_scores, ready)[0][self.detector]
         threshold = self.thresholds.get(self.detector)
         known = threshold.accept(scores) if threshold else torch.ones(len(scores), dtype=torch.bool)
         p_values = threshold.p_value(scores).tolist() if threshold else [None] * len(scores)

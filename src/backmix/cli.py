@@ -22,6 +22,7 @@ app = typer.Typer(
 class Precision(StrEnum):
     """Names of precisions."""
 
+    auto = "auto"
     bf16 = "bf16"
     fp32 = "fp32"
 
@@ -43,7 +44,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the figures and the picture.")] = Path("runs/demo"),
     prior: Annotated[float, typer.Option(min=0.0, max=1.0, help="How often a digit stands on its own texture.")] = 0.8,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each kind.")] = 3,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training set. Default: 14.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training set. Default: 9.")] = None,
 ) -> None:
     """Train with and without BackMix on the embedded digits; leaves metrics.json and a picture."""
     from backmix.demo import run_demo
@@ -75,8 +76,8 @@ def fit(
     augmentation: Annotated[
         str,
         typer.Option(
-            help="What is done to a training batch: none, backmix, mixup, cutmix, cutout, gridmask, hide-and-seek, "
-            "mixstyle, randaugment, or several, as randaugment+backmix."
+            help="What is done to a training batch: none, backmix, swap, mixup, cutmix, cutout, gridmask, "
+            "hide-and-seek, mixstyle, randaugment, or several, as randaugment+backmix."
         ),
     ] = "none",
     augmentation_option: Annotated[
@@ -110,7 +111,9 @@ def fit(
     accept: Annotated[float, typer.Option(help="Share of known images that the threshold is to accept.")] = 0.95,
     label_smoothing: Annotated[float, typer.Option(help="Smoothing of the training targets.")] = 0.0,
     pretrained: Annotated[bool, typer.Option(help="Start from published weights (timm models).")] = False,
-    precision: Annotated[Precision, typer.Option(help="Arithmetic of training and prediction.")] = Precision.bf16,
+    precision: Annotated[
+        Precision, typer.Option(help="Arithmetic of training and prediction; auto: what this machine is quicker in.")
+    ] = Precision.auto,
     workers: Workers = 2,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RUN.")] = False,
 ) -> None:

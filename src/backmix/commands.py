@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from backmix.classifier import OpenSetClassifier, Prediction
 from backmix.data.folder import FolderSource
 from backmix.data.images import IMAGE_EXTENSIONS, ImageError
 from backmix.data.load import available_splits, choose_known, load_source
-from backmix.data.source import ImageSource, Subset
+from backmix.data.source import ImageSource, Subset, count_per_class
 from backmix.detectors import check_name
 from backmix.errors import DataError, RunError
 from backmix.fit import FitReport, Split, auto_options, fit
@@ -60,7 +60,7 @@ class FitArguments:
     accept: float = 0.95
     label_smoothing: float = 0.0
     pretrained: bool = False
-    precision: str = "bf16"
+    precision: str = "auto"
 
 
 def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, workers: int = 2) -> FitReport:
@@ -78,6 +78,7 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
     begin = time.monotonic()
     console = make_console()
     check_out(out, arguments, resume)
+    precision = begun_precision(out) if resume and arguments.precision == "auto" else arguments.precision
     source, held_out = load_training_data(arguments.data)
     names = arguments.known_classes.split(",") if arguments.known_classes else None
     numbers = choose_known(source.classes, [name.strip() for name in names] if names else None)
@@ -94,7 +95,7 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
         detector=arguments.detector,
         accept=arguments.accept,
         pretrained=arguments.pretrained,
-        precision=arguments.precision,
+        precision=precision,
         seed=arguments.seed,
         method_options=method_options,
     )
@@ -107,7 +108,7 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
         batch_size=arguments.batch_size,
         lr=arguments.lr,
         seed=arguments.seed,
-        precision=arguments.precision,
+        precision=precision,
     )
     accelerator = make_accelerator(options.precision, log_dir=out / "logs")
     chief = accelerator.is_main_process
@@ -120,6 +121,9 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
     if arguments.patch_side is not None:
         augmentation_options["patch_side"] = arguments.patch_side
     outliers = load_outliers(arguments.outliers, classes)
+    leaked: list[str] = []
+    if outliers is not None and not isinstance(outliers, str) and classifier.network.head.uses_outliers:
+        leaked = shown_unknowns(outliers, arguments.data, source, classes)
     apart = int((classifier.labels_for(held_out) >= 0).sum()) if held_out is not None else None
     listed = 0
 
@@ -138,10 +142,16 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
         )
         console.print(
             f"{arguments.model} at {image_size} px, {arguments.method}, augmentation {arguments.augmentation}, "
-            f"{options.epochs} epochs of batch {options.batch_size}, {options.optimizer} with rate {options.lr:.3g}"
+            f"{options.epochs} epochs of batch {options.batch_size}, {options.optimizer} with rate {options.lr:.3g}, "
+            f"{options.precision}"
         )
         for note in notes(source):
             console.print(note, style="yellow")
+        if leaked:
+            some = ", ".join(leaked[:10]) + (", ..." if len(leaked) > 10 else "")
+            console.print(
+                f"outliers show {some}, which DATA has too: a test that calls these unknown is no test", style="yellow"
+            )
         list_skipped(skipped)
 
     with training_bar(console, chief, accelerator) as (on_step, on_epoch):
@@ -321,6 +331,12 @@ def check_out(out: Path, arguments: FitArguments, resume: bool) -> None:
         )
 
 
+def begun_precision(out: Path) -> str:
+    """The precision that a run began in: what "auto" comes to where it is resumed may be another."""
+    training = read_config(out).get("training") if (out / "config.yaml").is_file() else None
+    return str((training or {}).get("precision", "auto"))
+
+
 def load_training_data(data: str) -> tuple[ImageSource, ImageSource | None]:
     """The training images of DATA, and its validation images where it has a split for them."""
     splits = available_splits(data)
@@ -344,6 +360,23 @@ def load_outliers(data: str | None, classes: Sequence[str]) -> str | ImageSource
     if not len(others):
         raise DataError(f"--outliers {data}: all its images are of known classes ({', '.join(classes[:8])})")
     return Subset(source, others)
+
+
+def shown_unknowns(outliers: ImageSource, data: str, source: ImageSource, classes: Sequence[str]) -> list[str]:
+    """Classes that the outliers show and DATA has too, in training images or, of a folder, in any split of it.
+
+    Args:
+        outliers: the images of no known class.
+        data: DATA as it was typed.
+        source: its training images.
+        classes: the known ones, which are left out.
+    """
+    names = set(source.classes)
+    if isinstance(source, FolderSource):  # Splits of other data may have to be fetched first.
+        for split in available_splits(data):
+            with suppress(DataError):  # A split that cannot be used is for those to hear of who ask for it.
+                names |= set(load_source(data, split).classes)
+    return [name for name, count in count_per_class(outliers).items() if count and name in names - set(classes)]
 
 
 def auto_image_size(source: ImageSource) -> int:

@@ -146,14 +146,18 @@ def fit(
     loader, skipped = make_loader(
         classifier, pictures, labels, split.train, options, accelerator, masks=needs_masks, workers=workers
     )
-    if isinstance(loader, WorkerLoader):
+    if isinstance(loader, WorkerLoader) and method.views == 1:
         from dataclasses import replace
 
-        options = replace(options, pad=0.0, flip=0.0, zoom=0.0)  # Crops and flips come with the data.
+        # Crops and flips come with the data. Where a method compares views, each is shifted and flipped once more:
+        # the data brings one crop of an image, and two views of that would be alike.
+        options = replace(options, pad=0.0, flip=0.0, zoom=0.0)
     chain = make_augmentation(augmentation, loader.num_images, classifier.preprocess, augmentation_options)
     others = None
     if outliers is not None and method.uses_outliers:
-        others = make_outliers(outliers, loader.num_images, classifier.preprocess, chain, workers=workers)
+        others = make_outliers(
+            outliers, loader.num_images, classifier.preprocess, chain, workers=workers, share=method.outlier_share
+        )
     if on_start is not None:
         on_start(options, split, skipped)
     history = train(
@@ -193,7 +197,7 @@ def choose_estimator(options: dict[str, Any] | None) -> tuple[ForegroundSource |
         ValueError: for a foreground that is neither a source of BackMix's own nor an estimator.
     """
     options = {
-        name.removeprefix("backmix.") if name == "backmix.foreground" else name: value
+        "foreground" if name in ("backmix.foreground", "swap.foreground") else name: value
         for name, value in (options or {}).items()
     }
     name = options.get("foreground")
@@ -281,7 +285,7 @@ def auto_options(
     batch_size: int | None = None,
     lr: float | None = None,
     seed: int = 0,
-    precision: str = "bf16",
+    precision: str = "auto",
 ) -> TrainOptions:
     """Training options for a set of `images` images; what is given is kept.
 

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from backmix.precision import resolve_precision
+
 OPTIMIZERS = ("sgd", "muon", "adamw")
 SCHEDULES = ("one-cycle", "cosine", "step")
 
@@ -29,7 +31,8 @@ class TrainOptions:
             (linear up, then x0.1 at 60 % and 95 % of the training, CSSR's 120 and 190 of 200 epochs).
         warmup: share of the training in which the rate rises.
         ema: decay per step of the average of weights that is kept as the result; 0 keeps the last weights.
-        precision: "bf16" (autocast) or "fp32".
+        precision: "bf16" (autocast), "fp32", or "auto": whichever this machine is quicker in. The field then holds what
+            that came to.
         pad: largest shift of the crop after mixing, as a share of the image's side; 0 where crops come with the data.
         flip: probability of mirroring after mixing; 0 where flips come with the data.
         padding: what a shifted crop shows beyond the border, "reflect" or "zeros".
@@ -51,7 +54,7 @@ class TrainOptions:
     schedule: str = "one-cycle"
     warmup: float = 0.2
     ema: float = 0.998
-    precision: str = "bf16"
+    precision: str = "auto"
     pad: float = 0.125
     flip: float = 0.5
     padding: str = "reflect"
@@ -64,6 +67,7 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         """Refuse options outside their range, by name."""
+        object.__setattr__(self, "precision", resolve_precision(self.precision))
         checks = {
             "epochs": (self.epochs >= 1, "at least 1"),
             "batch_size": (self.batch_size >= 2, "at least 2"),
@@ -74,7 +78,6 @@ class TrainOptions:
             "schedule": (self.schedule in SCHEDULES, "one of " + ", ".join(SCHEDULES)),
             "warmup": (0 <= self.warmup < 1, "in 0..1, below 1"),
             "ema": (0 <= self.ema < 1, "in 0..1, below 1"),
-            "precision": (self.precision in ("bf16", "fp32"), "bf16 or fp32"),
             "pad": (0 <= self.pad < 1, "in 0..1, below 1"),
             "zoom": (0 <= self.zoom < 1, "in 0..1, below 1"),
             "jitter": (0 <= self.jitter <= 1, "in 0..1"),

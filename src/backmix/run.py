@@ -45,7 +45,7 @@ def save_run(classifier: OpenSetClassifier, folder: Path, *, extra: dict[str, An
     if training is None:
         (folder / TRAINING).unlink(missing_ok=True)
     else:
-        _write_tensors(folder / TRAINING, vars(training))
+        _write_tensors(folder / TRAINING, training.tensors())
     write_json(folder / "classes.json", classifier.classes)
     write_json(
         folder / "calibration.json",
@@ -173,7 +173,7 @@ def _read_training(path: Path, fingerprint: str) -> TrainingOutputs:
     if hashlib.sha256(content).hexdigest() != fingerprint:
         raise RunError(f"{path} has changed since the run was loaded. Restore it, or train again.")
     try:
-        return TrainingOutputs(**load(content))
+        return TrainingOutputs.from_tensors(load(content))
     except (SafetensorError, TypeError) as error:
         raise RunError(f"{path} does not hold what detectors are fitted on: {in_one_line(error)}") from error
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, broadcast
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from backmix.augmentations import Augmentation, Chain
 from backmix.checkpoint import load_checkpoint, save_checkpoint
@@ -28,6 +30,7 @@ from backmix.methods import TrainingBatch
 from backmix.mixing import BackMix, FlipCrop, View
 from backmix.network import Network
 from backmix.outliers import Outliers
+from backmix.precision import resolve_precision
 from backmix.preprocess import Preprocess
 from backmix.recipe import TrainOptions, make_optimizer, schedule_factor
 
@@ -53,9 +56,14 @@ class Progress:
     accuracy: float
 
 
-def make_accelerator(precision: str = "bf16", *, log_dir: Path | None = None) -> Accelerator:
-    """An accelerator for this machine: whatever devices and processes it was started with."""
-    mixed_precision = "bf16" if precision == "bf16" else "no"
+def make_accelerator(precision: str = "auto", *, log_dir: Path | None = None) -> Accelerator:
+    """An accelerator for this machine: whatever devices and processes it was started with.
+
+    Args:
+        precision: see `TrainOptions`.
+        log_dir: folder for TensorBoard; None: no logs.
+    """
+    mixed_precision = "bf16" if resolve_precision(precision) == "bf16" else "no"
     if AcceleratorState._shared_state.get("_mixed_precision", mixed_precision) != mixed_precision:
         # It is kept for the whole process and refuses to change, but one program may train in both precisions.
         AcceleratorState._reset_state()
@@ -103,6 +111,7 @@ def train(
 
     Raises:
         TrainingError: when the loss stops being finite, the checkpoint cannot be written, or options changed.
+        ValueError: when outliers and augmentation have a foreground bank each, of which one would starve.
     """
     if len(loader) == 0:
         raise TrainingError(f"{loader.num_images} images make no batch of {options.batch_size}; add images")
@@ -118,6 +127,7 @@ def train(
     if outliers is not None:
         outliers.to(accelerator.device)
         outliers.generator = generators["outliers"]
+        outliers.check_bank(chain.backmix)
     if network.head.needs_outliers and outliers is None:
         network.head.check_outliers(TrainingBatch(torch.empty(0), torch.empty(0)))
     history: list[EpochReport] = []
@@ -139,6 +149,7 @@ def train(
     wrapped, optimizer = accelerator.prepare(network, optimizer)
     optimizers = [optimizer] if own is None else [optimizer, accelerator.prepare(own)]
     steps = options.epochs * len(loader)
+    schedule = partial(schedule_factor, options.schedule, warmup=options.warmup)
     with _attached(chain, network.backbone):
         for epoch in range(len(history), options.epochs):
             rank = accelerator.process_index
@@ -151,7 +162,7 @@ def train(
             lr = 0.0
             for number, batch in enumerate(loader.epoch(epoch)):
                 step = epoch * len(loader) + number
-                lr = options.lr * schedule_factor(options.schedule, (step + 0.5) / steps, options.warmup)
+                lr = options.lr * network.head.rate((step + 0.5) / steps, schedule)
                 for group in optimizer.param_groups:
                     group["lr"] = lr
                 loss, correct = train_step(
@@ -198,6 +209,7 @@ def train(
     accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
     if average is not None:
         network.load_state_dict(average.state_dict())
+        _settle(network)
     if accelerator.num_processes > 1:
         # Running statistics differ between processes; all go on with those of the first.
         network.load_state_dict(broadcast({k: v.contiguous() for k, v in network.state_dict().items()}))
@@ -229,9 +241,13 @@ def train_step(
     """
     images = preprocess.normalise(batch.images)
     seen: dict[str, Any] = {"labels": batch.labels, "masks": batch.masks, "view": batch.view}
-    mixed = augmentation.before_crop(images, batch.index, **seen)
+    # Targets belong to the batch, so what mixes labels is drawn once for all views; anything else for each view.
+    mixes_labels = any(getattr(part, "mixes_labels", False) for part in augmentation.parts)
+    draws = 1 if mixes_labels else network.head.views
+    mixed = [augmentation.before_crop(images, batch.index, **seen) for _ in range(draws)]
     others: Tensor | None = None if outliers is None else outliers(images, batch.index, **seen)
-    views = [_show(mixed, options, generators) for _ in range(network.head.views)]
+    # The last draw makes the first view, whose features feed the bank: `moved` and pasted cells tell of that draw.
+    views = [_show(mixed[-1 - view % draws], options, generators) for view in range(network.head.views)]
     shown = torch.cat([augmentation.behind_crop(view, batch.index, labels=batch.labels) for view, _ in views])
     if others is not None and len(others):
         # From a generator of their own: the known images are shown alike with and without outliers.
@@ -245,7 +261,10 @@ def train_step(
     features, loss = wrapped(shown, batch.labels, targets=targets, outliers=others, progress=step / steps, step=step)
     accelerator.backward(loss)
     if options.clip:
-        accelerator.clip_grad_norm_(network.parameters(), options.clip)
+        for optimizer in optimizers:
+            # Each on its own: the gradient of an adversary says nothing of how far the classifier may go.
+            own = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            accelerator.clip_grad_norm_(own, options.clip)
     with torch.no_grad():
         # Before the weights move, so that a freely fed map belongs to the features it is read from.
         correct = (network.head.logits(features).argmax(1) == batch.labels).sum()
@@ -346,6 +365,21 @@ def _move_average(average: nn.Module, network: nn.Module, decay: float) -> None:
     for name, value in ours.items():
         if not value.is_floating_point():
             value.copy_(theirs[name])
+
+
+@torch.no_grad()
+def _settle(network: nn.Module, readings: int = 30) -> None:
+    """Let parametrized weights catch up with averaged ones, and leave their modules in training mode.
+
+    Reading a weight in training mode is one step of the power iteration behind a spectral norm. The mean of singular
+    vectors over a training belongs to no weights and is shorter than 1, so that norms would come out too large.
+    """
+    for module in network.modules():
+        if parametrize.is_parametrized(module):
+            module.train()
+            for name in cast(nn.ModuleDict, module.parametrizations):
+                for _ in range(readings):
+                    getattr(module, name)
 
 
 def _one_line(thing: object) -> str:

@@ -1,5 +1,7 @@
 """Several augmentations as one, and by name."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -8,7 +10,8 @@ from backmix.augmentations import make_augmentation as by_name
 from backmix.mixing import BackMix
 from backmix.preprocess import Preprocess
 
-PREPROCESS = Preprocess(16, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+PREPROCESS = Preprocess(16, *IMAGENET)
 IMAGES = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 LABELS, INDEX = torch.tensor([0, 1, 2, 0, 1, 2, 3, 3]), torch.arange(8)
 
@@ -49,7 +52,7 @@ def test_parts_are_called_in_order_on_their_side_of_the_crop():
     assert log == [2, 4, 1, 3]
 
 
-@pytest.mark.parametrize("name", ["randaugment+backmix", "backmix+randaugment"])
+@pytest.mark.parametrize("name", ["randaugment+backmix", "backmix+randaugment", "randaugment+swap"])
 def test_backmix_comes_first_wherever_it_stands(name):
     chain = make(name)
     assert [type(part) for part in chain.parts] == [BackMix, RandAugment]
@@ -80,11 +83,52 @@ def test_none_is_nothing():
 
 def test_what_the_data_say_reaches_the_parts_and_gives_way_to_options():
     chain = make("backmix+cutout+randaugment")
-    mix, cutout, rand = chain.parts
-    assert len(mix.bank) == 8
-    assert mix.fill_value == cutout.fill_value == pytest.approx(PREPROCESS.grey) != 0
+    mix, _, rand = chain.parts
+    assert len(mix.bank) == len(make("swap").backmix.bank) == 8
     assert rand.mean == PREPROCESS.mean and rand.std == PREPROCESS.std
     assert make("cutout", fill_value=0.25).parts[0].fill_value == 0.25
+    assert make("swap", fill_value=0.25).parts[0].fill_value == 0.25
+
+
+@pytest.mark.parametrize("name", ["backmix", "swap"])
+def test_backmix_masks_with_mid_grey_in_the_units_of_the_images(name):
+    """With ImageNet's mean and deviation, 0.5 of 0..1 lies a fifth of a deviation or so above 0."""
+    expected = sum((0.5 - mean) / std for mean, std in zip(*IMAGENET)) / 3
+    assert make(name).parts[0].fill_value == pytest.approx(expected, abs=1e-6) and 0.2 < expected < 0.3
+
+
+@pytest.mark.parametrize("name", ["cutout", "gridmask", "hide-and-seek"])
+def test_parts_that_hide_fill_with_the_mean_pixel(name):
+    """0 after normalisation, as in the papers, whatever the normalisation."""
+    chain = make(name, probability=1.0)
+    chain.set_generator(torch.Generator().manual_seed(0))
+    shown = chain.behind_crop(IMAGES, INDEX, labels=LABELS)
+    assert (shown != IMAGES).any() and (shown[shown != IMAGES] == 0).all()
+
+
+def test_swap_is_backmix_that_swaps():
+    swap, same = make("swap", foreground="centre").backmix, make("backmix", apply="swap", foreground="centre").backmix
+    assert repr(swap) == repr(same) and swap.how == "swap" and swap.fill == "elsewhere"
+    swap.generator, same.generator = (torch.Generator().manual_seed(2) for _ in range(2))
+    shown = swap(IMAGES, INDEX)
+    assert torch.equal(shown, same(IMAGES, INDEX)) and not torch.equal(shown, IMAGES)
+
+
+def test_options_of_swap():
+    swap, cutmix = make("swap+cutmix", **{"swap.probability": 0.25, "cutmix.probability": 0.75, "grid": 4}).parts
+    assert (swap.probability, cutmix.probability, swap.bank.grid) == (0.25, 0.75, 4)
+    # The name says what is done already.
+    with pytest.raises(ValueError, match="augmentation swap has no option apply"):
+        make("swap", apply="patch")
+    with pytest.raises(ValueError, match="augmentation swap has no option swap.apply"):
+        make("swap", **{"swap.apply": "patch"})
+    with pytest.raises(ValueError, match="no option backmix.probability"):
+        make("swap", **{"backmix.probability": 0.25})
+
+
+def test_swap_has_a_page_with_its_name():
+    page = Path(__file__).parents[2] / "docs" / "augmentations" / "swap.md"
+    assert "--augmentation swap" in page.read_text(encoding="utf-8")
 
 
 def test_options_go_to_the_part_that_has_them():
@@ -106,17 +150,27 @@ def test_an_option_of_several_parts_is_refused():
 
 
 def test_unknown_names_and_options_are_refused():
-    with pytest.raises(ValueError, match="no augmentation 'cowmix'; there are none, backmix, mixup, cutmix, .* joined"):
+    with pytest.raises(
+        ValueError, match="no augmentation 'cowmix'; there are none, backmix, swap, mixup, cutmix, .* joined"
+    ):
         make("backmix+cowmix")
     with pytest.raises(ValueError, match="augmentation cutmix has no option beta, gamma"):
         make("cutmix", beta=1, gamma=2, alpha=1.0)
 
 
 def test_backmix_twice_is_refused():
-    with pytest.raises(ValueError, match="backmix stands in the augmentation twice; raise num_patches"):
-        make("backmix+backmix")
+    for name in ("backmix+backmix", "swap+swap", "backmix+swap", "swap+mixup+backmix"):
+        with pytest.raises(ValueError, match="backmix, or swap, .* twice .* choose one of them, and raise num_patches"):
+            make(name)
     with pytest.raises(ValueError, match="twice"):
         Chain([BackMix(4), Mixup(), BackMix(4)])
+
+
+def test_backmix_in_place_is_refused():
+    with pytest.raises(ValueError, match="for a loop of your own"):
+        Chain([BackMix(4, inplace=True)])
+    with pytest.raises(ValueError, match="has no option inplace"):
+        make("backmix", inplace=True)
 
 
 def soft(targets, classes=4):
@@ -151,6 +205,19 @@ def test_moved_is_moved_by_any_part():
     assert Chain(parts).moved().tolist() == [True, False, True]
     assert Chain(parts[1:2]).moved() is None and Chain([]).moved() is None
     assert Chain([BackMix(4), parts[0]]).moved().tolist() == first.tolist()
+
+
+@pytest.mark.parametrize("name", ["backmix+mixup", "swap+cutmix"])
+def test_images_that_their_partners_outweigh_are_not_fed(name):
+    chain = make(name, **{f"{name.split('+')[1]}.probability": 1.0})
+    chain.set_generator(torch.Generator().manual_seed(0))
+    shares = []
+    for _ in range(30):
+        before_crop(chain)
+        shares.append(chain.targets(LABELS)[0][1])
+        moved = chain.moved()
+        assert moved is None if shares[-1] >= 0.5 else moved.tolist() == [True] * 8
+    assert min(shares) < 0.5 < max(shares)
 
 
 def test_one_generator_is_given_to_all_parts():
@@ -190,6 +257,28 @@ def test_what_an_augmentation_does_unless_it_says_otherwise():
 def test_saved_state_is_that_of_the_bank():
     state = make("backmix+cutmix+mixstyle").state_dict()
     assert state and all(".bank." in name for name in state)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", ["swap", *AUGMENTATIONS])
+def test_every_augmentation_takes_both_kinds_of_numbers_and_follows_its_generator(name, dtype):
+    """In bfloat16 what comes out is what float32 gives, to the last bit that is kept."""
+    images = IMAGES.to(dtype)
+    before, shown = images.clone(), []
+    options = {"swap": {"foreground": "centre"}, "cutmix": {"probability": 1.0}}.get(name, {})
+    for kind in (dtype, dtype, torch.float32):
+        chain = make(name, **options)
+        chain.set_generator(torch.Generator().manual_seed(1))
+        changed = before_crop(chain, images.to(kind))
+        shown.append(chain.behind_crop(changed, INDEX, labels=LABELS))
+    first, again, exact = shown
+    assert first.dtype == dtype and torch.equal(first, again) and torch.equal(images, before)
+    if name == "mixstyle":  # It works inside a backbone.
+        assert first is images
+        return
+    assert not torch.equal(first, images)
+    allowed = 0.02 if dtype == torch.bfloat16 else 0.0
+    assert ((first.float() - exact).abs() <= allowed * exact.abs().clamp_min(1)).all()
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)

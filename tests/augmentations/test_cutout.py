@@ -31,6 +31,15 @@ def test_agrees_with_one_image_at_a_time(height, width, side, probability, seed)
     assert torch.equal(images, before)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_same_is_hidden_whatever_the_numbers(dtype):
+    images = torch.rand(6, 3, 16, 12).to(dtype) + 1
+    hidden = make(3)(torch.ones(6, 1, 16, 12)) == 0
+    shown = make(3, fill_value=-3.0)(images)
+    assert shown.dtype == dtype and hidden.any() and not hidden.all()
+    assert torch.equal(shown, torch.where(hidden, torch.tensor(-3.0, dtype=dtype), images))
+
+
 @pytest.mark.parametrize(("pixels", "share"), [(16, 0.5), (8, 0.25), (20, 0.625)])
 def test_the_paper_s_squares_at_32_pixels(pixels, share):
     """A square of L x L where it lies inside, less where it hangs over: never more, never moved inside."""

@@ -66,6 +66,15 @@ def test_evaluation_mode_passes_images_and_the_generator_decides():
     assert first.is_contiguous(memory_format=torch.channels_last) and HideAndSeek.after_crop
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_same_is_hidden_whatever_the_numbers(dtype):
+    images = torch.rand(6, 3, 16, 12).to(dtype) + 1
+    hidden = make(3, cells=(0.25,))(torch.ones(6, 1, 16, 12)) == 0
+    shown = make(3, cells=(0.25,), fill_value=-3.0)(images)
+    assert shown.dtype == dtype and hidden.any() and not hidden.all()
+    assert torch.equal(shown, torch.where(hidden, torch.tensor(-3.0, dtype=dtype), images))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

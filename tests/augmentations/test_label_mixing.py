@@ -77,6 +77,30 @@ def test_follows_the_generator_and_leaves_its_images_alone(maker):
 
 
 @MAKERS
+def test_a_batch_whose_partners_outweigh_it_tells_the_bank_nothing(maker):
+    """Half of the batches at alpha 1, or fewer where boxes are cut off: the smaller half of the shares."""
+    mix, seen = make(maker), set()
+    assert mix.moved() is None
+    for _ in range(60):
+        mix(IMAGES)
+        share = mix.targets(LABELS)[0][1]
+        seen.add(share < 0.5)
+        moved = mix.moved()
+        assert (moved is None) == (share >= 0.5)
+        assert moved is None or (moved.dtype == torch.bool and moved.tolist() == [True] * 6)
+    assert seen == {True, False}
+    assert mix.eval()(IMAGES) is IMAGES and mix.moved() is None
+
+
+@MAKERS
+@pytest.mark.parametrize(("share", "fed"), [(0.5, True), (0.49, False), (0.0, False), (1.0, True)])
+def test_exactly_half_is_enough_to_be_fed(maker, share, fed):
+    mix = make(maker)
+    mix._last = (torch.arange(6).roll(1), share)
+    assert (mix.moved() is None) == fed
+
+
+@MAKERS
 def test_labels_of_another_batch_are_refused(maker):
     mix = make(maker)
     mix(IMAGES)
@@ -91,6 +115,14 @@ def test_labels_of_another_batch_are_refused(maker):
 def test_bad_options_are_refused(maker, options, message):
     with pytest.raises(ValueError, match=rf"^{maker.name}: .*{message}"):
         maker(**options)
+
+
+@MAKERS
+def test_half_precision_is_kept_and_mixed_as_float32_is(maker):
+    half = IMAGES.bfloat16()
+    found, exact = make(maker)(half), make(maker)(half.float())
+    assert found.dtype == torch.bfloat16 and found.shape == IMAGES.shape and not torch.equal(found, half)
+    assert (found.float() - exact).abs().max() <= 0.02
 
 
 @MAKERS

@@ -132,6 +132,12 @@ def test_bad_options_are_refused(options, message):
         RandAugment(**options)
 
 
+def test_half_precision_is_kept_and_changed_as_float32_is():
+    half = IMAGES.bfloat16()
+    found, exact = make(2, num_ops=2)(half), make(2, num_ops=2)(half.float())
+    assert found.dtype == torch.bfloat16 and torch.equal(found, exact.bfloat16())
+
+
 @pytest.mark.parametrize("images", [torch.zeros(3, 4, 4), torch.zeros(2, 1, 4, 4), PIXELS])
 def test_bad_images_are_refused(images):
     with pytest.raises(ValueError, match="^randaugment takes"):

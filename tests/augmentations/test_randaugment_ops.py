@@ -1,10 +1,12 @@
 """Each operation against Pillow, which the closed-set paper uses, one picture at a time."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
@@ -73,6 +75,39 @@ def test_agrees_with_pillow(name, strength):
         else:
             assert difference.max() <= 1
         assert torch.equal(images, before)
+
+
+def place_before(name, value, x, y, height, width):
+    """Where in the picture the point (x, y) of a moved picture was."""
+    if name == "rotate":
+        # Counterclockwise around the centre, y downwards.
+        turn, across, down = math.radians(value), x - width / 2, y - height / 2
+        return (
+            math.cos(turn) * across - math.sin(turn) * down + width / 2,
+            math.sin(turn) * across + math.cos(turn) * down + height / 2,
+        )
+    return {
+        "shear-x": (x + value * y, y),
+        "shear-y": (x, y + value * x),
+        "translate-x": (x + value, y),
+        "translate-y": (x, y + value),
+    }[name]
+
+
+@given(st.sampled_from(MOVING), st.floats(-1, 1), st.integers(3, 14), st.integers(3, 14), st.integers(0, 2**16))
+@settings(max_examples=60)
+def test_what_moves_agrees_with_a_loop_over_pixels(name, strength, height, width, seed):
+    value = strength * RANGES[name][1] / (8 if name.startswith("translate") else 1)
+    image = torch.randint(1, 256, (1, 3, height, width), generator=torch.Generator().manual_seed(seed)).byte()
+    found = operate(name, image, value, torch.zeros(2, 1))[0]
+    for row in range(height):
+        for column in range(width):
+            x, y = place_before(name, value, column + 0.5, row + 0.5, height, width)
+            if abs(x - round(x)) < 1e-3 or abs(y - round(y)) < 1e-3:
+                continue  # On the edge between two pixels rounding decides.
+            inside = 0 <= x < width and 0 <= y < height
+            expected = image[0, :, math.floor(y), math.floor(x)] if inside else torch.zeros(3)
+            assert torch.equal(found[:, row, column].int(), expected.int())
 
 
 @given(st.floats(0, 40), st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True))

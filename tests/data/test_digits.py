@@ -12,7 +12,7 @@ from backmix.errors import DataError
 KNOWN_LABELS = [2, 9, 2, 5, 8, 9, 5, 6, 4, 9, 1, 4]
 KNOWN_TEXTURES = [2, 2, 2, 5, 2, 1, 5, 3, 4, 1, 1, 4]
 KNOWN_PIXELS = [46, 60, 60, 61, 45, 59, 58, 59, 89, 103, 103, 104]
-KNOWN_MEAN = 127.1222
+KNOWN_MEAN = 127.2053
 KNOWN_AREA = 184934
 
 
@@ -105,13 +105,29 @@ def test_strokes_are_visible_but_not_by_brightness_alone(train):
     stroke = (brightness * masks).sum((1, 2)) / masks.sum((1, 2))
     ground = (brightness * (1 - masks)).sum((1, 2)) / (1 - masks).sum((1, 2))
     contrast = stroke - ground
-    assert contrast.abs().min() > 0.12 and contrast.abs().mean() > 0.25
+    assert contrast.abs().min() > 0.12 and 0.2 < contrast.abs().mean() < 0.3
     assert 0.3 < (contrast > 0).double().mean() < 0.7
     # No brightness threshold, from either side, finds the strokes of all images: pixels overlap widely.
     levels = torch.linspace(0, 1, 41)
     for sign in (1, -1):
         hit = [((sign * brightness > sign * level) == arrays.masks).double().mean((1, 2)).mean() for level in levels]
         assert max(hit) < 0.9
+
+
+@pytest.mark.parametrize("contrast", [0.1, 0.25, 0.4])
+def test_contrast_is_what_was_asked_for_and_moves_the_strokes_alone(train, contrast):
+    reference, other = train.arrays(), DigitsOnTextures("train", contrast=contrast).arrays()
+    ground = ~torch.nn.functional.max_pool2d(reference.masks[:, None].float(), 7, 1, 3).bool()[:, 0]
+    assert torch.equal(reference.masks, other.masks) and torch.equal(reference.textures, other.textures)
+    moved = (reference.images != other.images).any(1) & ground
+    assert moved.double().mean() < 1e-3  # Ink too thin to count as digit.
+    weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
+    brightness = (other.images.double() / 255 * weights).sum(1)
+    inner = -torch.nn.functional.max_pool2d(-reference.masks.double(), 3, 1, 1)
+    whole = inner.sum((1, 2)) > 4  # Thin strokes blend into the texture everywhere.
+    stroke = (brightness * inner).sum((1, 2))[whole] / inner.sum((1, 2))[whole]
+    level = (brightness * ground).sum((1, 2))[whole] / ground.sum((1, 2))[whole]
+    assert (stroke - level).abs().median() == pytest.approx(contrast, rel=0.05)
 
 
 def test_options_leave_alone_what_they_do_not_concern(train):
@@ -170,6 +186,8 @@ def test_any_size_shows_the_same_picture(train, size):
         ({"prior": 1.1}, "prior is a rate"),
         ({"prior": float("nan")}, "prior is a rate"),
         ({"image_size": 8}, "image_size must be at least 16"),
+        ({"contrast": 0.0}, "contrast is a difference in brightness"),
+        ({"contrast": float("nan")}, "contrast is a difference in brightness"),
         ({"seed": -1}, "seed must be at least 0"),
         ({"copies": 0}, "copies at least 1"),
         ({"known": ""}, "known must be different digits"),

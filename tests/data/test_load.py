@@ -46,7 +46,7 @@ def test_digits_and_their_options():
     ("spec", "split", "message"),
     [
         ("digits", "background", "no split 'background'; it has train, val, test"),
-        ("digits:rate=1", "train", "no option 'rate'; it has prior, image_size"),
+        ("digits:rate=1", "train", "no option 'rate'; it has prior, contrast, image_size"),
         ("digits:prior=high", "train", "option prior takes a number, .* got 'high'"),
         ("digits:prior", "train", "option prior takes a number, .* got ''"),
         ("digits:prior=2", "train", "prior is a rate"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from backmix.detectors import OpenMax
+from backmix.detectors import Detector, OpenMax
 from backmix.detectors.openmax import fit_gumbel_of_minima
 from backmix.metrics import open_set_metrics
 
@@ -71,6 +71,56 @@ def test_agrees_with_a_slow_reference(distance, tail, alpha):
     expected = slow_openmax(training.tolist(), labels.tolist(), logits.tolist(), tail, alpha, distance)
     found = fitted(tail=tail, alpha=alpha, distance=distance).probabilities(logits)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    scores = fitted(tail=tail, alpha=alpha, distance=distance)(logits)
+    torch.testing.assert_close(scores, expected[:, 0].logit(), rtol=1e-4, atol=1e-4)
+
+
+def with_tails(*tails, alpha=10):
+    """Fitted such that each W_c is 0 or 1 everywhere."""
+    detector = OpenMax(alpha=alpha)
+    detector.means = torch.eye(len(tails), dtype=torch.float64)
+    detector.location = torch.tensor([-1e3 if tail else 1e3 for tail in tails], dtype=torch.float64)
+    detector.scale = torch.ones(len(tails), dtype=torch.float64)
+    return detector
+
+
+def test_known_answers():
+    logits = torch.tensor([[4.0, 2.0]])
+    cases = [
+        (with_tails(1, 1), [5.0, 0.0, 1.0], 1),  # The first gives all, the second half.
+        (with_tails(0, 0), [0.0, 4.0, 2.0], 2),
+        (with_tails(0, 1), [1.0, 4.0, 1.0], 2),
+        (with_tails(1, 1, alpha=1), [4.0, 0.0, 2.0], 1),
+    ]
+    for detector, revised, likeliest in cases:
+        assert detector.revised(logits).tolist() == [revised]
+        assert detector(logits).item() == pytest.approx(
+            revised[0] - math.log(math.exp(revised[1]) + math.exp(revised[2])), abs=1e-12
+        )
+        assert detector.decide(logits).tolist() == [likeliest - 2]
+    assert with_tails(1, 1)(logits).item() == pytest.approx(3.6867383, abs=1e-7)
+    assert with_tails(0, 0)(logits).item() == pytest.approx(-4.1269280, abs=1e-7)
+
+
+def test_strong_logits_do_not_tie():
+    detector = OpenMax()
+    training, labels = clusters(300)
+    detector.fit(40 * training, None, labels)
+    logits = 40 * clusters(200, seed=1, spread=3)[0]
+    certain = detector.probabilities(logits)[:, 0]
+    scores = detector(logits)
+    assert (certain == 1).sum() > 20 and len(scores.unique()) == 200
+    # The same order: sorted by scores, the probabilities never fall.
+    assert (certain[scores.argsort()].diff() >= 0).all()
+    assert (detector.decide(logits)[scores > 0] == -1).all()
+
+
+def test_the_likeliest_of_k_plus_one_decides():
+    detector, logits = fitted(), torch.cat([clusters(50, seed=3)[0], clusters(50, seed=4, spread=5)[0]])
+    answers = detector.decide(logits, torch.rand(100, 3))
+    assert answers.dtype == torch.int64 and torch.equal(answers, detector.probabilities(logits).argmax(1) - 1)
+    assert 0 < (answers == -1).sum() < 100
+    assert Detector().decide(logits, logits) is None
 
 
 @pytest.mark.parametrize("count", [3, 20, 200])
@@ -110,12 +160,13 @@ def test_a_tail_of_one_value_makes_a_step(values):
     assert location.abs() < 1e-5 and 0 < scale < 1e-5
 
 
-def test_probabilities_are_some_and_column_zero_is_the_score():
+def test_probabilities_are_some_and_the_score_is_the_log_odds_of_column_zero():
     detector, logits = fitted(), clusters(50, seed=3)[0]
     found = detector.probabilities(logits)
     assert found.shape == (50, 7) and found.dtype == torch.float64
     torch.testing.assert_close(found.sum(1), torch.ones(50, dtype=torch.float64))
-    assert torch.equal(detector(logits), found[:, 0]) and torch.equal(detector(logits, torch.rand(50, 3)), found[:, 0])
+    torch.testing.assert_close(detector(logits), found[:, 0].logit())
+    assert torch.equal(detector(logits), detector(logits, torch.rand(50, 3)))
     answers = found.argmax(1) - 1
     assert (answers == clusters(50, seed=3)[1]).float().mean() > 0.6
 
@@ -147,7 +198,7 @@ def test_one_image_a_class_is_enough():
     detector = OpenMax()
     detector.fit(5 * torch.eye(3), None, torch.arange(3))
     near, far = detector(torch.tensor([[5.0, 0, 0], [5.0, 5.0, 1.0]]))
-    assert 0 <= near < far <= 1
+    assert -math.inf < near < far < math.inf
 
 
 def test_negative_logits_are_pushed_up():

@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from backmix.detectors import DETECTORS, WRAPPED, PytorchOOD
+from backmix.detectors import DETECTORS, WRAPPED, MaxLogit, PytorchOOD
 from backmix.detectors.fitting import TrainingOutputs, evenly_spread, ready_detector
 from backmix.detectors.pytorch_ood import Whitening
+from backmix.detectors.pytorch_ood_images import shared_dropout
+from backmix.detectors.stages import stage_means
 from backmix.detectors.wrapped import LEFT_OUT
 from backmix.metrics import open_set_metrics
 from backmix.network import create_network
@@ -116,6 +118,8 @@ def test_agrees_with_pytorch_ood_called_directly(name, head):
     expected = directly(name, head)
     found = fitted(name, head)(head(TEST), TEST)
     assert found.shape == (200,)
+    if name == "gmm":  # A log-likelihood, of which whitening changes the constant.
+        found, expected = found - found.mean(), expected - expected.mean()
     # Ours whitens the features first, and pytorch-ood inverts the covariance in float32.
     tolerance = {"rtol": 1e-3, "atol": 1e-3 * expected.std().item()} if WRAPPED[name].whiten else {}
     torch.testing.assert_close(found, expected, check_dtype=False, **tolerance)
@@ -204,6 +208,54 @@ def test_mahalanobis_survives_fewer_images_than_dimensions():
         slow = [min(float((f - m) @ precision @ (f - m)) for m in means) for f in test.double()]
         if name == "mahalanobis":
             assert inside.tolist() == pytest.approx([d / 2 for d in slow], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["gmm", "mahalanobis", "rmd"])
+@pytest.mark.parametrize("scale", [1e-4, 1e-2, 1e4])
+def test_the_scale_of_the_features_does_not_count(name, scale):
+    """pytorch-ood adds 1e-6 to variances, whatever their size."""
+    logits = torch.rand(600, CLASSES)
+
+    def scores(scale):
+        detector = DETECTORS[name]()
+        detector.fit(logits, scale * TRAINING, LABELS)
+        return torch.cat([detector(logits[:200], scale * x) for x in (TEST, UNKNOWN)]).double()
+
+    plain, scaled = scores(1.0), scores(scale)
+    torch.testing.assert_close(scaled, plain, rtol=1e-3, atol=1e-3 * plain[:200].std().item())
+    figures = open_set_metrics(scaled[:200], torch.ones(200, dtype=torch.bool), scaled[200:])
+    assert figures["auroc"] > 0.9
+
+
+class OnMps(torch.Tensor):
+    """Says that it lies on MPS and is no more than that: no float64 until it is moved."""
+
+    @property
+    def device(self):
+        return torch.device("mps")
+
+    def double(self):
+        raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64")
+
+    def cpu(self):
+        return self.as_subclass(torch.Tensor)
+
+
+def test_whitening_goes_to_the_cpu_where_the_device_has_no_float64():
+    white = Whitening(TRAINING, LABELS)
+    found = white(TEST.as_subclass(OnMps))
+    assert found.dtype == torch.float32
+    assert torch.equal(found.as_subclass(torch.Tensor), white(TEST))
+
+
+def test_some_scores_of_pytorch_ood_tie_where_the_network_is_sure():
+    """As the documentation says of them, and not of ours."""
+    logits = torch.zeros(5, 3)
+    logits[:, 0] = torch.arange(40, 45)
+    for name in ("gen", "entropy"):
+        assert len(DETECTORS[name]()(logits, torch.rand(5, 8)).unique()) == 1
+    for name in ("msp", "max_logit", "energy"):
+        assert len(DETECTORS[name]()(logits).unique()) == 5
 
 
 def test_mahalanobis_needs_features_that_vary():
@@ -308,8 +360,9 @@ def images(count=6, seed=0):
 
 def outputs_of(network, count=60):
     with torch.no_grad():
-        maps = network.backbone(images(count, seed=9))
-        return TrainingOutputs.of(network.head.logits(maps), network.head.pooled(maps), torch.arange(count) % 3)
+        maps, stages = stage_means(network.backbone, images(count, seed=9))
+        logits, features = network.head.logits(maps), network.head.pooled(maps)
+        return TrainingOutputs.of(logits, features, torch.arange(count) % 3, stages)
 
 
 def logits_of(network):
@@ -378,11 +431,157 @@ def test_mahalanobis_of_stepped_images_without_a_step_is_mahalanobis(network):
     assert (on_images("mahalanobis_odin", network).score_images(images()) < expected).all()
 
 
+def test_an_image_scores_the_same_wherever_it_stands_in_the_batch(network):
+    x = images(8)
+    for name in ON_IMAGES:
+        detector = on_images(name, network)
+        whole = detector.score_images(x)
+        assert torch.equal(detector.score_images(x.flip(0)).flip(0), whole)
+        others = detector.score_images(torch.cat([images(3, seed=4), x[:2]]))[3:]
+        torch.testing.assert_close(others, whole[:2], rtol=1e-3, atol=1e-5)
+
+
+def test_no_device_is_seeded_anew(network, monkeypatch):
+    """`torch.manual_seed` seeds all of them, also those that another program part draws from."""
+    for name in ("manual_seed", "seed"):
+        monkeypatch.setattr(torch, name, lambda *_: pytest.fail("seeded"))
+    monkeypatch.setattr(torch.random, "fork_rng", lambda *_: pytest.fail("forked"))
+    for name in ON_IMAGES:
+        on_images(name, network).score_images(images())
+
+
 def test_dropout_is_what_mcd_looks_at(network):
     assert (on_images("mcd", network).score_images(images()) > 0).all()
     dry = create_network("vgg32", "softmax", 3, image_size=32, model_options={"width": 0.125, "dropout": 0.0})
     with pytest.raises(ValueError, match="mcd: looks at how dropout changes the answers, and this network has none"):
         ready_detector("mcd", dry, PREPROCESS, None)
+
+
+def test_mcd_agrees_with_a_loop(network):
+    """Over masks drawn one pass after the other, here by the places of Dropout2d."""
+    x, layers = images(), network.backbone.layers
+    generator = torch.Generator().manual_seed(0)
+    answers = []
+    with torch.no_grad():
+        for _ in range(30):
+            maps = x
+            for layer in layers:
+                if isinstance(layer, nn.Dropout2d):
+                    kept = torch.empty(1, maps.shape[1], 1, 1).bernoulli_(0.8, generator=generator)
+                    maps = maps * kept / 0.8
+                else:
+                    maps = layer(maps)
+            answers.append(network.head.logits(maps).softmax(1))
+    expected = torch.stack(answers).var(0).mean(1)
+    torch.testing.assert_close(on_images("mcd", network).score_images(x), expected, rtol=1e-4, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("dropout", "shape", "whole"),
+    [
+        (nn.Dropout(0.25), (4, 5, 6), 1),
+        (nn.Dropout(0.25), (4, 2000), 1),
+        (nn.Dropout1d(0.25), (4, 500, 3), 3),
+        (nn.Dropout2d(0.25), (4, 500, 3, 3), 9),
+        (nn.Dropout3d(0.25), (4, 500, 2, 3, 3), 18),
+    ],
+)
+def test_masks_are_shared_by_the_batch_and_keep_the_mean(dropout, shape, whole):
+    network = nn.Sequential(dropout, nn.Identity()).eval()
+    ones = torch.ones(shape)
+    with shared_dropout(network):
+        first, second = network(ones), network(ones)
+    assert first.unique().tolist() == [0.0, pytest.approx(1 / 0.75)]
+    assert (first == first[:1]).all() and not torch.equal(first, second)
+    if whole > 1:
+        assert (first.flatten(2) == first.flatten(2)[:, :, :1]).all() and first.flatten(2).shape[2] == whole
+    if first[0].numel() > 1000:
+        assert 0.9 < first.mean() < 1.1
+    # As it was, and the same masks when entered again.
+    assert torch.equal(network(ones), ones) and not any(module.training for module in network.modules())
+    with shared_dropout(network):
+        assert torch.equal(network(ones), first)
+    with shared_dropout(network, seed=1):
+        assert not torch.equal(network(ones), first)
+
+
+def test_what_is_dropped_for_sure_is_gone():
+    network = nn.Sequential(nn.Dropout(1.0), nn.Dropout(0.0)).eval()
+    with shared_dropout(network):
+        assert torch.equal(network(torch.ones(2, 3)), torch.zeros(2, 3))
+
+
+def gratings(count, seed):
+    """Stripes in a direction for each class, at any place."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 3
+    angle, phase = labels * torch.pi / 3, 6.28 * torch.rand(count, generator=generator)
+    x = torch.linspace(0, 31.4, 32)
+    across = angle.cos()[:, None, None] * x + angle.sin()[:, None, None] * x[:, None]
+    stripes = torch.sin(across + phase[:, None, None])[:, None]
+    return stripes + 0.3 * torch.randn(count, 3, 32, 32, generator=generator), labels
+
+
+@pytest.fixture(scope="module")
+def learnt():
+    """A network that tells stripes from each other, with what it says of its training images."""
+    torch.manual_seed(0)
+    network = create_network("vgg32", "softmax", 3, image_size=32, model_options={"width": 0.125})
+    optimizer = torch.optim.Adam(network.parameters(), 3e-3)
+    x, labels = gratings(192, 1)
+    for _ in range(30):
+        drawn = torch.randperm(192)[:48]
+        optimizer.zero_grad()
+        network(x[drawn], labels[drawn])[1].backward()
+        optimizer.step()
+    network.eval().requires_grad_(True)
+    with torch.no_grad():
+        maps, stages = stage_means(network.backbone, x)
+        kept = TrainingOutputs.of(network.head.logits(maps), network.head.pooled(maps), labels, stages)
+    return network, kept
+
+
+@pytest.mark.parametrize("name", [name for name in ON_IMAGES if name not in ("mcd", "rankfeat")])
+def test_images_of_another_kind_score_higher(name, learnt):
+    network, kept = learnt
+    detector = ready_detector(name, network, PREPROCESS, lambda: kept)
+    x, labels = gratings(60, 2)
+    known, unknown = detector.score_images(x), detector.score_images(images(60, seed=3))
+    with torch.no_grad():
+        correct = network(x)[1].argmax(1) == labels
+    assert open_set_metrics(known, correct, unknown)["auroc"] > 0.8
+
+
+def transparent(copies, *layers):
+    """A network whose map is the image, each channel so many times; logits are five times the mean of the channels."""
+    network = create_network("vgg32", "softmax", 3, image_size=32, model_options={"width": 0.125})
+    network.backbone = nn.Sequential(nn.Conv2d(3, 3 * copies, 1, bias=False), nn.AvgPool2d(8), *layers)
+    network.head.head = nn.Linear(3 * copies, 3)
+    with torch.no_grad():
+        network.backbone[0].weight.copy_(torch.eye(3).repeat(copies, 1)[:, :, None, None])
+        network.head.head.weight.copy_(5 / copies * torch.eye(3).repeat(1, copies))
+        network.head.head.bias.zero_()
+    return network.eval()
+
+
+def test_mcd_scores_higher_what_dropout_decides():
+    detector = ready_detector("mcd", transparent(8, nn.Dropout2d(0.2)), PREPROCESS, None)
+    sure = torch.zeros(6, 3, 32, 32)
+    sure[torch.arange(6), torch.arange(6) % 3] = torch.linspace(2, 4, 6)[:, None, None]
+    unsure = torch.linspace(1, 4, 6)[:, None, None, None].expand(6, 3, 32, 32)
+    assert detector.score_images(unsure).min() > 10 * detector.score_images(sure).max()
+
+
+def test_rankfeat_scores_higher_what_is_one_thing_alone():
+    """Whose map is gone with its first singular value."""
+    network = transparent(1)
+    detector = ready_detector("rankfeat", network, PREPROCESS, None)
+    one = torch.zeros(6, 3, 32, 32)
+    one[:, 0, :16] = torch.linspace(3, 5, 6)[:, None, None]
+    two = one.clone()
+    two[:, 1, 16:] = 2
+    assert detector.score_images(one).min() > detector.score_images(two).max()
+    assert MaxLogit()(network(one)[1].detach()).max() < -7  # All of them strong answers otherwise.
 
 
 def test_what_images_need_is_said(network):
@@ -392,9 +591,14 @@ def test_what_images_need_is_said(network):
             DETECTORS[name]().score_images(images())
         with pytest.raises(ValueError, match=f"{name} looks at images; call score_images"):
             DETECTORS[name]()(torch.rand(2, 3), torch.rand(2, 8))
-    unfitted = ready_detector("mahalanobis_odin", network, PREPROCESS, None)
-    with pytest.raises(ValueError, match="mahalanobis_odin: fit it on training images first"):
-        unfitted.score_images(images())
+    for name in ("mahalanobis_odin", "multi_mahalanobis"):
+        unfitted = ready_detector(name, network, PREPROCESS, None)
+        with pytest.raises(ValueError, match=f"{name}: fit it on training images first"):
+            unfitted.score_images(images())
+    with pytest.raises(ValueError, match="mahalanobis_odin: no training image of class number 2"):
+        ready_detector("mahalanobis_odin", network, PREPROCESS, None).fit(
+            torch.rand(4, 3), torch.rand(4, 16), torch.tensor([0, 0, 1, 1])
+        )
 
 
 # Detectors made ready for a network.

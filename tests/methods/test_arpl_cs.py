@@ -215,6 +215,23 @@ def test_generated_pixels_are_normalised_as_images_are():
     assert torch.equal(fakes, (method.generator(torch.randn(6, 100, 1, 1)) - 0.5) / 0.25)
 
 
+def test_generated_pixels_are_normalised_as_the_published_weights_of_a_backbone_want_it():
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    backbone = make().backbone
+    backbone.mean, backbone.std = mean, std
+    method = ARPLCS(backbone.num_features, 3)
+    method.prepare(backbone, 32)
+    torch.manual_seed(3)
+    fakes = method.generate(IMAGES)
+    torch.manual_seed(3)
+    pixels = method.generator(torch.randn(6, 100, 1, 1))
+    for channel in range(3):
+        expected = (pixels[:, channel] - mean[channel]) / std[channel]
+        assert torch.allclose(fakes[:, channel], expected, atol=1e-6)
+    assert not {"mean", "std"} & set(method.state_dict()), "they follow the backbone, not the weights"
+    assert torch.equal(deepcopy(method).mean, method.mean)
+
+
 def test_a_transformer_has_no_branches_and_trains():
     network = make("test_vit")
     images = torch.randn(4, 3, 32, 32)

@@ -43,6 +43,11 @@ def axes(alpha, classes=4):
     return [[alpha if j == k else 0.0 for j in range(classes)] for k in range(classes)]
 
 
+def test_defaults_are_those_of_the_paper():
+    method = CAC(5, 4)
+    assert method.weight == 0.1 and torch.equal(method.anchors, 10 * torch.eye(4))
+
+
 @pytest.mark.parametrize("alpha", [10.0, 3.0])
 def test_logits_are_minus_the_distances_of_a_loop(alpha):
     method = make(alpha=alpha)

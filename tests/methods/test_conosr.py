@@ -250,6 +250,22 @@ def test_ten_steps_lower_the_loss(precision, progress):
     assert losses[-1] < 0.97 * losses[0]
 
 
+@pytest.mark.parametrize("progress", [0.0, 0.9])
+def test_half_precision_features_give_the_loss_of_the_same_features_in_float32(progress):
+    losses = []
+    for precision in (torch.bfloat16, torch.float32):
+
+        def backbone(images, precision=precision):
+            return torch.cat([images, images[:, :2] * 2], 1).bfloat16().to(precision)
+
+        torch.manual_seed(7)
+        method = make()
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+            losses.append(method.training_loss(backbone, batch_of(progress))[1])
+    assert losses[0].dtype == torch.float32
+    assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

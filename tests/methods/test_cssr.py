@@ -6,6 +6,7 @@ from copy import deepcopy
 import pytest
 import torch
 
+from backmix.methods import TrainingBatch
 from backmix.methods.cssr import PCSSR, RCSSR, gram, softmax_then_average
 from backmix.models import create_backbone
 from backmix.network import Network
@@ -310,6 +311,20 @@ def test_ten_steps_lower_the_loss(kind, precision):
         losses.append(loss.item())
     assert losses[-1] < 0.8 * losses[0]
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in network.method.parameters())
+
+
+@BOTH
+def test_mixed_labels_share_one_pass_and_are_weighed(kind, monkeypatch):
+    method, other, calls = make(kind), LABELS.flip(0), []
+    expected = 0.3 * method.loss(FEATURES, LABELS) + 0.7 * method.loss(FEATURES, other)
+    cell_logits = method.cell_logits
+    monkeypatch.setattr(method, "cell_logits", lambda features: calls.append(1) or cell_logits(features))
+    batch = TrainingBatch(FEATURES, LABELS, targets=((LABELS, 0.3), (other, 0.7)))
+    features, loss = method.training_loss(lambda images: images, batch)
+    assert features is FEATURES and len(calls) == 1
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
+    with pytest.raises(ValueError, match=f"{kind.name}: labels must lie in 0..3"):
+        method.training_loss(lambda images: images, TrainingBatch(FEATURES, LABELS - 1))
 
 
 @BOTH

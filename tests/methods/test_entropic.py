@@ -28,10 +28,15 @@ def make_backbone():
 
 
 def slow_log_probabilities(method, features):
+    """Pool, multiply and normalise, number by number."""
+    weight, bias = method.head.weight.double().tolist(), method.head.bias
     rows = []
-    for row in method.logits(features).double().tolist():
-        log_sum = math.log(sum(math.exp(z) for z in row))
-        rows.append([z - log_sum for z in row])
+    for image in features.double():
+        pooled = [sum(channel.flatten().tolist()) / channel.numel() for channel in image]
+        logits = [sum(w * f for w, f in zip(row, pooled, strict=True)) for row in weight]
+        logits = [z + (bias[k].item() if bias is not None else 0.0) for k, z in enumerate(logits)]
+        log_sum = math.log(sum(math.exp(z) for z in logits))
+        rows.append([z - log_sum for z in logits])
     return rows
 
 
@@ -45,10 +50,16 @@ def slow_loss(method, known, outliers, labels, weight):
     return total / (len(known) + len(outliers))
 
 
+def test_defaults_are_those_of_the_formula_and_the_release():
+    method = Entropic(5, 4)
+    assert method.weight == 1.0 and method.head.bias is None and method.outlier_share == 1.0
+
+
 @pytest.mark.parametrize("weight", [1.0, 0.25, 0.0])
 @pytest.mark.parametrize("count", [0, 1, 4])
-def test_loss_against_a_loop(weight, count):
-    method, backbone = make(weight=weight), make_backbone().eval()
+@pytest.mark.parametrize("bias", [False, True])
+def test_loss_against_a_loop(weight, count, bias):
+    method, backbone = make(weight=weight, bias=bias), make_backbone().eval()
     batch = TrainingBatch(IMAGES, LABELS, outliers=OUTLIERS[:count])
     features, loss = method.training_loss(backbone, batch)
     assert torch.allclose(features, backbone(IMAGES), atol=1e-6)

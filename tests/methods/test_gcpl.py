@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from backmix.detectors import MSP
-from backmix.methods.gcpl import GCPL
+from backmix.methods.gcpl import COMBINATIONS, GCPL
 from backmix.models import create_backbone
 from backmix.network import Network
 
@@ -22,35 +22,50 @@ def make(**options):
     return method
 
 
-def slow_distances(method, features):
+def slow_each(method, features):
+    """Distances to all prototypes, [image][class][prototype]."""
     rows = []
     for image in features.double():
         pooled = [sum(channel.flatten().tolist()) / channel.numel() for channel in image]
         row = []
         for prototypes in method.prototypes.tolist():
-            each = [sum((f - p) ** 2 for f, p in zip(pooled, point)) / len(pooled) for point in prototypes]
-            row.append(sum(each) / len(each))
+            row.append([sum((f - p) ** 2 for f, p in zip(pooled, point)) / len(pooled) for point in prototypes])
         rows.append(row)
     return rows
 
 
+def slow_distances(method, features):
+    if method.combine == "mean":
+        return [[sum(each) / len(each) for each in row] for row in slow_each(method, features)]
+    return [[-math.log(sum(math.exp(-d) for d in each)) for each in row] for row in slow_each(method, features)]
+
+
 def slow_loss(method, features, labels, weight):
     total = 0.0
-    for row, label in zip(slow_distances(method, features), labels.tolist()):
-        total += row[label] + math.log(sum(math.exp(-d) for d in row)) + weight / 2 * row[label]
+    rows, each = slow_distances(method, features), slow_each(method, features)
+    for row, prototypes, label in zip(rows, each, labels.tolist()):
+        own = row[label] if method.combine == "mean" else min(prototypes[label])
+        total += row[label] + math.log(sum(math.exp(-d) for d in row)) + weight / 2 * own
     return total / len(labels)
 
 
+def test_defaults_are_those_of_the_release():
+    method = GCPL(5, 4)
+    assert (method.weight, method.score, method.combine, method.prototypes.shape) == (0.1, "msp", "mean", (4, 1, 5))
+
+
 @pytest.mark.parametrize("per_class", [1, 3])
-def test_logits_are_minus_the_distances_of_a_loop(per_class):
-    method = make(per_class=per_class)
+@pytest.mark.parametrize("combine", COMBINATIONS)
+def test_logits_are_minus_the_distances_of_a_loop(per_class, combine):
+    method = make(per_class=per_class, combine=combine)
     assert (method.logits(FEATURES) + torch.tensor(slow_distances(method, FEATURES))).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("per_class", [1, 3])
 @pytest.mark.parametrize("weight", [0.0, 0.1, 2.0])
-def test_loss_against_a_loop(per_class, weight):
-    method = make(per_class=per_class, weight=weight)
+@pytest.mark.parametrize("combine", COMBINATIONS)
+def test_loss_against_a_loop(per_class, weight, combine):
+    method = make(per_class=per_class, weight=weight, combine=combine)
     assert method.loss(FEATURES, LABELS).item() == pytest.approx(slow_loss(method, FEATURES, LABELS, weight), abs=1e-5)
 
 
@@ -70,6 +85,53 @@ def test_several_prototypes_are_one_at_their_centre_and_a_bias():
         one.prototypes.copy_(several.prototypes.mean(1, keepdim=True))
     difference = several.logits(FEATURES) - one.logits(FEATURES)
     assert (difference - difference[:1]).abs().max() < 1e-5 and difference.max() < 0
+
+
+def test_one_prototype_is_the_same_either_way():
+    mean, logsumexp = (make(combine=combine) for combine in COMBINATIONS)
+    assert torch.allclose(mean.logits(FEATURES), logsumexp.logits(FEATURES), atol=1e-6)
+    assert torch.allclose(mean.loss(FEATURES, LABELS), logsumexp.loss(FEATURES, LABELS), atol=1e-6)
+    assert torch.allclose(mean.evidence(FEATURES, LABELS), logsumexp.evidence(FEATURES, LABELS), atol=1e-5)
+
+
+def test_a_class_in_two_places_is_near_either_with_logsumexp_and_between_them_with_the_mean():
+    ends, middle = torch.zeros(2, 5, 1, 1), torch.zeros(1, 5, 1, 1)
+    ends[0, 0], ends[1, 0] = 9.0, -9.0
+    found = {}
+    for combine in COMBINATIONS:
+        method = make(per_class=2, combine=combine)
+        with torch.no_grad():
+            method.prototypes.zero_()
+            method.prototypes[0, 0, 0], method.prototypes[0, 1, 0] = 9.0, -9.0
+            method.prototypes[1:, :, 1] = 3.0
+        found[combine] = [method.logits(images).argmax(1).tolist() for images in (ends, middle)]
+    assert found["logsumexp"][0] == [0, 0] and found["logsumexp"][1] != [0]
+    assert found["mean"][0] != [0, 0]
+
+
+def test_evidence_of_several_places_weighs_prototypes_by_their_share_of_the_image():
+    method = make(per_class=3, combine="logsumexp")
+    evidence = method.evidence(FEATURES.clone().requires_grad_(), LABELS)
+    assert evidence.shape == (6, 3, 4) and not evidence.requires_grad and evidence.dtype == torch.float32
+    for b, row in enumerate(slow_each(method, FEATURES)):
+        centres = []
+        for each, points in zip(row, method.prototypes.tolist()):
+            shares = [math.exp(-d) / sum(math.exp(-d) for d in each) for d in each]
+            centres.append([sum(share * point[c] for share, point in zip(shares, points)) for c in range(5)])
+        weight = torch.tensor(centres)[LABELS[b]] - torch.tensor(centres).mean(0)
+        raw = torch.einsum("chw,c->hw", FEATURES[b], weight).clamp_min(0)
+        assert (evidence[b] - (raw - raw.min()) / (raw.max() - raw.min())).abs().max() < 1e-4
+
+
+def test_evidence_of_several_places_is_how_the_logit_changes_with_a_cell():
+    method, features = make(per_class=3, combine="logsumexp"), FEATURES.clone().requires_grad_()
+    logits = method.logits(features)
+    image = torch.arange(6)
+    (logits[image, LABELS] - logits.mean(1)).sum().backward()
+    weight = features.grad[:, :, 0, 0]  # Pooling gives every cell the same gradient.
+    raw = torch.einsum("bchw,bc->bhw", FEATURES, weight).clamp_min(0)
+    low, high = raw.amin((1, 2), keepdim=True), raw.amax((1, 2), keepdim=True)
+    assert torch.allclose(method.evidence(FEATURES, LABELS), (raw - low) / (high - low), atol=1e-4)
 
 
 def test_default_score_is_that_of_the_msp_detector():
@@ -143,12 +205,14 @@ def test_ten_steps_lower_the_loss(precision):
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_half_precision_features_are_computed_in_float32():
-    method = make()
+@pytest.mark.parametrize("combine", COMBINATIONS)
+def test_half_precision_features_are_computed_in_float32(combine):
+    method = make(per_class=2, combine=combine)
     half = FEATURES.bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(method.logits(half), method.logits(half.float()))
         assert torch.equal(method.loss(half, LABELS), method.loss(half.float(), LABELS))
+        assert torch.equal(method.evidence(half, LABELS), method.evidence(half.float(), LABELS))
 
 
 def test_weights_travel_into_a_fresh_instance():
@@ -165,6 +229,7 @@ def test_weights_travel_into_a_fresh_instance():
         ({"weight": math.nan}, "gcpl: weight"),
         ({"per_class": 0}, "gcpl: per_class .* at least 1; got 0"),
         ({"score": "logit"}, "gcpl: score is msp or distance; got 'logit'"),
+        ({"combine": "sum"}, "gcpl: combine is mean or logsumexp; got 'sum'"),
     ],
 )
 def test_options_outside_their_range(options, message):

@@ -35,9 +35,11 @@ def slow_loss(method, features, labels, temperature, smoothing=0.0):
     ("options", "expected"),
     [
         ({}, [0.5, 0.5 + 0.75 * (1 - math.sqrt(0.5)), 1.25, 0.5 + 0.75 * (1 + math.sqrt(0.5)), 2.0]),
-        ({"schedule": "negcos"}, [0.5, 1.25, 2.0, 2.0, 2.0]),
+        ({"schedule": "negcos"}, [0.5, 1.25, 2.0, 1.25, 2.0]),
+        ({"schedule": "negcos", "period": 1.0}, [0.5, 1.25, 2.0, 2.0, 2.0]),
         ({"schedule": "negcos", "period": 0.5}, [0.5, 2.0, 0.5, 2.0, 2.0]),
         ({"schedule": "cosine"}, [2.0, 1.25, 0.5, 1.25, 2.0]),
+        ({"schedule": "cosine", "period": 1.0}, [2.0, 1.25, 0.5, 1.25, 2.0]),
         ({"schedule": "cosine", "period": 0.5}, [2.0, 0.5, 2.0, 0.5, 2.0]),
         ({"schedule": "constant"}, [1.0] * 5),
         ({"low": 1.0, "high": 3.0}, [1.0, 2 - math.sqrt(0.5), 2.0, 2 + math.sqrt(0.5), 3.0]),
@@ -46,6 +48,16 @@ def slow_loss(method, features, labels, temperature, smoothing=0.0):
 def test_temperature_at_the_quarters_of_the_training(options, expected):
     method = make(**options)
     assert [method.temperature(quarter / 4) for quarter in range(5)] == pytest.approx(expected)
+
+
+def test_the_period_is_that_of_the_release_with_a_plateau_of_half_a_period_at_the_end():
+    """200 of 600 epochs: peaks at 100, 300 and 500, and from the last one on the highest temperature."""
+    method = make(schedule="negcos")
+    assert method.period == pytest.approx(200 / 600)
+    course = [method.temperature(epoch / 600) for epoch in range(601)]
+    assert [course[epoch] for epoch in (0, 200, 400)] == pytest.approx([0.5] * 3)
+    assert [course[epoch] for epoch in (100, 300, 500)] == pytest.approx([2.0] * 3)
+    assert course[500:] == pytest.approx([2.0] * 101) and course[499] < 2.0 and course[450] == pytest.approx(1.25)
 
 
 def test_temperature_of_the_default_only_rises():

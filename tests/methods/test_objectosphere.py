@@ -33,10 +33,15 @@ def slow_length(image):
 
 
 def slow_log_probabilities(method, features):
+    """Pool, multiply and normalise, number by number."""
+    weight, bias = method.head.weight.double().tolist(), method.head.bias
     rows = []
-    for row in method.logits(features).double().tolist():
-        log_sum = math.log(sum(math.exp(z) for z in row))
-        rows.append([z - log_sum for z in row])
+    for image in features.double():
+        pooled = [sum(channel.flatten().tolist()) / channel.numel() for channel in image]
+        logits = [sum(w * f for w, f in zip(row, pooled, strict=True)) for row in weight]
+        logits = [z + (bias[k].item() if bias is not None else 0.0) for k, z in enumerate(logits)]
+        log_sum = math.log(sum(math.exp(z) for z in logits))
+        rows.append([z - log_sum for z in logits])
     return rows
 
 

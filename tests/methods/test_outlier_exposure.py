@@ -31,10 +31,14 @@ def make_backbone():
 
 def slow_log_probabilities(method, features):
     """Pool, multiply and normalise, number by number."""
+    weight, bias = method.head.weight.double().tolist(), method.head.bias
     rows = []
-    for row in method.logits(features.float()).double().tolist():
-        log_sum = math.log(sum(math.exp(z) for z in row))
-        rows.append([z - log_sum for z in row])
+    for image in features.double():
+        pooled = [sum(channel.flatten().tolist()) / channel.numel() for channel in image]
+        logits = [sum(w * f for w, f in zip(row, pooled, strict=True)) for row in weight]
+        logits = [z + (bias[k].item() if bias is not None else 0.0) for k, z in enumerate(logits)]
+        log_sum = math.log(sum(math.exp(z) for z in logits))
+        rows.append([z - log_sum for z in logits])
     return rows
 
 
@@ -54,8 +58,9 @@ def test_loss_against_a_loop(weight):
     assert loss.item() == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_weight_is_the_one_of_the_paper():
-    assert make().weight == 0.5
+def test_weight_and_share_of_outliers_are_those_of_the_paper():
+    assert OutlierExposure(5, 4).weight == 0.5
+    assert OutlierExposure.outlier_share == 256 / 128
 
 
 def test_outlier_loss_is_cross_entropy_from_the_uniform_target():

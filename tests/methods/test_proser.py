@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from backmix.methods import TrainingBatch
-from backmix.methods.proser import PROSER
+from backmix.methods.proser import PROSER, middle_of
 from backmix.mixing.cam import class_activation_map
 from backmix.models import create_backbone
 from backmix.network import Network
@@ -86,6 +86,25 @@ def test_weights_are_those_of_the_paper():
     assert make().weights == (0.01, 1.0, 1.0)
 
 
+def test_mixed_labels_leave_other_pairs_out_of_the_first_loss():
+    """With each label of a mixture the pairs that share it are left out, and the losses are weighed."""
+    weights, labels, other = (0.5, 2.0, 3.0), torch.tensor([1, 1, 2, 1, 3, 0]), torch.tensor([0, 2, 2, 3, 1, 1])
+    method = make(same_class=False, weights=weights)
+    share, order = drawn(3, 3)
+    mixed = share * FEATURES[:3] + (1 - share) * FEATURES[:3][order]
+    outputs = [method.head(part.mean((2, 3))) for part in (FEATURES[3:], mixed)]
+    expected, pairs = 0.0, []
+    for target, weight in ((labels, 0.3), (other, 0.7)):
+        pairs.append([target[i] != target[order[i]] for i in range(3)])
+        parts = slow_placeholders(method, *outputs, target[3:], pairs[-1])
+        expected += weight * sum(w * part for w, part in zip(weights, parts))
+    assert pairs[0] != pairs[1] and any(pairs[0]) and any(pairs[1])
+    torch.manual_seed(3)
+    batch = TrainingBatch(FEATURES, labels, targets=((labels, 0.3), (other, 0.7)), progress=0.9)
+    loss = method.training_loss(lambda images: images, batch)[1]
+    assert loss.item() == pytest.approx(expected, abs=1e-5)
+
+
 def test_before_start_the_loss_is_cross_entropy_and_nothing_is_drawn():
     method = make()
     state = torch.get_rng_state()
@@ -112,6 +131,39 @@ def test_the_middle_layer_of_the_first_half_is_mixed_and_the_feature_map_is_clea
     assert loss.item() == pytest.approx(0.01 * parts[0] + parts[1] + parts[2], abs=1e-5)
     loss.backward()
     assert all(p.grad is not None for p in [*backbone.parameters(), *method.parameters()])
+
+
+@pytest.mark.parametrize(("count", "place"), [(2, 0), (3, 1), (4, 2), (5, 3), (6, 3), (12, 7), (24, 15)])
+def test_the_middle_is_the_last_stage_but_one_or_at_two_thirds_of_many(count, place):
+    stages = [nn.Identity() for _ in range(count)]
+    assert middle_of(stages) is stages[place]
+
+
+def test_a_transformer_is_mixed_at_two_thirds_of_its_blocks():
+    torch.manual_seed(0)
+    backbone = create_backbone("vit_tiny_patch16_224", image_size=32, depth=12, embed_dim=24, num_heads=2)
+    method, seen = PROSER(24, 4), []
+    for number, block in enumerate(backbone.stages_inside()):
+        block.register_forward_hook(lambda _, inputs, output, number=number: seen.append((number, output)))
+    torch.manual_seed(4)
+    method.training_loss(backbone, TrainingBatch(torch.randn(6, 3, 32, 32), LABELS, progress=0.9))
+    assert [number for number, _ in seen] == [*range(12)] * 2
+    clean, mixed = seen[:12], seen[12:]
+    for (number, one), (_, other) in zip(clean, mixed):
+        # Hooks run in the order they were set: these see the output of the eighth block before it is mixed.
+        assert torch.allclose(one[:3], other, atol=1e-5) == (number <= 7)
+
+
+@pytest.mark.parametrize("start", [0.8, 0.0, 1.0])
+def test_rate_after_start_is_the_one_asked_for_or_the_schedule_goes_on(start):
+    def schedule(progress):
+        return 1 - progress
+
+    plain, tuned = make(start=start), make(start=start, tuning_rate=0.01)
+    for progress in (0.0, 0.4, 0.79, 0.8, 0.99):
+        assert plain.rate(progress, schedule) == 1 - progress
+        expected = 1 - progress / start if progress < start else 0.01
+        assert tuned.rate(progress, schedule) == pytest.approx(expected)
 
 
 def test_the_hook_is_gone_afterwards_even_after_an_error():
@@ -284,6 +336,8 @@ def test_ten_steps_lower_the_loss(precision, progress):
         ({"weights": (1.0, 1.0)}, "proser takes three weights"),
         ({"weights": (1.0, -1.0, 1.0)}, "proser takes three weights"),
         ({"temperature": 0.0}, "proser needs a temperature"),
+        ({"tuning_rate": 0.0}, "proser: tuning_rate"),
+        ({"tuning_rate": 1.1}, "proser: tuning_rate"),
         ({"classes": 1}, "proser needs at least two"),
     ],
 )

@@ -403,12 +403,14 @@ def test_in_evaluation_images_pass():
 @pytest.mark.parametrize("options", [{}, {"apply": "swap"}, {"fill": "noise"}, {"apply": "swap", "fill": "mean"}])
 def test_type_and_layout_of_the_images_are_kept(dtype, layout, options):
     mix = make(seed=1, fill_value=3.0, **options)
-    images = (torch.rand(12, 3, 16, 20) * 200).to(dtype).contiguous(memory_format=layout)
+    random = torch.Generator().manual_seed(1)
+    images = (torch.rand(12, 3, 16, 20, generator=random) * 200).to(dtype).contiguous(memory_format=layout)
     draw = mix.draw(tuple(images.shape))
     mixed = mix(images, torch.arange(12), draw=draw)
     assert mixed.dtype == dtype and mixed.is_contiguous(memory_format=layout)
     exact = mix(images.double(), torch.arange(12), draw=draw)
-    step = {torch.bfloat16: 1.0, torch.float16: 0.1, torch.uint8: 0.5}.get(dtype, 0.0)
+    # Half the distance between neighbours below 512, which noise reaches.
+    step = {torch.bfloat16: 1.0, torch.float16: 0.125, torch.uint8: 0.5}.get(dtype, 0.0)
     bounded = exact.clamp(0, 255) if dtype == torch.uint8 else exact
     torch.testing.assert_close(mixed.double(), bounded, atol=step + 1e-4, rtol=0)
 
@@ -419,6 +421,29 @@ def test_images_that_lie_neither_way_and_images_that_share_memory():
         draw = mix.draw(tuple(images.shape))
         expected = slow_backmix(mix, images, torch.arange(12), draw)
         assert torch.equal(mix(images, torch.arange(12), draw=draw), expected)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    "options", [{}, {"num_patches": 3, "patch_side": 0.6}, {"probability": 0.5}, {"fill": "elsewhere"}]
+)
+def test_in_place_the_batch_given_becomes_what_a_new_one_would_be(options, layout):
+    images = torch.randn(12, 3, 16, 20).contiguous(memory_format=layout)
+    new, same = make(seed=4, **options), make(seed=4, inplace=True, **options)
+    draw = new.draw(tuple(images.shape))
+    expected = new(images, torch.arange(12), draw=draw)
+    given = images.clone(memory_format=torch.preserve_format)
+    assert not torch.equal(expected, given)
+    assert same(given, torch.arange(12), draw=draw) is given
+    assert torch.equal(given, expected)
+
+
+def test_in_place_images_that_need_a_gradient_or_lie_neither_way_are_copied():
+    mix = make(seed=4, inplace=True)
+    for images in (torch.randn(12, 3, 16, 16).requires_grad_(), torch.randn(12, 3, 9, 16).transpose(2, 3)):
+        before = images.clone()
+        assert not torch.equal(mix(images, torch.arange(12)), before)
+        assert torch.equal(images, before)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -511,10 +536,18 @@ def test_copies_and_worker_processes_may_take_it_along_after_mixing():
     assert (mix.bank.maps == 0.5).all()
 
 
+def test_half_of_a_batch_stays_whole_when_backgrounds_are_swapped():
+    assert BackMix(7).probability == 1.0 and BackMix(7, apply="swap").probability == 0.5
+    assert BackMix(7, apply="swap", probability=1.0).probability == 1.0
+    mixed = make(200, seed=9, apply="swap").draw((200, 3, 32, 32)).mixed.double().mean()
+    assert 0.35 < mixed < 0.65
+
+
 def test_print_names_every_option():
     text = repr(BackMix(7, fill="noise", momentum=0.2, probability=0.5, donor="other", selection="random"))
     for part in ("7, patch_side=0.25", "momentum=0.2", "fill='noise'", "donor='other'", "selection='random'"):
         assert part in text
+    assert "inplace" not in text and "inplace=True" in repr(BackMix(7, inplace=True))
     assert "probability=0.5" in text and "grid=8" in text and "unseen='skip'" in text
 
 
@@ -541,7 +574,7 @@ def test_cells_that_were_pasted_over_are_not_observed_when_fed_freely():
 
 
 def test_swapped_images_are_observed_where_they_are_their_own():
-    mix = make(4, seed=9, apply="swap")
+    mix = make(4, seed=9, apply="swap", probability=1.0)
     mix(torch.randn(4, 3, 32, 32), torch.arange(4))
     _, observed = mix.observe(torch.arange(4), torch.rand(4, 8, 8))
     cells = mix.foreground_mask(torch.arange(4), (8, 8))
@@ -656,6 +689,7 @@ def test_other_foregrounds_leave_the_bank_alone(foreground):
         ({"apply": "blend"}, "apply is one of patch, swap; got 'blend'"),
         ({"unseen": "grey"}, "unseen is one of skip, unmasked; got 'grey'"),
         ({"apply": "swap", "foreground": "none"}, 'apply="swap" keeps the foreground alone'),
+        ({"apply": "swap", "inplace": True}, "inplace=True pastes patches into the batch that is given"),
         ({"apply": "swap", "foreground_share": 0.01}, 'apply="swap" keeps the foreground alone'),
     ],
 )
@@ -705,7 +739,7 @@ def test_no_outline_of_the_donors_object_is_left_by_a_swap():
     masks = torch.zeros(2, 16, 16, dtype=torch.bool)
     masks[0, 2:8, 2:8] = masks[1, 9:15, 4:10] = True
     images = torch.where(masks[:, None], 5.0, torch.tensor([1.0, 2.0])[:, None, None, None]).expand(-1, 3, -1, -1)
-    mix = BackMix(2, apply="swap", foreground="masks")
+    mix = BackMix(2, apply="swap", foreground="masks", probability=1.0)
     assert mix.fill == "elsewhere" and BackMix(2).fill == "grey"
     draw = mix.draw((2, 3, 16, 16))
     mixed = mix(

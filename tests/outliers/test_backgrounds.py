@@ -20,7 +20,7 @@ from backmix.recipe import TrainOptions
 from backmix.train import train
 
 
-def make(num_images=20, seed=0, fill="grey", **options):
+def make(num_images=20, seed=0, fill="elsewhere", **options):
     """Backgrounds whose bank has a random map of every image."""
     mix = BackMix(num_images, **options)
     generator = torch.Generator().manual_seed(seed)
@@ -53,7 +53,7 @@ def slow_foreground(mix, index, height, width, view, image):
 
 
 def slow_backgrounds(images, objects, donor, fill, fill_value):
-    """Pixel by pixel: own background, else the donor's background, else the fill."""
+    """Pixel by pixel: own background, else the donor's background there, else the fill."""
     result = images.clone()
     batch, channels, height, width = images.shape
     for b in range(batch):
@@ -62,11 +62,17 @@ def slow_backgrounds(images, objects, donor, fill, fill_value):
             for column in range(width):
                 if not objects[b, row, column]:
                     continue
+                # Elsewhere: half the image away in both directions, across, down; the first that is background.
+                places = [(row, column)]
+                if fill == "elsewhere":
+                    down, across = (row - height // 2) % height, (column - width // 2) % width
+                    places += [(down, across), (row, across), (down, column)]
+                shown = next((place for place in places if not objects[(donor[b], *place)]), None)
                 for c in range(channels):
-                    if not objects[donor[b], row, column]:
-                        result[b, c, row, column] = images[donor[b], c, row, column]
+                    if shown is not None:
+                        result[b, c, row, column] = images[(donor[b], c, *shown)]
                     else:
-                        result[b, c, row, column] = fill_value if fill == "grey" else own[c][0]
+                        result[b, c, row, column] = own[c][0] if fill == "mean" else fill_value
     return result
 
 
@@ -87,7 +93,7 @@ def drawn(source, batch, state):
     size=st.tuples(st.integers(5, 14), st.integers(5, 14)),
     grid=st.integers(2, 8),
     share=st.floats(0.25, 0.9),
-    fill=st.sampled_from(["grey", "mean"]),
+    fill=st.sampled_from(["elsewhere", "grey", "mean"]),
     with_view=st.booleans(),
 )
 def test_equals_the_loop(seed, batch, size, grid, share, fill, with_view):
@@ -107,7 +113,7 @@ def test_equals_the_loop(seed, batch, size, grid, share, fill, with_view):
     assert torch.equal(images, before)
 
 
-@pytest.mark.parametrize("fill", ["grey", "mean"])
+@pytest.mark.parametrize("fill", ["elsewhere", "grey", "mean"])
 def test_equals_the_loop_with_true_masks(fill):
     source = Backgrounds(BackMix(20, foreground="masks", fill_value=-0.7), fill=fill)
     source.generator = torch.Generator().manual_seed(1)
@@ -138,9 +144,10 @@ def test_every_other_image_is_equally_likely_to_give():
     assert ((counts / 3000)[~torch.eye(4, dtype=torch.bool)] - 1 / 3).abs().max() < 0.04
 
 
-def test_own_background_stays_and_no_object_pixel_is_left():
+@pytest.mark.parametrize("fill", ["elsewhere", "grey"])
+def test_own_background_stays_and_no_object_pixel_is_left(fill):
     """Every pixel of image i holds the number 100 + i, or i on its object."""
-    source = make(foreground_share=0.25, fill_value=-5.0)
+    source = make(foreground_share=0.25, fill_value=-5.0, fill=fill)
     _, index = batch_of(6)
     objects = source.backmix.foreground_mask(index, (16, 16))
     number = torch.arange(6.0)[:, None, None]
@@ -150,9 +157,22 @@ def test_own_background_stays_and_no_object_pixel_is_left():
     assert torch.equal(found == images, ~objects[:, None].expand_as(images))
 
 
+def test_objects_in_the_middle_leave_no_block_of_one_colour():
+    """Known images have no such block, so it would tell outliers from them without a look at the rest."""
+    images, index = batch_of(6)
+    mix = BackMix(20, foreground="centre", fill_value=-5.0)
+    blocks = {fill: (Backgrounds(mix, fill=fill)(images, index) == -5).float().mean() for fill in ("elsewhere", "grey")}
+    assert blocks == {"elsewhere": 0.0, "grey": 0.25}
+    # What shows instead is the donor's own background, from half the image away.
+    source = Backgrounds(mix, generator=torch.Generator().manual_seed(3))
+    state = source.generator.get_state()
+    found, donor = source(images, index), drawn(source, 6, state)
+    assert torch.equal(found[:, :, 6:10, 6:10], images[donor].roll((8, 8), (2, 3))[:, :, 6:10, 6:10])
+
+
 def test_only_images_with_a_map_come_back_and_only_they_give():
     """Every pixel of image i holds the number i."""
-    source = make(fill_value=-1.0)
+    source = make(fill_value=-1.0, fill="grey")
     images, index = batch_of(6)
     images[:] = torch.arange(6.0)[:, None, None, None]
     source.backmix.bank.seen[index[[0, 3]]] = False
@@ -187,13 +207,15 @@ def test_with_nothing_seen_there_are_no_outliers():
     assert source(images[:0], index[:0]).shape == (0, 3, 16, 16)
 
 
-def test_one_image_alone_has_its_object_filled():
-    source = make(fill_value=9.0)
+@pytest.mark.parametrize("fill", ["elsewhere", "grey"])
+def test_one_image_alone_has_its_object_filled(fill):
+    source = make(fill_value=9.0, fill=fill)
     images, index = batch_of(6)
     source.backmix.bank.seen[index[1:]] = False
     found = source(images, index)
-    objects = source.backmix.foreground_mask(index[:1], (16, 16))[:, None]
-    assert torch.equal(found, torch.where(objects, 9.0, images[:1]))
+    objects = source.backmix.foreground_mask(index[:1], (16, 16))
+    itself = torch.tensor([0])
+    assert torch.equal(found, slow_backgrounds(images[:1], objects, itself, fill, 9.0))
 
 
 @pytest.mark.parametrize("options", [{"foreground": "centre"}, {"foreground": "random"}])
@@ -223,7 +245,7 @@ def test_cells_drawn_at_random_come_from_the_own_generator(options):
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("fill", ["grey", "mean"])
+@pytest.mark.parametrize("fill", ["elsewhere", "grey", "mean"])
 def test_type_and_layout_of_the_images_are_kept(layout, dtype, fill):
     images, index = batch_of(4)
     found = make(fill=fill)(images.to(dtype, memory_format=layout), index)
@@ -231,11 +253,12 @@ def test_type_and_layout_of_the_images_are_kept(layout, dtype, fill):
 
 
 def test_no_digit_is_left_on_the_embedded_set():
-    """With true masks: own texture stays, and where the digit was a donor's texture shows, or grey under its digit."""
+    """With true masks: own texture stays, and where the digit was a donor's texture shows, grey under its digit."""
     digits = DigitsOnTextures("train", image_size=32).arrays()
     images, masks = digits.images[:64].float() / 255, digits.masks[:64]
     assert 0.02 < masks.float().mean() < 0.5 and masks.flatten(1).any(1).all()
-    source = Backgrounds(BackMix(64, foreground="masks", fill_value=0.5), generator=torch.Generator().manual_seed(0))
+    mix = BackMix(64, foreground="masks", fill_value=0.5)
+    source = Backgrounds(mix, fill="grey", generator=torch.Generator().manual_seed(0))
     state = source.generator.get_state()
     found = source(images, torch.arange(64), masks=masks)
     donor = drawn(source, 64, state)
@@ -284,7 +307,7 @@ def test_the_bank_is_saved_with_it():
 
 
 def test_print_names_every_option():
-    assert "fill='grey'" in repr(make())
+    assert "fill='elsewhere'" in repr(make()) == repr(make(fill="elsewhere"))
     names = {
         repr(make()),
         repr(make(seed=5)),
@@ -304,7 +327,7 @@ def test_a_backmix_that_sees_no_foreground(options):
 
 
 def test_a_fill_that_is_not_there():
-    with pytest.raises(ValueError, match="fill is one of grey, mean; got 'noise'"):
+    with pytest.raises(ValueError, match="fill is one of elsewhere, grey, mean; got 'noise'"):
         make(fill="noise")
 
 

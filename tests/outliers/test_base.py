@@ -46,6 +46,22 @@ def test_a_source_writes_forward_and_has_no_bank():
         source(torch.zeros(2, 3, 8, 8), torch.arange(2))
 
 
+def test_an_augmentation_whose_bank_would_starve_is_refused():
+    for given in (Backgrounds(BackMix(12)), Backgrounds(BackMix(12, foreground="centre"))):
+        for foreground in ("free", "clean"):
+            with pytest.raises(ValueError, match=r"have a BackMix each.* never be fed; .* as in Backgrounds\(mix\)"):
+                given.check_bank(BackMix(12, foreground=foreground))
+
+
+def test_banks_that_are_fed_or_not_needed_are_fine():
+    mix = BackMix(12)
+    Backgrounds(mix).check_bank(mix)
+    Backgrounds(mix).check_bank(None)
+    Outliers().check_bank(mix)
+    for foreground in ("masks", "centre", "random", "none"):
+        Backgrounds(mix).check_bank(BackMix(12, foreground=foreground))
+
+
 def test_backgrounds_share_the_backmix_of_the_augmentation():
     mix = BackMix(12, foreground_share=0.5)
     source = make_outliers("backgrounds", 12, PREPROCESS, Chain([mix]))

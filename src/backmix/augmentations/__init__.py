@@ -1,12 +1,13 @@
 """What is done to a training batch, by name: BackMix and what it is compared to.
 
 An augmentation is an `Augmentation` made with keyword-only options. To add one, write its file and name it in
-`AUGMENTATIONS`.
+`AUGMENTATIONS`. The two kinds of BackMix have names apart, as they hold a bank for the images of the training set.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from inspect import signature
 from typing import Any
 
@@ -21,6 +22,8 @@ from backmix.augmentations.randaugment import RandAugment
 from backmix.mixing import BackMix
 from backmix.preprocess import Preprocess
 
+BACKMIXES: dict[str, Callable[..., BackMix]] = {"backmix": BackMix, "swap": partial(BackMix, apply="swap")}
+
 AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {
     "mixup": Mixup,
     "cutmix": CutMix,
@@ -33,6 +36,7 @@ AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {
 
 __all__ = [
     "AUGMENTATIONS",
+    "BACKMIXES",
     "Augmentation",
     "Chain",
     "CutMix",
@@ -52,30 +56,35 @@ def make_augmentation(
     """Build an augmentation by name.
 
     Args:
-        name: "none", "backmix", a name in `AUGMENTATIONS`, or several joined by "+", such as "randaugment+backmix".
+        name: "none", a name in `BACKMIXES` or `AUGMENTATIONS`, or several joined by "+", such as "randaugment+backmix".
         num_images: images of the training set.
-        preprocess: how they are normalised.
+        preprocess: how they are normalised. BackMix fills with mid grey in these units; parts that hide something fill
+            with 0, the mean pixel, whatever the normalisation, as their papers do.
         options: by name of option; each goes to the part that has it. Where several have it, the name of the part goes
             before it: "cutmix.probability".
 
     Raises:
-        ValueError: for a name or an option that is not there, and for an option that several parts have.
+        ValueError: for a name or an option that is not there, for an option that several parts have, and for two parts
+            that are BackMix.
     """
     if name == "none":
         if options:
             raise ValueError(f"augmentation none has no option {', '.join(options)}")
         return None
-    makers: dict[str, Callable[..., Augmentation | BackMix]] = {"backmix": BackMix, **AUGMENTATIONS}
+    makers: dict[str, Callable[..., Augmentation | BackMix]] = {**BACKMIXES, **AUGMENTATIONS}
     names = name.split("+")
     wrong = [each for each in names if each not in makers]
     if wrong:
         raise ValueError(f"no augmentation {wrong[0]!r}; there are none, {', '.join(makers)}, or several joined by +")
-    here = {"num_images": num_images, "fill_value": preprocess.grey, "mean": preprocess.mean, "std": preprocess.std}
+    normalisation = {"mean": preprocess.mean, "std": preprocess.std}
+    for_backmix = {"num_images": num_images, "fill_value": preprocess.grey}
     left = {option.replace("hide_and_seek.", "hide-and-seek."): value for option, value in (options or {}).items()}
     taken: dict[str, str] = {}
     parts: list[Augmentation | BackMix] = []
     for each in names:
-        can = signature(makers[each]).parameters
+        # What the name itself decides is no option, nor is what only a loop can know: ours needs the batch once more.
+        can = signature(makers[each]).parameters.keys() - getattr(makers[each], "keywords", {}).keys() - {"inplace"}
+        here = for_backmix if each in BACKMIXES else normalisation
         given = {option: value for option, value in left.items() if option in can}
         for option in given:
             if option in taken:

@@ -23,9 +23,11 @@ class Augmentation(nn.Module):
 
     Attributes:
         after_crop: whether it belongs behind flip and crop instead of before them.
+        mixes_labels: whether `targets` may differ from one draw to the next; a step then draws once for all views.
     """
 
     after_crop: ClassVar[bool] = False
+    mixes_labels: ClassVar[bool] = False
 
     def __init__(self, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
@@ -79,7 +81,8 @@ class Chain(nn.Module):
         parts: in the order in which they are applied; BackMix may be among them, once.
 
     Raises:
-        ValueError: for BackMix twice, whose bank could follow only one of them.
+        ValueError: for BackMix twice, swap being one: the training loop feeds one bank. For one that pastes into the
+            batch it is given, which the training loop needs once more.
     """
 
     def __init__(self, parts: Sequence[Augmentation | BackMix]) -> None:
@@ -87,11 +90,16 @@ class Chain(nn.Module):
         self.parts = nn.ModuleList(sorted(parts, key=lambda part: not isinstance(part, BackMix)))
         mixes = [part for part in parts if isinstance(part, BackMix)]
         if len(mixes) > 1:
-            raise ValueError("backmix stands in the augmentation twice; raise num_patches instead")
+            raise ValueError(
+                "backmix, or swap, which is one, stands in the augmentation twice and one bank alone is fed; "
+                "choose one of them, and raise num_patches for more patches"
+            )
+        if any(mix.inplace for mix in mixes):
+            raise ValueError("BackMix(inplace=True) is for a loop of your own; this one needs the batch as it was")
 
     @property
     def backmix(self) -> BackMix | None:
-        """The BackMix among the parts, whose bank the training loop feeds."""
+        """The BackMix among the parts, be it named backmix or swap, whose bank the training loop feeds."""
         return next((part for part in self.parts if isinstance(part, BackMix)), None)
 
     def before_crop(

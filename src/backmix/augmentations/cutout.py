@@ -24,8 +24,7 @@ class Cutout(Augmentation):
 
     Args:
         side: of the square as a share of the image's shorter side.
-        fill_value: what hidden pixels become. The paper's is 0 after normalisation, the mean pixel of the training set;
-            with mean and deviation fixed at 0.5 and 0.25, 0 is mid grey.
+        fill_value: what hidden pixels become, in the units of the images; the paper's is 0 after normalisation.
         probability: share of the images with a hidden square (paper: 1).
         generator: source of randomness; torch's global one when None.
 

@@ -45,7 +45,7 @@ class GridMask(Augmentation):
         longest: bound of the period, which stays below it (paper: 224 of 224 px).
         ratio: width of the kept stripes as a share of the period (paper: 0.6).
         rotate: the grid is turned by a whole number of degrees, 0..rotate - 1 (paper: 360); 1 leaves it upright.
-        fill_value: what hidden pixels become; the paper's is 0 after normalisation, mid grey at mean 0.5.
+        fill_value: what hidden pixels become, in the units of the images; the paper's is 0 after normalisation.
         probability: share of the images that are masked (paper: 0.8).
         generator: source of randomness; torch's global one when None.
 

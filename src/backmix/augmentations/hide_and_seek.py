@@ -23,9 +23,9 @@ class HideAndSeek(Augmentation):
     Args:
         cells: sides of a cell as shares of the image's shorter side, each as likely; 0 hides nothing.
         probability: with which a cell is hidden (paper: 0.5).
-        fill_value: what hidden pixels become. The paper's is the training set's mean pixel, so that a first layer's
-            activations stay the same in expectation: 0 when images are normalised by that mean. With mean and deviation
-            fixed at 0.5 and 0.25, 0 is mid grey instead, near it.
+        fill_value: what hidden pixels become, in the units of the images. The paper's is the training set's mean pixel,
+            so that a first layer's activations stay the same in expectation: 0 when images are normalised by that mean.
+            With a mean of 0.5 whatever the images, 0 is mid grey, near it.
         generator: source of randomness; torch's global one when None.
 
     Raises:

@@ -26,6 +26,7 @@ class LabelMixing(Augmentation):
     """
 
     name: ClassVar[str] = "label mixing"
+    mixes_labels: ClassVar[bool] = True
 
     def __init__(self, *, probability: float, generator: torch.Generator | None = None) -> None:
         super().__init__(generator=generator)
@@ -33,6 +34,15 @@ class LabelMixing(Augmentation):
         self.probability = probability
         # Partners and own share of the batch changed last; None: it was left as it is.
         self._last: tuple[Tensor, float] | None = None
+
+    def moved(self) -> Tensor | None:
+        """All of the batch changed last, (B,) bool, where partners outweigh the images themselves; None otherwise.
+
+        Such a picture shows its own object hardly or not at all, so it cannot tell the foreground bank where that is.
+        """
+        if self._last is None or self._last[1] >= 0.5:
+            return None
+        return torch.ones_like(self._last[0], dtype=torch.bool)
 
     def targets(self, labels: Tensor) -> Targets:
         """Own and partners' labels of the batch changed last, with their shares: (B,) int64 -> two pairs, or one."""

@@ -28,6 +28,7 @@ _CANONICAL = {name: split for split, names in _SPLIT_NAMES.items() for name in n
 _HUB_ID = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*/[\w.-]+)(:(?P<config>[\w.-]+))?")
 _DIGITS_OPTIONS: dict[str, Callable[[str], Any]] = {
     "prior": float,
+    "contrast": float,
     "image_size": int,
     "seed": int,
     "copies": int,

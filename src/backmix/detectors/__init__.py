@@ -18,18 +18,23 @@ from backmix.detectors.msp import MSP
 from backmix.detectors.openmax import OpenMax
 from backmix.detectors.pytorch_ood import PytorchOOD
 from backmix.detectors.pytorch_ood_images import PytorchOODOnImages
-from backmix.detectors.wrapped import WRAPPED
+from backmix.detectors.pytorch_ood_stages import PytorchOODOnStages
+from backmix.detectors.wrapped import WRAPPED, Looks
 
 METHOD = "method"
 
 OURS: dict[str, Callable[..., Detector]] = {"msp": MSP, "max_logit": MaxLogit, "energy": Energy, "openmax": OpenMax}
 
+
+def _adapter(looks: Looks) -> type[PytorchOOD]:
+    if looks is Looks.IMAGE_STAGES:
+        return PytorchOODOnStages
+    return PytorchOODOnImages if looks.needs_images else PytorchOOD
+
+
 DETECTORS: dict[str, Callable[..., Detector]] = {
     **OURS,
-    **{
-        name: partial(PytorchOODOnImages if spec.looks.needs_images else PytorchOOD, name)
-        for name, spec in WRAPPED.items()
-    },
+    **{name: partial(_adapter(spec.looks), name) for name, spec in WRAPPED.items()},
 }
 
 
@@ -51,5 +56,6 @@ __all__ = [
     "OpenMax",
     "PytorchOOD",
     "PytorchOODOnImages",
+    "PytorchOODOnStages",
     "check_name",
 ]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from backmix.detectors.fitting import TrainingOutputs
     from backmix.methods import Method
     from backmix.preprocess import Preprocess
 
@@ -38,6 +39,14 @@ class Detector:
     def fit(self, logits: Tensor, features: Tensor, labels: Tensor) -> None:
         """Learn from known training images: logits (N, K), pooled features (N, C), labels (N,) int64."""
 
+    def fit_kept(self, kept: TrainingOutputs) -> None:
+        """Learn from what is kept of known training images; detectors that look at more than `fit` takes replace this.
+
+        Raises:
+            ValueError: where it does not hold what the detector looks at.
+        """
+        self.fit(kept.logits, kept.features.float(), kept.labels)
+
     def __call__(self, logits: Tensor, features: Tensor) -> Tensor:
         """Unknown scores (B,), higher = more unknown, of logits (B, K) and pooled features (B, C)."""
         raise NotImplementedError
@@ -46,9 +55,21 @@ class Detector:
         """Unknown scores (B,), higher = more unknown, of normalised images (B, 3, H, W), where `needs_images`."""
         raise NotImplementedError
 
+    def decide(self, logits: Tensor, features: Tensor) -> Tensor | None:
+        """Answers (B,) int64, -1 for unknown, where the detector has a rule of its own that needs no threshold.
+
+        None where it has none.
+        """
+        return None
+
+
+def has_float64(device: torch.device) -> bool:
+    """Whether a device computes in float64; MPS has nothing wider than float32."""
+    return device.type != "mps"
+
 
 def check_logits(logits: Tensor) -> Tensor:
-    """Logits in the precision scores are computed in: float64, or float32 on MPS, which has nothing wider.
+    """Logits in the precision scores are computed in: float64, or float32 where there is nothing wider.
 
     Args:
         logits: (B, K) float of any dtype, K at least 2.
@@ -61,4 +82,4 @@ def check_logits(logits: Tensor) -> Tensor:
             "logits must be (B, K) float, one column for each of two or more known classes; "
             f"got {tuple(logits.shape)} {logits.dtype}"
         )
-    return logits.to(torch.float32 if logits.device.type == "mps" else torch.float64)
+    return logits.to(torch.float64 if has_float64(logits.device) else torch.float32)

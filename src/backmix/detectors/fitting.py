@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,17 +27,45 @@ class TrainingOutputs:
         logits: (N, K) float32.
         features: (N, C) float16, pooled; float32 where a number is too large for that.
         labels: (N,) int64.
+        stages: (N, C_l) means of the map after each stage inside the network, see `stage_means`, likewise float16 or
+            float32; empty where the network tells of no stages, and in runs of earlier versions.
     """
 
     logits: Tensor
     features: Tensor
     labels: Tensor
+    stages: list[Tensor] = field(default_factory=list)
 
     @classmethod
-    def of(cls, logits: Tensor, features: Tensor, labels: Tensor) -> TrainingOutputs:
+    def of(cls, logits: Tensor, features: Tensor, labels: Tensor, stages: Sequence[Tensor] = ()) -> TrainingOutputs:
         """Rounded as they are written, so that scores are the same before and after."""
-        fits = bool((features.abs() < HALF_LIMIT).all())
-        return cls(logits.float(), features.half() if fits else features.float(), labels)
+        return cls(logits.float(), _halved(features), labels, [_halved(means) for means in stages])
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> TrainingOutputs:
+        """What `tensors` gave.
+
+        Raises:
+            TypeError: where one is missing or has another name.
+        """
+        numbers = range(len(tensors) - 3)
+        plain = {name: value for name, value in tensors.items() if not name.startswith(_STAGE)}
+        try:
+            return cls(**plain, stages=[tensors[f"{_STAGE}{number}"] for number in numbers])
+        except KeyError as error:
+            raise TypeError(f"no {error.args[0]}") from None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """By the names they are written under."""
+        stages = {f"{_STAGE}{number}": means for number, means in enumerate(self.stages)}
+        return {"logits": self.logits, "features": self.features, "labels": self.labels, **stages}
+
+
+_STAGE = "stage_"
+
+
+def _halved(values: Tensor) -> Tensor:
+    return values.half() if bool((values.abs() < HALF_LIMIT).all()) else values.float()
 
 
 def evenly_spread(positions: Tensor, labels: Tensor, limit: int = TRAINING_LIMIT) -> Tensor:
@@ -78,5 +106,5 @@ def ready_detector(
                 f"{name} is fitted on training images, of which nothing was kept: the run comes from an earlier "
                 f"version, or was not made by fit. Train again, or take one of {others}."
             )
-        detector.fit(outputs.logits, outputs.features.float(), outputs.labels)
+        detector.fit_kept(outputs)
     return detector

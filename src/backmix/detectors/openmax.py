@@ -28,6 +28,9 @@ class OpenMax(Detector):
     distribution is a Gumbel distribution of minima to four digits. Here that one is fitted, to d minus the least of
     the tail, which needs no such shift.
 
+    The unknown score is not P_0 itself, which rounds to exactly 1 for strong logits whose images then tie, but its
+    log-odds log(P_0 / (1 - P_0)) = z^_0 - logsumexp(z^_1 ... z^_K): the same order without the ties.
+
     Args:
         tail: how many of the largest distances are fitted; 20 in the paper's code. A class with fewer correctly
             classified training images takes all of theirs.
@@ -77,10 +80,8 @@ class OpenMax(Detector):
             scale.append(spread)
         self.means, self.location, self.scale = torch.stack(means), torch.stack(location), torch.stack(scale)
 
-    def probabilities(self, logits: Tensor) -> Tensor:
-        """Probabilities of "unknown", in column 0, and of the known classes: logits (B, K) -> (B, K + 1).
-
-        `probabilities(logits).argmax(1) - 1` is the number of the class, or -1 for unknown.
+    def revised(self, logits: Tensor) -> Tensor:
+        """Revised logits z^, that of "unknown" in column 0: logits (B, K) -> (B, K + 1), float64 where there is that.
 
         Raises:
             ValueError: before `fit`, or for logits of another shape or dtype.
@@ -97,17 +98,36 @@ class OpenMax(Detector):
         # CDF of the Gumbel distribution of minima, 1 - exp(-exp(x)).
         tail = -torch.expm1(-torch.exp((self._distances(logits, means) - location) / scale))
         taken = logits * share * tail
-        return torch.cat([taken.sum(1, keepdim=True), logits - taken], 1).softmax(1)
+        return torch.cat([taken.sum(1, keepdim=True), logits - taken], 1)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Probabilities of "unknown", in column 0, and of the known classes: logits (B, K) -> (B, K + 1).
+
+        Raises:
+            ValueError: before `fit`, or for logits of another shape or dtype.
+        """
+        return self.revised(logits).softmax(1)
+
+    def decide(self, logits: Tensor, features: Tensor | None = None) -> Tensor:
+        """The likeliest of K + 1: logits (B, K) -> (B,) int64 number of a class, -1 for unknown.
+
+        It is `probabilities(logits).argmax(1) - 1`, but does not round to ties.
+
+        Raises:
+            ValueError: before `fit`, or for logits of another shape or dtype.
+        """
+        return self.revised(logits).argmax(1) - 1
 
     def __call__(self, logits: Tensor, features: Tensor | None = None) -> Tensor:
-        """Unknown scores, the probability of "unknown": logits (B, K), features not looked at -> (B,) in 0..1.
+        """Unknown scores, the log-odds of "unknown" in nats: logits (B, K), features not looked at -> (B,).
 
         A NaN among an image's logits makes its score NaN.
 
         Raises:
             ValueError: before `fit`, or for logits of another shape or dtype.
         """
-        return self.probabilities(logits)[:, 0].contiguous()
+        revised = self.revised(logits)
+        return revised[:, 0] - revised[:, 1:].logsumexp(1)
 
     def _distances(self, logits: Tensor, means: Tensor) -> Tensor:
         """(B, K) and (M, K) -> (B, M)."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from backmix.detectors.base import Detector, check_logits
+from backmix.detectors.base import Detector, check_logits, has_float64
 from backmix.detectors.wrapped import WRAPPED, Looks, Wrapped
 from backmix.errors import in_one_line
 
@@ -81,9 +81,7 @@ class PytorchOOD(Detector):
         with torch.inference_mode(False):
             labels = labels.cpu().clone()
         self._check_head(logits, features)
-        absent = sorted(set(range(logits.shape[1])) - set(labels.tolist()))
-        if absent:
-            raise ValueError(f"{self.name}: no training image of class number {absent[0]}; every class needs one")
+        self._check_classes(labels, logits.shape[1])
         with self._told(), torch.inference_mode(False), torch.enable_grad():
             if self.spec.whiten:
                 self.white = Whitening(features, labels)
@@ -162,6 +160,11 @@ class PytorchOOD(Detector):
                 neurons = _Neurons()
                 return self.cls(nn.Sequential(neurons, self.head), [neurons], **options)
 
+    def _check_classes(self, labels: Tensor, classes: int) -> None:
+        absent = sorted(set(range(classes)) - set(labels.tolist()))
+        if absent:
+            raise ValueError(f"{self.name}: no training image of class number {absent[0]}; every class needs one")
+
     def _check_head(self, logits: Tensor, features: Tensor) -> None:
         if self.head is None or not len(logits):
             return
@@ -196,8 +199,9 @@ class Whitening:
     """A linear map after which the mean covariance within classes is the identity.
 
     Mahalanobis distances do not change by it, and the inverse that pytorch-ood takes in float32 loses nothing any
-    more. Directions without variance are dropped, which makes that inverse a pseudo-inverse: features of fewer images
-    than channels have many of them, and pytorch-ood alone then answers with negative distances.
+    more, at any scale of the features. Directions without variance are dropped, which makes that inverse a
+    pseudo-inverse: features of fewer images than channels have many of them, and pytorch-ood alone then answers with
+    negative distances.
 
     Args:
         features: (N, C) float.
@@ -221,9 +225,11 @@ class Whitening:
         self.matrix = directions[:, kept] / variances[kept].sqrt()
 
     def __call__(self, features: Tensor) -> Tensor:
-        """(B, C) -> (B, C or fewer) float32; gradient passes."""
-        white: Tensor = (features.double() - self.mean.to(features.device)) @ self.matrix.to(features.device)
-        return white.float()
+        """(B, C) float32 -> (B, C or fewer) float32, on the device of the features; gradient passes."""
+        # On the CPU where the device has no float64: in float32 it would lose what it is there to save.
+        wide = (features if has_float64(features.device) else features.cpu()).double()
+        white: Tensor = (wide - self.mean.to(wide.device)) @ self.matrix.to(wide.device)
+        return white.to(features)
 
 
 class _Neurons(nn.Module):

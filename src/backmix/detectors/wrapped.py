@@ -23,6 +23,7 @@ class Looks(Enum):
     IMAGES = "images, logits"
     IMAGE_FEATURES = "images, pooled features"
     IMAGE_MAPS = "images, feature map"
+    IMAGE_STAGES = "images, means of the maps inside the network, pooled features"
 
     @property
     def needs_head(self) -> bool:
@@ -32,7 +33,7 @@ class Looks(Enum):
     @property
     def needs_images(self) -> bool:
         """Whether the network is run on images again, and the outputs do not do."""
-        return self in (Looks.IMAGES, Looks.IMAGE_FEATURES, Looks.IMAGE_MAPS)
+        return self in (Looks.IMAGES, Looks.IMAGE_FEATURES, Looks.IMAGE_MAPS, Looks.IMAGE_STAGES)
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Wrapped:
         looks: what it looks at.
         defaults: options that pytorch-ood asks for or that we set otherwise.
         fitted: options that follow from the training features (N, C) and labels (N,) where they are not given.
-        whiten: whether it inverts covariances in float32, and takes features in which they are the identity.
+        whiten: whether it inverts covariances, in float32 or with a constant added that is small for features of size
+            1 alone, and takes features in which they are the identity.
     """
 
     cls: str
@@ -72,7 +74,7 @@ WRAPPED: dict[str, Wrapped] = {
     "knn": Wrapped("KNN", Looks.FEATURES, fitted=_neighbours),
     "mahalanobis": Wrapped("Mahalanobis", Looks.FEATURES, whiten=True),
     "rmd": Wrapped("RMD", Looks.FEATURES, whiten=True),
-    "gmm": Wrapped("GMM", Looks.FEATURES),
+    "gmm": Wrapped("GMM", Looks.FEATURES, whiten=True),
     "vim": Wrapped("ViM", Looks.WEIGHTS, fitted=_dimensions),
     # The share of weights left out that the paper takes on CIFAR.
     "dice": Wrapped("DICE", Looks.WEIGHTS, {"p": 0.9}),
@@ -93,6 +95,7 @@ WRAPPED: dict[str, Wrapped] = {
     "mcd": Wrapped("MCD", Looks.IMAGES),
     "mahalanobis_odin": Wrapped("MahalanobisODIN", Looks.IMAGE_FEATURES, whiten=True),
     "rankfeat": Wrapped("RankFeat", Looks.IMAGE_MAPS),
+    "multi_mahalanobis": Wrapped("MultiMahalanobis", Looks.IMAGE_STAGES, whiten=True),
 }
 
 LEFT_OUT: dict[str, str] = {
@@ -102,7 +105,6 @@ LEFT_OUT: dict[str, str] = {
     "OpenMax": "our openmax, which fits correctly classified images alone, as the paper does",
     "MCM": "needs embeddings of class names from a vision-language model",
     "WeightedEBO": "needs weights that only a training with VOS learns",
-    "Gram": "is fitted on the maps of several layers for all training images; a run keeps pooled features alone",
-    "MultiMahalanobis": "likewise; on the last layer alone it is mahalanobis",
+    "Gram": "learns bounds from whole maps of all training images; a run keeps the means of the maps alone",
 }
 """Classes of pytorch-ood that have no name here, and why."""

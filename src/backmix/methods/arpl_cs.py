@@ -14,6 +14,7 @@ from backmix.methods.arpl import ARPL
 from backmix.methods.base import Images2Features, TrainingBatch
 from backmix.methods.squared_distance import mean_squared_distance
 from backmix.models.dual_batch_norm import add_second_batch_norm, use_branch
+from backmix.preprocess import MEAN, STD
 
 
 class ARPLCS(ARPL):
@@ -33,8 +34,8 @@ class ARPLCS(ARPL):
     Where this differs from the authors' release: all three take their step at once, from the same weights, instead of
     one after the other. Steps with an even number run as above, odd ones are plain ARPL, where the release alternates
     whole passes over the data; an epoch here has half as many steps of either kind as one of theirs. The generator's
-    sigmoid gives 0..1, which is then normalised by mean 0.5 and deviation 0.25 as images are here; the release does
-    not normalise.
+    sigmoid gives 0..1, which is then normalised as the images are: by mean and deviation of the backbone's published
+    weights, else by 0.5 and 0.25; the release does not normalise.
 
     Args:
         num_features: channels C of the feature map.
@@ -46,6 +47,8 @@ class ARPLCS(ARPL):
 
     Attributes:
         generator, discriminator: made by `prepare`, and saved with the weights.
+        mean, std: (3, 1, 1), how pixels in 0..1 are normalised; set by `prepare`. Not saved: nothing is generated after
+            training.
 
     Raises:
         ValueError: for fewer than two classes or options outside their range.
@@ -53,6 +56,8 @@ class ARPLCS(ARPL):
 
     name: ClassVar[str] = "arpl-cs"
     partial_gradients: ClassVar[bool] = True
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,
@@ -76,10 +81,19 @@ class ARPLCS(ARPL):
         self.noise = noise
         self.generator: nn.Module | None = None
         self.discriminator: nn.Module | None = None
+        self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
 
     def prepare(self, backbone: nn.Module, image_size: int) -> None:
-        """Give the backbone its second batch norms, and build G and D for the next power of two above the side."""
+        """Give the backbone its second batch norms, and build G and D for the next power of two above the side.
+
+        Looks at the backbone's `mean` and `std`, those of its published weights, where it has them.
+        """
         add_second_batch_norm(backbone)
+        mean, std = getattr(backbone, "mean", None), getattr(backbone, "std", None)
+        if mean and std:
+            self.mean.copy_(torch.tensor(mean)[:, None, None])
+            self.std.copy_(torch.tensor(std)[:, None, None])
         side = max(8, 1 << (image_size - 1).bit_length())
         self.generator = make_generator(self.noise, side)
         self.discriminator = make_discriminator(side)
@@ -113,16 +127,17 @@ class ARPLCS(ARPL):
         return features, loss + self.confusing_weight * unsure
 
     def generate(self, images: Tensor) -> Tensor:
-        """As many generated images as are given, of the same size: (B, 3, H, W) -> (B, 3, H, W) float32, in -2..2.
+        """As many generated images as are given, of the same size: (B, 3, H, W) -> (B, 3, H, W) float32, normalised.
 
-        Noise comes from torch's global generator.
+        They lie in `(0 - mean) / std`..`(1 - mean) / std`, without published weights -2..2. Noise comes from torch's
+        global generator.
         """
         generator, _ = self._adversaries()
         noise = torch.randn(len(images), self.noise, 1, 1, device=images.device)
         pixels = cast(Tensor, generator(noise)).float()
         if pixels.shape[2:] != images.shape[2:]:
             pixels = F.interpolate(pixels, images.shape[2:], mode="bilinear", antialias=True)
-        return (pixels - 0.5) / 0.25
+        return (pixels - self.mean) / self.std
 
     def certainty(self, features: Tensor, points: Tensor) -> Tensor:
         """H of feature maps (B, C, h, w) with reciprocal points (K, C): a scalar, 1 / K unsure .. 1 certain."""

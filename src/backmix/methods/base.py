@@ -66,6 +66,7 @@ class Method(nn.Module):
         views: how many crops of each image `TrainingBatch.images` must hold.
         needs_outliers: whether training without outliers is an error.
         uses_outliers: whether outliers are looked at when there are some.
+        outlier_share: how many outliers of a data set to show for each image.
         partial_gradients: whether some steps leave some parameters without a gradient, which several processes that
             train together must know.
         needs_statistics: whether `learn` wants to see the training images once more when training is over.
@@ -78,6 +79,7 @@ class Method(nn.Module):
     views: ClassVar[int] = 1
     needs_outliers: ClassVar[bool] = False
     uses_outliers: ClassVar[bool] = False
+    outlier_share: ClassVar[float] = 1.0
     partial_gradients: ClassVar[bool] = False
     needs_statistics: ClassVar[bool] = False
 
@@ -132,6 +134,17 @@ class Method(nn.Module):
             batches: each call goes once through the training images, not augmented, in evaluation mode: pairs of
                 feature maps (B, C, h, w) float32 and labels (B,) int64, without gradient.
         """
+
+    def rate(self, progress: float, schedule: Callable[[float], float]) -> float:
+        """Learning rate of a step, as a share of the largest.
+
+        Methods that train in parts replace this.
+
+        Args:
+            progress: share of the training that is done, 0..1.
+            schedule: the share that the training's schedule gives at a progress of 0..1.
+        """
+        return schedule(progress)
 
     def own_optimizer(self) -> torch.optim.Optimizer | None:
         """Optimiser of parameters that the training's own must leave alone, such as those of an adversary."""

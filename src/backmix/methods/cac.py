@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backmix.methods.base import Method
+from backmix.methods.pooled_linear import pooled_linear
 from backmix.mixing.cam import class_activation_map
 
 
@@ -107,8 +108,7 @@ class CAC(Method):
     def _outputs(self, features: Tensor) -> Tensor:
         """z: features (B, C, h, w) -> (B, K) float32."""
         self.check_features(features)
-        with torch.autocast(features.device.type, enabled=False):
-            return F.linear(features.float().mean((2, 3)), self.head.weight.float(), self.head.bias.float())
+        return pooled_linear(self.head, features)
 
     def _distances(self, features: Tensor, anchors: Tensor) -> Tensor:
         """Distances to the anchors: features (B, C, h, w), (K, K) -> (B, K) float32."""

@@ -26,11 +26,20 @@ class ConOSR(Method):
     2. Afterwards the backbone stands still: it runs in evaluation mode, without gradient. The classifier learns, two
        spectrally normalised layers with a ReLU between them, with smoothed cross-entropy on the first view.
 
-    Differences from the paper. The classifier learns during the first stage too, on detached features: otherwise
-    accuracy and evidence maps would mean nothing until the second. The backbone does not feel it, unless gradients
-    are clipped, which looks at all of them together. The contrastive loss is the mean over anchors where the paper
-    takes the sum: its Adam does not see the difference, the learning rates of other optimisers do. One optimiser and
-    one schedule serve both stages (paper: 600 epochs of warm restarts, then 20 at a tenth of the rate).
+    Differences from the paper:
+
+    - The backbone stops before the schedule ends: at the default `start` a one-cycle schedule is still at 37.5 % of its
+      largest rate (cosine: a quarter). The paper's first stage runs its own schedule down. A later `start` narrows that
+      and leaves less for the second stage.
+    - Where a training keeps averaged weights, as `backmix fit` does, the backbone that is kept is the average, about
+      12 % of it from before the stop, while the classifier learns on the one that stands still.
+    - The classifier learns during the first stage too, on detached features: otherwise accuracy and evidence maps would
+      mean nothing until the second. The backbone does not feel it, unless gradients are clipped, which looks at all of
+      them together.
+    - The contrastive loss is the mean over anchors where the paper takes the sum: its Adam does not see the difference,
+      the learning rates of other optimisers do.
+    - One optimiser and one schedule serve both stages (paper: 600 epochs of warm restarts, then 20 at a tenth of the
+      rate).
 
     Memory: the contrastive stage holds four images for each of the batch.
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backmix.methods.base import Method
+from backmix.methods.base import Images2Features, Method, TrainingBatch
 from backmix.mixing.cam import scale_map
 
 _POWER = 8
@@ -39,6 +39,10 @@ class CSSR(Method):
     `learn` gathers all of these from un-augmented training images; the authors take mean and deviation from augmented
     ones. A class that no training image is predicted as gets the averages over all images. Before `learn` the score
     is minus S0, as it is.
+
+    S1 takes features to be 0 or more, as behind a ReLU: there a large f_c with a large a_{k,c} speaks for the class. In
+    signed feature maps, such as those of ViT and ConvNeXt, a_{k,c} is large for either sign of f_c and the sum cancels;
+    `parts=(0, 2)` leaves it out. S0 and S2 do not mind signs.
 
     Memory: Gbar takes 4 K C^2 bytes, 16 MB for 16 classes of 512 channels, in every copy of the weights; a step holds
     a few tensors of B h w K C numbers.
@@ -99,6 +103,17 @@ class CSSR(Method):
     def logits(self, features: Tensor) -> Tensor:
         """Logarithm of the class probabilities, so that softmax gives them back: (B, C, h, w) -> (B, K) float32."""
         return softmax_then_average(self.cell_logits(features))
+
+    def training_loss(self, backbone: Images2Features, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
+        """One step: feature map (B, C, h, w) and the scalar loss; mixed labels share one pass of the auto-encoders."""
+        features = backbone(batch.images)
+        logs = self.logits(features)
+
+        def loss(labels: Tensor) -> Tensor:
+            self.check(features, labels)
+            return F.nll_loss(logs, labels)
+
+        return features, batch.weighted(loss)
 
     def cell_logits(self, features: Tensor) -> Tensor:
         """Logit of each class at each cell: features (B, C, h, w) -> (B, K, h, w) float32 in -100..100."""

@@ -18,7 +18,8 @@ class OutlierExposure(Softmax):
     """Softmax, plus the cross-entropy of the outliers from equal probabilities for all classes.
 
     Hendrycks, Mazeika and Dietterich, "Deep anomaly detection with outlier exposure", ICLR 2019. The loss is
-    `CE(known) + weight * mean over outliers of (logsumexp_k z_k - mean_k z_k)`.
+    `CE(known) + weight * mean over outliers of (logsumexp_k z_k - mean_k z_k)`. A step shows two outliers of a data set
+    for each known image, as in the paper (256 for 128).
 
     Args:
         num_features: channels C of the feature map.
@@ -35,6 +36,7 @@ class OutlierExposure(Softmax):
     name: ClassVar[str] = "outlier-exposure"
     needs_outliers: ClassVar[bool] = True
     uses_outliers: ClassVar[bool] = True
+    outlier_share: ClassVar[float] = 2.0
 
     def __init__(
         self, num_features: int, num_classes: int, *, weight: float = 0.5, score: str = "msp", bias: bool = True

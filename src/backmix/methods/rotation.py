@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from backmix.methods.base import Images2Features, Response, TrainingBatch
 from backmix.methods.outlier_exposure import check_weight, cross_entropy_from_uniform
+from backmix.methods.pooled_linear import pooled_linear
 from backmix.methods.softmax import Softmax
 
 TURNS = 4
@@ -84,7 +85,7 @@ class Rotation(Softmax):
     def rotation_losses(self, features: Tensor, turns: Tensor) -> Tensor:
         """`-log q_r` of each image: features (B, C, h, w), quarter turns r (B,) int64 -> (B,) float32."""
         self.check_features(features)
-        return F.cross_entropy(self.rotation_head(features.mean((2, 3))).float(), turns, reduction="none")
+        return F.cross_entropy(pooled_linear(self.rotation_head, features), turns, reduction="none")
 
     def unknown_score(self, features: Tensor) -> Tensor:
         """What the upright image tells, `-KL(uniform || p)`: features (B, C, h, w) -> (B,) float32, 0 or less.

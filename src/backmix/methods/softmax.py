@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backmix.methods.base import Method
+from backmix.methods.pooled_linear import pooled_linear
 from backmix.mixing.cam import class_activation_map
 
 
@@ -42,16 +43,15 @@ class Softmax(Method):
         """Mean cross-entropy: features (B, C, h, w), labels (B,) int64 -> scalar."""
         self.check(features, labels)
         smoothing = min(1.0, self.label_smoothing * self.num_classes / (self.num_classes - 1))
-        return F.cross_entropy(self.logits(features).float(), labels, label_smoothing=smoothing)
+        return F.cross_entropy(self.logits(features), labels, label_smoothing=smoothing)
 
     def logits(self, features: Tensor) -> Tensor:
-        """Class logits: features (B, C, h, w) -> (B, K)."""
-        logits: Tensor = self.head(features.mean((2, 3)))
-        return logits
+        """Class logits: features (B, C, h, w) -> (B, K) float32."""
+        return pooled_linear(self.head, features)
 
     def unknown_score(self, features: Tensor) -> Tensor:
-        """Minus the largest logit (Vaze et al., 2022): features (B, C, h, w) -> (B,), higher = more unknown."""
-        return -self.logits(features).float().amax(1)
+        """Minus the largest logit (Vaze et al., 2022): features (B, C, h, w) -> (B,) float32, higher = more unknown."""
+        return -self.logits(features).amax(1)
 
     def evidence(self, features: Tensor, labels: Tensor) -> Tensor:
         """Class activation map of the labels: (B, C, h, w), (B,) -> (B, h, w) in 0..1, without gradient."""

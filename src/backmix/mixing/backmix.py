@@ -58,7 +58,8 @@ class BackMix(nn.Module):
             background, "noise" normal noise with mean and deviation of the donor's background.
         fill_value: mid grey in the units of the images: 0 for normalised images, 0.5 for 0..1, 128 for 0..255.
         momentum: weight of a new map in the bank (release: 0.1).
-        probability: share of images that are mixed (release: 1).
+        probability: share of images that are mixed; None: 1 for "patch" (release), 0.5 for "swap", so that the network
+            also sees whole pictures, as it will at prediction.
         donor: "any" image of the batch (release) or only one of an "other" class; then labels are needed.
         foreground: where the foreground estimate comes from. "free": bank, fed with the maps of the training forward
             itself, pasted cells left as they were; "clean": bank, fed with maps of the un-mixed images; "masks": true
@@ -69,6 +70,8 @@ class BackMix(nn.Module):
         grid: cells per side of the bank (release: 8).
         unseen: images whose donor has no map yet stay as they are ("skip"), or take an "unmasked" patch. The release
             masks a meaningless band instead.
+        inplace: paste into the batch that is given, which saves the copy; for loops that need the batch no more. With
+            apply="patch" alone.
         bank_dtype: see ForegroundBank.
         generator: source of randomness; torch's global one when None.
 
@@ -87,18 +90,21 @@ class BackMix(nn.Module):
         fill: str | None = None,
         fill_value: float = 0.0,
         momentum: float = 0.1,
-        probability: float = 1.0,
+        probability: float | None = None,
         donor: str = "any",
         foreground: str = "free",
         apply: str = "patch",
         grid: int = 8,
         unseen: str = "skip",
+        inplace: bool = False,
         bank_dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         if fill is None:
             fill = "elsewhere" if apply == "swap" else "grey"
+        if probability is None:
+            probability = 0.5 if apply == "swap" else 1.0
         chosen = {
             "selection": selection,
             "fill": fill,
@@ -123,6 +129,8 @@ class BackMix(nn.Module):
             raise ValueError(
                 'apply="swap" keeps the foreground alone, so it needs one: choose another foreground or share'
             )
+        if inplace and apply == "swap":
+            raise ValueError('inplace=True pastes patches into the batch that is given; apply="swap" makes a new one')
         self.patch_side = patch_side
         self.num_patches = num_patches
         self.foreground_share = foreground_share
@@ -134,6 +142,7 @@ class BackMix(nn.Module):
         self.foreground = foreground
         self.how = apply
         self.unseen = unseen
+        self.inplace = inplace
         self.generator = generator
         self.bank = ForegroundBank(num_images, grid=grid, momentum=momentum, dtype=bank_dtype)
         # Index of the batch mixed last, and what tells which of its cells were pasted.
@@ -152,7 +161,7 @@ class BackMix(nn.Module):
         """Mix a batch.
 
         Args:
-            images: (B, C, H, W), normalised (see `fill_value`); not changed.
+            images: (B, C, H, W), normalised (see `fill_value`); not changed unless `inplace`.
             index: (B,) int64 position of each image in the training set.
             labels: (B,) int64, needed for donor="other" alone; the labels of the result are the same.
             masks: (B, H, W) bool, true on the object, in the frame of `images`; needed for foreground="masks" alone.
@@ -160,7 +169,7 @@ class BackMix(nn.Module):
             draw: what to use instead of drawing.
 
         Returns:
-            (B, C, H, W), a new tensor.
+            (B, C, H, W), a new tensor; with `inplace` as a rule `images` themselves.
 
         Raises:
             ValueError: when shapes do not fit or something needed is missing.
@@ -203,7 +212,7 @@ class BackMix(nn.Module):
             result, own = swap_backgrounds(images, draw, mixed, foreground, fill_value, donors=donors)
             self._last = (index, partial(swapped_cells, own, self.bank.grid))
         else:
-            result = paste_patches(images, draw, mixed, foreground, fill_value, donors=donors)
+            result = paste_patches(images, draw, mixed, foreground, fill_value, donors=donors, inplace=self.inplace)
             self._last = (index, partial(pasted_cells, draw.paste, draw.side, mixed, size, self.bank.grid))
         return result
 
@@ -326,6 +335,7 @@ class BackMix(nn.Module):
             "grid": self.bank.grid,
             "unseen": self.unseen,
         }
+        options |= {"inplace": True} if self.inplace else {}
         return ", ".join([str(len(self.bank)), *(f"{name}={value!r}" for name, value in options.items())])
 
     @property

@@ -19,6 +19,7 @@ def paste_patches(
     fill_value: float | None,
     *,
     donors: Tensor | None = None,
+    inplace: bool = False,
 ) -> Tensor:
     """Paste into each image a patch of its donor whose foreground is masked.
 
@@ -29,14 +30,15 @@ def paste_patches(
         foreground: what to mask in donors; None: nothing.
         fill_value: what masked pixels become; None: the mean of the donor's background, plus the drawn noise if any.
         donors: (B, C, H, W) images to cut from instead of `images`; then nothing is masked.
+        inplace: paste into `images` themselves where they lie densely in memory and need no gradient.
 
     Returns:
-        (B, C, H, W), a new tensor.
+        (B, C, H, W), a new tensor, or `images`.
     """
     last = images.is_contiguous(memory_format=torch.channels_last)
     # Copies only images that lie neither way.
     images = images.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
-    result = images.clone()
+    result = images if inplace and not images.requires_grad else images.clone()
     if not images.shape[0]:
         return result
     if donors is not None:
@@ -48,6 +50,7 @@ def paste_patches(
     statistics = None
     if foreground is not None and fill_value is None:
         statistics = background_statistics(images, foreground)
+    patches = []
     for number, (cut, paste) in enumerate(zip(draw.cut, draw.paste, strict=True)):
         to_rows = windows.rows(None, paste)
         from_rows = windows.rows(draw.donor, cut)
@@ -73,6 +76,8 @@ def paste_patches(
             hidden = foreground.in_windows(draw.donor, cut, windows.side)[:, None] & mixed[:, None, None, None]
             pixels = windows.as_images(patch)
             pixels.copy_(torch.where(hidden, filling, pixels))
+        patches.append((to_rows, patch))
+    for to_rows, patch in patches:  # When all are cut: a donor is a target as well.
         windows.write(result, to_rows, patch)
     return result
 

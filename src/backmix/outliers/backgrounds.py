@@ -7,10 +7,10 @@ from torch import Tensor
 
 from backmix.mixing import BackMix, View
 from backmix.mixing.foreground import Foreground
-from backmix.mixing.paste import background_statistics
+from backmix.mixing.paste import background_statistics, backgrounds_of
 from backmix.outliers.base import Outliers
 
-FILLS = ("grey", "mean")
+FILLS = ("elsewhere", "grey", "mean")
 
 
 class Backgrounds(Outliers):
@@ -18,22 +18,25 @@ class Backgrounds(Outliers):
 
     Ours: where BackMix shows known classes before unrelated backgrounds, this shows those backgrounds as what they are,
     images of no class. The foreground is the one a BackMix sees: the cells of highest evidence in its bank, which the
-    training loop feeds, or true masks with foreground="masks". Where the other image has its own foreground too, there
-    is nothing to show and the place is filled.
+    training loop feeds, or true masks with foreground="masks". Where the other image has its own foreground too, it
+    shows what `fill` says.
 
     Images whose map the bank does not have yet neither give nor take, so a batch may come back smaller, in the first
     epoch empty. With true masks, an image whose mask is empty comes back as it is.
 
     Args:
         backmix: says what is foreground; an augmentation's own one, or one that does nothing else.
-        fill: "grey" is the `fill_value` of that BackMix, "mean" the mean colour of the image's own background.
+        fill: what shows where both images have foreground: "elsewhere" is the other image's background from half the
+            image away, as BackMix swaps (its `fill_value` where that is foreground as well); "grey" the `fill_value`
+            and "mean" the mean colour of the image's own background, blocks of one colour which tell these images from
+            known ones.
         generator: source of randomness; torch's global one when None.
 
     Raises:
         ValueError: for another fill, or a BackMix that sees no foreground.
     """
 
-    def __init__(self, backmix: BackMix, *, fill: str = "grey", generator: torch.Generator | None = None) -> None:
+    def __init__(self, backmix: BackMix, *, fill: str = "elsewhere", generator: torch.Generator | None = None) -> None:
         super().__init__(generator=generator)
         if fill not in FILLS:
             raise ValueError(f"fill is one of {', '.join(FILLS)}; got {fill!r}")
@@ -94,7 +97,14 @@ class Backgrounds(Outliers):
         race = None if race is None else race.to(device)
         foreground = mix._foreground(position, race, (images.shape[2], images.shape[3]), view, masks)
         assert foreground is not None  # The constructor refuses a BackMix without one.
-        return without_objects(images, foreground, donor.to(device), None if self.fill == "mean" else mix.fill_value)
+        donor = donor.to(device)
+        if self.fill == "elsewhere":
+            filling = backgrounds_of(images, foreground, mix.fill_value)[donor]
+        elif self.fill == "mean":
+            filling = background_statistics(images, foreground)[0].to(images.dtype)
+        else:
+            filling = images.new_full((1, 1, 1, 1), mix.fill_value)
+        return without_objects(images, foreground, donor, filling)
 
     def draw(self, batch: int) -> tuple[Tensor, Tensor | None]:
         """Draw donors (B,) int64 and, where the BackMix draws its cells at random, (B, g, g) for that.
@@ -115,21 +125,18 @@ class Backgrounds(Outliers):
         return f"fill={self.fill!r}"
 
 
-def without_objects(images: Tensor, foreground: Foreground, donor: Tensor, fill_value: float | None) -> Tensor:
+def without_objects(images: Tensor, foreground: Foreground, donor: Tensor, filling: Tensor) -> Tensor:
     """Replace each image's foreground by its donor's background.
 
     Args:
         images: (B, C, H, W) float.
         foreground: of these images.
         donor: (B,) int64, which image of the batch gives to each.
-        fill_value: what shows where both have foreground; None: the mean colour of the image's own background.
+        filling: what shows where both have foreground, (B, C, H, W) or of sizes 1 that stand for it.
 
     Returns:
         (B, C, H, W), a new tensor.
     """
-    objects = foreground.everywhere()[:, None]
-    if fill_value is None:
-        filling = background_statistics(images, foreground)[0].to(images.dtype)
-    else:
-        filling = images.new_full((1, 1, 1, 1), fill_value)
-    return torch.where(objects, torch.where(objects[donor], filling, images[donor]), images)
+    background = ~foreground.everywhere()[:, None]
+    # Images come first each time: the result lies in memory as they do.
+    return images.where(background, images[donor].where(background[donor], filling))

@@ -35,3 +35,19 @@ class Outliers(nn.Module):
     ) -> Tensor:
         """Outliers for a batch: images (B, C, H, W) normalised and not mixed, ... -> (O, C, H, W), normalised alike."""
         raise NotImplementedError
+
+    def check_bank(self, mix: BackMix | None) -> None:
+        """Refuse an augmentation's BackMix whose bank would starve: of two banks the training loop feeds this one's.
+
+        Args:
+            mix: the BackMix of the augmentation beside these outliers; None: it has none.
+
+        Raises:
+            ValueError: when these outliers have another BackMix than that, and that one reads its bank.
+        """
+        if self.backmix is None or mix is None or mix is self.backmix or mix.foreground not in ("free", "clean"):
+            return
+        raise ValueError(
+            "outliers and augmentation have a BackMix each, and the bank of the augmentation's would never be fed; "
+            "give both the same one, as in Backgrounds(mix)"
+        )

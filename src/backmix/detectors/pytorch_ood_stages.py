@@ -1,0 +1,100 @@
+"""The detector of pytorch-ood that looks at the maps inside the network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from backmix.detectors.pytorch_ood import Whitening
+from backmix.detectors.pytorch_ood_images import Part, PytorchOODOnImages
+from backmix.detectors.stages import stage_means
+
+if TYPE_CHECKING:
+    from backmix.detectors.fitting import TrainingOutputs
+    from backmix.methods import Method
+    from backmix.preprocess import Preprocess
+
+
+class PytorchOODOnStages(PytorchOODOnImages):
+    """`multi_mahalanobis`: Mahalanobis distances, summed over layers (Lee et al., NeurIPS 2018, without the step).
+
+    Layers are the means of the maps inside the network, see `stage_means`, and the pooled features; each is whitened.
+
+    Args:
+        name: key of `WRAPPED`.
+        options: of pytorch-ood's class: `alpha`, a weight for each layer (1).
+
+    Raises:
+        ValueError: without pytorch-ood, with how to install it.
+    """
+
+    def __init__(self, name: str, **options: Any) -> None:
+        super().__init__(name, **options)
+        self.whites: list[Whitening] = []
+
+    def attach(self, method: Method, backbone: nn.Module, preprocess: Preprocess) -> None:
+        """Take the network, and try it on one image.
+
+        Raises:
+            ValueError: for a network that tells of no stages inside.
+        """
+        trial = torch.zeros(1, 3, preprocess.image_size, preprocess.image_size).to(next(backbone.parameters()))
+        with self._told(), torch.no_grad():
+            if not stage_means(backbone, trial)[1]:
+                name = getattr(backbone, "name", type(backbone).__name__)
+                raise ValueError(
+                    f"looks at the maps inside a network, and {name} does not tell of any. Take mahalanobis, which "
+                    "looks at the pooled features alone."
+                )
+        self.network = Part(method, backbone, method.logits)
+
+    def fit(self, logits: Tensor, features: Tensor, labels: Tensor) -> None:
+        """Not from pooled features alone; see `fit_layers`."""
+        raise ValueError(f"{self.name} is fitted on several layers; call fit_layers")
+
+    def fit_kept(self, kept: TrainingOutputs) -> None:
+        """Learn from what a run keeps.
+
+        Raises:
+            ValueError: where it kept no means of maps, with what to do.
+        """
+        if not kept.stages:
+            raise ValueError(
+                f"{self.name} is fitted on means of the maps inside the network, of which nothing was kept: the run "
+                "comes from an earlier version. `backmix fit ... --resume` on it keeps them and trains no further; "
+                "or take mahalanobis."
+            )
+        self.fit_layers([*kept.stages, kept.features], kept.labels)
+
+    def fit_layers(self, layers: Sequence[Tensor], labels: Tensor) -> None:
+        """Learn from known training images: (N, C_l) of each stage inside, pooled features (N, C), labels (N,) int64.
+
+        Raises:
+            ValueError: before `attach`, for a class without an image, or a layer that does not vary.
+        """
+        if self.network is None:
+            raise ValueError(f"{self.name}: attach it to a network first")
+        self._check_classes(labels, self.network.method.num_classes)
+        device = next(self.network.parameters()).device
+        with self._told(), torch.inference_mode(False):
+            plain, labels = [self._plain(layer) for layer in layers], labels.cpu().clone()
+            whites = [Whitening(layer, labels) for layer in plain]
+            white = [whiten(layer).to(device) for whiten, layer in zip(whites, plain, strict=True)]
+            inner = self.cls([nn.Identity() for _ in layers], **{**self.spec.defaults, **self.options})
+            self.inner = inner.fit_structured(white, labels.to(device))
+            self.whites = whites
+
+    def _is_fitted(self) -> bool:
+        return bool(self.whites)
+
+    @torch.no_grad()
+    def _score_images(self, images: Tensor) -> Tensor:
+        assert self.network is not None
+        maps, stages = stage_means(self.network.backbone, images)
+        layers = [*stages, self.network.method.pooled(maps)]
+        white = [whiten(layer) for whiten, layer in zip(self.whites, layers, strict=True)]
+        scores: Tensor = self.inner.predict_structured(white)
+        return scores
