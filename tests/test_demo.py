@@ -36,7 +36,7 @@ def test_difference_is_paired_by_seed(demo):
 
 def test_setting_is_stated(demo):
     metrics, _, text = demo
-    assert metrics["setting"]["prior"] == 0.8
+    assert metrics["setting"]["prior"] == 0.8 and metrics["setting"]["contrast"] == 0.25
     assert metrics["setting"]["training"]["epochs"] == 2
     assert "patch_side=0.25" in metrics["setting"]["backmix"]
     assert "80%" in text

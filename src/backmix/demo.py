@@ -14,7 +14,7 @@ from rich.table import Table
 
 from backmix.checkpoint import write_json
 from backmix.classifier import OpenSetClassifier
-from backmix.data.digits import DigitsOnTextures
+from backmix.data.digits import CONTRAST, DigitsOnTextures
 from backmix.fit import FitReport, fit
 from backmix.recipe import TrainOptions
 from backmix.report.mixing import mixing_picture
@@ -104,6 +104,7 @@ def run_demo(
         "model": MODEL,
         "image_size": IMAGE_SIZE,
         "copies": COPIES,
+        "contrast": CONTRAST,
         "detector": "max_logit",
         "known": "0-5",
         "unknown": "6-9",
