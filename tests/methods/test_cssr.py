@@ -275,11 +275,9 @@ def test_evidence_at_each_cell_against_a_loop(kind):
     evidence = method.evidence(FEATURES.clone().requires_grad_(), LABELS)
     assert evidence.shape == (6, 3, 4) and not evidence.requires_grad
     for b, (rows, label) in enumerate(zip(slow_cells(method, FEATURES), LABELS.tolist(), strict=True)):
-        raw = rows[label]
-        if kind is PCSSR:
-            strength = FEATURES[b].abs().mean(0).flatten().tolist()
-            alone = [slow_probabilities([[row[u]] for row in rows])[label] for u in range(12)]
-            raw = [p * s for p, s in zip(alone, strength, strict=True)]
+        strength = FEATURES[b].abs().mean(0).flatten().tolist()
+        alone = [slow_probabilities([[row[u]] for row in rows])[label] for u in range(12)]
+        raw = [p * s for p, s in zip(alone, strength, strict=True)]
         expected = torch.tensor([(value - min(raw)) / (max(raw) - min(raw)) for value in raw])
         assert (evidence[b].flatten() - expected).abs().max() < 1e-4
 

@@ -156,9 +156,14 @@ class CSSR(Method):
 
     @torch.no_grad()
     def evidence(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Logit of the label at each cell, scaled: (B, C, h, w), (B,) -> (B, h, w) in 0..1, without gradient."""
+        """Probability of the label at each cell times the mean of |f| there: (B, C, h, w), (B,) -> (B, h, w) in 0..1.
+
+        Without gradient. The logit will not do, as all errors grow with the strength of a cell: an empty cell is rebuilt
+        without error, best of all for PCSSR, and for RCSSR a strong cell speaks for every class alike.
+        """
         self.check(features, labels)
-        return scale_map(_of_class(self.cell_logits(features), labels))
+        cells = self.cell_logits(features).softmax(1)
+        return scale_map(_of_class(cells, labels) * features.float().abs().mean(1))
 
     @torch.no_grad()
     def learn(self, batches: Callable[[], Iterable[tuple[Tensor, Tensor]]]) -> None:
@@ -194,16 +199,6 @@ class PCSSR(CSSR):
     def first_part(self, own: Tensor, activation: Tensor) -> Tensor:
         """The logit, divided twice by the strength of the cell, which the error grows with."""
         return own / activation.clamp_min(_TINY).square()
-
-    @torch.no_grad()
-    def evidence(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Probability of the label at each cell times the mean of |f| there: (B, C, h, w), (B,) -> (B, h, w) in 0..1.
-
-        The logit will not do: an empty cell is rebuilt without error and would be the best evidence for every class.
-        """
-        self.check(features, labels)
-        cells = self.cell_logits(features).softmax(1)
-        return scale_map(_of_class(cells, labels) * features.float().abs().mean(1))
 
 
 class RCSSR(CSSR):
