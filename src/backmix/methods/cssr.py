@@ -158,8 +158,8 @@ class CSSR(Method):
     def evidence(self, features: Tensor, labels: Tensor) -> Tensor:
         """Probability of the label at each cell times the mean of |f| there: (B, C, h, w), (B,) -> (B, h, w) in 0..1.
 
-        Without gradient. The logit will not do, as all errors grow with the strength of a cell: an empty cell is rebuilt
-        without error, best of all for PCSSR, and for RCSSR a strong cell speaks for every class alike.
+        Without gradient. The logit will not do, as all errors grow with the strength of a cell: an empty one is rebuilt
+        without error, best of all for PCSSR, and for RCSSR a strong one speaks for every class alike.
         """
         self.check(features, labels)
         cells = self.cell_logits(features).softmax(1)
