@@ -23,7 +23,7 @@ def overlap(cells, masks):
 
 
 def overlaps(name, epochs):
-    digits = DigitsOnTextures("train", prior=0.4, contrast=0.36, copies=2)
+    digits = DigitsOnTextures("train", prior=0.4, contrast=0.42, copies=2)
     some = Subset(digits, (digits.labels < 4).nonzero().flatten())
     classifier = OpenSetClassifier(["0", "1", "2", "3"], model="compact-s", method=name, seed=1)
     options = TrainOptions(epochs=epochs, batch_size=64, lr=0.003, optimizer="adamw", flip=0.0, ema=0.9)
