@@ -255,7 +255,8 @@ def more_sections() -> list[str]:
             f"{', '.join(setting['known'])};\n"
             f"{setting['model']}, one recipe, {setting['training']['epochs']} epochs, one seed for all. The score is each method's own; CPU seconds are those of the\n"
             "training. Methods that learn from outliers take BackMix's backgrounds of the training images. So few epochs favour\n"
-            "what learns fast; one seed cannot tell differences of about a point from noise. A dash is a cell that has not been run.",
+            "what learns fast; one seed cannot tell differences of about a point from noise. So far\n"
+            f"{len(found['cells'])} trainings of the grid have been run; the same command goes on with the rest.",
             table(METHOD_HEAD, method_rows(found)),
             "Softmax with every augmentation, same setting:",
             table(
