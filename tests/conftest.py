@@ -42,7 +42,7 @@ def pictures(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def trained(pictures, tmp_path_factory) -> Path:
     """A run that knows red, green and blue; to be read only."""
-    from backmix.commands import FitArguments, fit_command
+    from backmix.commands.fit import FitArguments, fit_command
 
     run = tmp_path_factory.mktemp("runs") / "colours"
     arguments = FitArguments(

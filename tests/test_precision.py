@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from backmix import OpenSetClassifier, TrainOptions
-from backmix.commands import begun_precision
+from backmix.commands.fit import begun_precision
 from backmix.precision import has_bf16_units, resolve_precision
 from backmix.train import make_accelerator
 

@@ -12,7 +12,7 @@ import torch
 import backmix
 from backmix.checkpoint import load_checkpoint
 from backmix.classifier import OpenSetClassifier
-from backmix.commands import FitArguments, fit_command
+from backmix.commands.fit import FitArguments, fit_command
 
 TRAINING = """
 import sys

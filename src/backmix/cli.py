@@ -118,7 +118,7 @@ def fit(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RUN.")] = False,
 ) -> None:
     """Train a classifier that can say "unknown", and calibrate it on images held out."""
-    from backmix.commands import FitArguments, fit_command
+    from backmix.commands.fit import FitArguments, fit_command
 
     fit_command(
         FitArguments(
@@ -166,7 +166,7 @@ def evaluate(
     workers: Workers = 2,
 ) -> None:
     """Figures on a test set; classes of DATA that the run does not know count as unknown."""
-    from backmix.commands import evaluate_command
+    from backmix.commands.evaluate import evaluate_command
 
     evaluate_command(run, data, split=split, detectors=detector, json_file=json_file, workers=workers)
 
@@ -179,7 +179,7 @@ def predict(
     top: Annotated[int, typer.Option(min=1, help="How many of the likeliest classes to tell.")] = 3,
 ) -> None:
     """Answer for each image a class name or "unknown"."""
-    from backmix.commands import predict_command
+    from backmix.commands.predict import predict_command
 
     predict_command(run, paths, out=out, top=top)
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from backmix.checkpoint import sha256
 from backmix.classifier import OpenSetClassifier
-from backmix.commands import FitArguments, fit_command
+from backmix.commands.fit import FitArguments, fit_command
 from backmix.data.folder import FolderSource
 from backmix.detectors import DETECTORS
 from backmix.detectors.fitting import TrainingOutputs, ready_detector

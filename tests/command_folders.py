@@ -1,0 +1,20 @@
+"""Options and pictures that tests of several commands share."""
+
+import os
+
+import numpy as np
+from PIL import Image
+
+from backmix.commands.fit import FitArguments
+
+
+def small(data, **options):
+    defaults = {"model": "compact-s", "image_size": 32, "epochs": 1, "batch_size": 8, "lr": 0.05}
+    return FitArguments(str(data), **{**defaults, **options})
+
+
+def colour(path, value, size=(40, 40), **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(len(os.fsencode(path)))
+    pixels = (random.normal(0, 20, (size[1], size[0], 3)) + np.array(value)).clip(0, 255).astype(np.uint8)
+    Image.fromarray(pixels).save(path, **options)
