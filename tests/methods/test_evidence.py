@@ -25,7 +25,9 @@ def overlap(cells, masks):
 def overlaps(name, epochs):
     digits = DigitsOnTextures("train", prior=0.4, contrast=0.42, copies=2)
     some = Subset(digits, (digits.labels < 4).nonzero().flatten())
-    classifier = OpenSetClassifier(["0", "1", "2", "3"], model="compact-s", method=name, seed=1)
+    # Two stages: feature maps of 8x8 cells, as the wide residual network of the paper has.
+    fine = {"widths": (32, 128)}
+    classifier = OpenSetClassifier(["0", "1", "2", "3"], model="compact", model_options=fine, method=name, seed=1)
     options = TrainOptions(epochs=epochs, batch_size=64, lr=0.003, optimizer="adamw", flip=0.0, ema=0.9)
     report = fit(classifier, some, options=options, augmentation="backmix", outliers="backgrounds")
     train = decode(some, some.labels, classifier.preprocess, positions=report.split.train.tolist(), masks=True)
@@ -36,6 +38,7 @@ def overlaps(name, epochs):
     return tuple(overlap(cells, masks) for cells in (top_cells(maps, CELLS), top_cells(chance, CELLS), centre))
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in METHODS])
 def test_evidence_finds_the_object(name):
     evidence, chance, centre = overlaps(name, epochs=60 if name == "conosr" else 30)
