@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from backmix.checkpoint import write_json
+from backmix.recipe import with_defaults
 
 
 def run_cells(
@@ -31,7 +32,12 @@ def run_cells(
     done: list[dict[str, Any]] = []
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["setting"] != json.loads(json.dumps(setting)):
+        now = json.loads(json.dumps(setting))
+        # Options that did not exist when the file was made stood at what is their default since.
+        known = {
+            key: value for key, value in with_defaults(kept["setting"]["training"]).items() if key in now["training"]
+        }
+        if kept["setting"] | {"training": known} != now:
             raise SystemExit(f"{path} was made with another setting; move it away or give another --json")
         done = kept["cells"]
     cells = list(cells)

@@ -51,7 +51,9 @@ def main() -> None:
             "scikit-learn roc_auc_score": lambda t=truth, s=scores: float(roc_auc_score(t, s)),
             "auroc": lambda k=known, u=unknown: metrics.auroc(k, u),
             "oscr": lambda k=known, c=correct, u=unknown: metrics.oscr(k, c, u),
-            "open_set_metrics (all six)": lambda k=known, c=correct, u=unknown: metrics.open_set_metrics(k, c, u)["auroc"],
+            "open_set_metrics (all six)": lambda k=known, c=correct, u=unknown: metrics.open_set_metrics(k, c, u)[
+                "auroc"
+            ],
         }
         times: dict[str, list[float]] = {name: [] for name in calls}
         for _ in range(args.repeats):

@@ -245,6 +245,20 @@ def test_options_that_do_not_exist(options, message):
         OpenSetClassifier(["a", "b"], **{"model": "compact-s", **options})
 
 
+def test_normalisation_is_as_given_and_comes_back_from_the_folder(tmp_path):
+    mean, std = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+    plain = OpenSetClassifier(["a", "b"], model="compact-s")
+    assert plain.preprocess.mean == (0.5, 0.5, 0.5) and plain.preprocess.std == (0.25, 0.25, 0.25)
+    given = OpenSetClassifier(["a", "b"], model="compact-s", mean=mean, std=std)
+    assert (given.preprocess.mean, given.preprocess.std) == (mean, std)
+    given.save(tmp_path)
+    assert OpenSetClassifier.load(tmp_path).preprocess == given.preprocess
+    own = OpenSetClassifier(["a", "b"], model="resnet10t", image_size=64, mean=mean, std=std)
+    assert own.preprocess.mean == mean
+    with pytest.raises(ValueError, match="mean and std belong together; got mean=None and std="):
+        OpenSetClassifier(["a", "b"], std=std)
+
+
 def test_to_returns_itself():
     classifier = OpenSetClassifier(["a", "b"], model="compact-s")
     assert classifier.to("cpu") is classifier

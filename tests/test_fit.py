@@ -309,6 +309,8 @@ def test_choices_by_size_stay_in_their_limits():
     assert all(size == 16 or images // size >= 20 for images, size in zip(sizes, batches, strict=True))
     assert all(0.05 <= auto_holdout(images) <= 0.2 for images in sizes)
     assert auto_holdout(2000) == pytest.approx(0.1)
+    assert [auto_batch_size(images, largest=1024) for images in (20_479, 20_480)] == [512, 1024]
+    assert auto_epochs(10_000, shown=1_200_000) == 120
 
 
 def test_what_is_given_is_kept():

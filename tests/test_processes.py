@@ -60,19 +60,85 @@ for foreground in ("free", "clean"):
 accelerator.end_training()
 """
 
+# Batch norm and dropout are what a process does with its own part of a batch; this network has neither.
+EQUAL = """
+import sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from torch import nn
+from backmix.classifier import OpenSetClassifier
+from backmix.data.digits import DigitsOnTextures
+from backmix.fit import fit
+from backmix.models import BACKBONES, Backbone
+from backmix.recipe import TrainOptions
+from backmix.train import make_accelerator
 
-def torchrun(*arguments):
+
+class Grouped(Backbone):
+    def __init__(self, *, in_channels=3, image_size=None):
+        super().__init__("grouped", 32, in_channels=in_channels)
+        layers = []
+        for inputs, outputs in ((in_channels, 16), (16, 32)):
+            layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.GroupNorm(4, outputs), nn.GELU(), nn.AvgPool2d(2)]
+        self.layers = nn.Sequential(*layers)
+
+    def feature_map(self, images):
+        return self.layers(images)
+
+
+BACKBONES["grouped"] = Grouped
+CASES = {
+    "free": ("softmax", "backmix", {}, None),
+    "clean": ("softmax", "randaugment+backmix+cutout", {"foreground": "clean", "donor": "other"}, None),
+    "swap": ("softmax", "swap", {}, None),
+    "bytes": ("softmax", "backmix", {"bank_dtype": torch.uint8}, None),
+    "labels": ("softmax", "cutmix+gridmask", {"cutmix.probability": 1.0}, None),
+    "outliers": ("entropic", "backmix", {}, "backgrounds"),
+}
+accelerator = make_accelerator("fp32")
+world = accelerator.num_processes
+for name, (method, augmentation, given, outliers) in CASES.items():
+    classifier = OpenSetClassifier(["0", "1"], model="grouped", method=method)
+    report = fit(
+        classifier,
+        DigitsOnTextures("train", contrast=0.36),
+        options=TrainOptions(
+            epochs=4, batch_size=48 // world, lr=0.2, ema=0.5, precision="fp32", zoom=0.1, jitter=0.2, erase=0.2
+        ),
+        augmentation=augmentation,
+        augmentation_options=given,
+        outliers=outliers,
+        accelerator=accelerator,
+    )
+    if accelerator.is_main_process:
+        state = {
+            "network": classifier.network.state_dict(),
+            "bank": report.augmentation.state_dict() if report.augmentation else {},
+            "history": [[entry.loss, entry.accuracy, entry.lr] for entry in report.history],
+        }
+        torch.save(state, Path(sys.argv[1]) / f"{name}-{world}.pt")
+accelerator.end_training()
+"""
+CASES = ("free", "clean", "swap", "bytes", "labels", "outliers")
+
+
+def torchrun(*arguments, processes=2):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
-        "ACCELERATE_USE_CPU": "1",
         "CUDA_VISIBLE_DEVICES": "",
         "PYTHONPATH": str(Path(backmix.__file__).parents[1]),
     }
-    launcher = ["torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1", f"--master-port={port}"]
+    launcher = [
+        "torch.distributed.run",
+        f"--nproc-per-node={processes}",
+        "--master-addr=127.0.0.1",
+        f"--master-port={port}",
+    ]
     return subprocess.run(
         [sys.executable, "-m", *launcher, *map(str, arguments)],
         env=environment,
@@ -109,6 +175,33 @@ def test_two_processes_end_with_the_same_weights_and_bank(together, foreground):
     kept = load_checkpoint(together / foreground / "checkpoint.pt")
     assert all(torch.equal(kept["average"][name], value) for name, value in first["network"].items())
     assert torch.equal(kept["augmentation"]["parts.0.bank.maps"], first["bank"]["bank.maps"])
+
+
+@pytest.fixture(scope="module")
+def one_and_two(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("one_and_two")
+    script = folder / "training.py"
+    script.write_text(EQUAL)
+    for processes in (1, 2):
+        done = torchrun(script, folder, processes=processes)
+        assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_are_as_one_with_the_doubled_batch(one_and_two, case):
+    one, two = (torch.load(one_and_two / f"{case}-{world}.pt") for world in (1, 2))
+    assert torch.allclose(torch.tensor(one["history"]), torch.tensor(two["history"]), atol=1e-3)
+    assert one["history"][-1][0] < one["history"][0][0]
+    for part in ("network", "bank"):
+        assert one[part].keys() == two[part].keys()
+        # Odd numbers of outliers do not divide in two, and a mean of means is then another one.
+        allowed = 2e-3 if case == "outliers" else 1e-4
+        for name, value in one[part].items():
+            allowed_here = 1 if value.dtype == torch.uint8 else allowed
+            difference = (value.float() - two[part][name].float()).abs().max()
+            assert difference <= allowed_here, f"{name} differs by {difference:.2g}"
+    assert case == "labels" or one["bank"]["bank.seen"].float().mean() > 0.9
 
 
 @pytest.mark.slow

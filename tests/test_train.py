@@ -1,14 +1,15 @@
 """The training loop on digits: it learns, repeats itself to the bit, resumes exactly and stops with a reason."""
 
+import json
 import math
 from dataclasses import replace
 
 import pytest
 import torch
 
-import backmix.train
-from backmix.augmentations import Augmentation, Chain, Mixup
-from backmix.checkpoint import load_checkpoint
+import backmix.train_step
+from backmix.augmentations import Augmentation, Chain, MixStyle, Mixup
+from backmix.checkpoint import load_checkpoint, save_checkpoint
 from backmix.data.digits import DigitsOnTextures
 from backmix.data.loader import ResidentLoader, WorkerLoader, decode
 from backmix.errors import RunError, TrainingError
@@ -108,13 +109,13 @@ def test_the_seed_changes_the_training(few):
 def test_with_and_without_backmix_order_and_flips_are_the_same(few, monkeypatch):
     shown = []
 
-    class Spy(backmix.train.FlipCrop):
+    class Spy(backmix.train_step.FlipCrop):
         def draw(self, *size):
             view = super().draw(*size)
             shown[-1].append((view.boxes, view.flip))
             return view
 
-    monkeypatch.setattr(backmix.train, "FlipCrop", Spy)
+    monkeypatch.setattr(backmix.train_step, "FlipCrop", Spy)
     orders = []
     for mix in (None, BackMix(48, foreground="free"), BackMix(48, foreground="clean", fill="noise", donor="other")):
         shown.append([])
@@ -328,6 +329,59 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint_before(few, tmp
     assert [entry.name for entry in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
+@pytest.mark.parametrize("every", [2, 4, 20])
+@pytest.mark.parametrize("foreground", [None, "free", "clean"])
+def test_how_often_losses_are_read_changes_nothing(few, every, foreground):
+    def once(read_every):
+        mix = None if foreground is None else BackMix(48, foreground=foreground)
+        steps, options = [], replace(OPTIONS, batch_size=8, erase=0.2)
+        network, history = run(few, options, mix, on_step=steps.append, read_every=read_every)
+        return network, mix, history, steps
+
+    (plain, mix, history, steps), (other, again, reports, told) = once(None), once(every)
+    assert equal(plain, other) and (mix is None or equal(mix, again))
+    assert history == reports and steps == told and len(steps) == 18
+
+
+def test_losses_are_read_every_so_many_steps_and_at_the_end_of_an_epoch(few):
+    taken, told = [0], []
+    step = torch.optim.SGD.step
+
+    def count(self, *arguments):
+        taken[0] += 1
+        return step(self, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.SGD, "step", count)
+        run(
+            few,
+            replace(OPTIONS, batch_size=8, epochs=2),
+            read_every=4,
+            on_step=lambda progress: told.append((progress.step, taken[0])),
+        )
+    reads = [4, 4, 4, 4, 6, 6, 10, 10, 10, 10, 12, 12]
+    assert told == list(zip(range(1, 13), reads))
+
+
+def test_a_loss_that_is_no_number_is_told_with_its_step_however_late_it_is_read(few, tmp_path):
+    path, told = tmp_path / "checkpoint.pt", []
+    with pytest.raises(TrainingError, match=r"loss became nan in epoch 3, step 2\. "):
+        run(
+            few,
+            replace(OPTIONS, epochs=5, batch_size=8),
+            network=failing_network(2 * 6 + 1),
+            checkpoint=path,
+            read_every=4,
+            on_step=told.append,
+        )
+    assert len(load_checkpoint(path)["history"]) == 2 and told[-1].step == 13
+
+
+def test_losses_must_be_read_some_time(few):
+    with pytest.raises(ValueError, match="read_every is a number of steps, at least 1; got 0"):
+        run(few, read_every=0)
+
+
 def test_a_training_that_failed_once_resumes_to_the_same_end(few, tmp_path):
     path = tmp_path / "checkpoint.pt"
     options = replace(OPTIONS, epochs=4)
@@ -405,6 +459,109 @@ def test_resume_with_other_options_lists_what_changed(few, tmp_path):
     assert path.read_bytes() == kept
     with pytest.raises(TrainingError, match="augmentation.*none"):
         run(few, replace(OPTIONS, epochs=1), checkpoint=path, resume=True)
+
+
+def test_a_checkpoint_from_before_an_option_resumes_as_its_default_has_it(few, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+
+    class Stop(Exception):
+        pass
+
+    def stop(_):
+        raise Stop
+
+    whole, history = run(few, replace(OPTIONS, schedule="step"))
+    with pytest.raises(Stop):
+        run(few, replace(OPTIONS, schedule="step"), checkpoint=path, on_epoch=stop)
+    state = load_checkpoint(path)
+    options = json.loads(state["options"])
+    for name in ("nesterov", "decay_all", "milestones", "restarts", "lowest", "compile"):
+        del options[name]
+    save_checkpoint(path, state | {"options": json.dumps(options)})
+    with pytest.raises(TrainingError, match=r"milestones: \[0\.6, 0\.95\] -> \[0\.5\]; nesterov: True -> False"):
+        run(
+            few,
+            replace(OPTIONS, schedule="step", nesterov=False, milestones=(0.5,)),
+            checkpoint=path,
+            resume=True,
+        )
+    resumed, again = run(few, replace(OPTIONS, schedule="step"), checkpoint=path, resume=True)
+    assert equal(whole, resumed) and history == again
+
+
+class Compiler:
+    """In the compiler's place: runs what it is given as it is, and keeps a record."""
+
+    def __init__(self, monkeypatch):
+        self.graphs, self.asked = [], []
+        compile_with = torch.compile
+        torch._dynamo.reset()
+        monkeypatch.setattr(torch, "compile", lambda call, **more: compile_with(call, backend=self.take, **more))
+
+    def take(self, graph, inputs):
+        self.graphs.append(graph)
+        return graph.forward
+
+
+@pytest.mark.parametrize("augmentation", ["none", "free", "clean", "mixstyle"])
+def test_compiled_trainings_learn_the_same_and_leave_the_network_as_it_was(few, tmp_path, monkeypatch, augmentation):
+    def mix():
+        if augmentation == "mixstyle":
+            return MixStyle(probability=0.5)
+        return None if augmentation == "none" else BackMix(48, foreground=augmentation)
+
+    options = replace(OPTIONS, batch_size=16, small=0.5)
+    plain, history = run(few, options, mix())
+    compiler, path = Compiler(monkeypatch), tmp_path / "checkpoint.pt"
+    network, again = run(few, replace(options, compile=True), mix(), checkpoint=path)
+    assert compiler.graphs and equal(plain, network) and history == again
+    assert network.backbone._compiled_call_impl is None
+    assert load_checkpoint(path)["network"].keys() == plain.state_dict().keys()
+    before = len(compiler.graphs)
+    images = PREPROCESS.normalise(few.images)
+    assert torch.equal(network(images)[1], plain(images)[1]) and len(compiler.graphs) == before
+
+
+def test_a_compiled_training_resumes(few, tmp_path, monkeypatch):
+    class Stop(Exception):
+        pass
+
+    def stop(_):
+        raise Stop
+
+    Compiler(monkeypatch)
+    options, path = replace(OPTIONS, compile=True), tmp_path / "checkpoint.pt"
+    whole, history = run(few, options, BackMix(48))
+    network = make_network()
+    with pytest.raises(Stop):
+        run(few, options, BackMix(48), network, checkpoint=path, on_epoch=stop)
+    assert network.backbone._compiled_call_impl is None
+    with pytest.raises(TrainingError, match="compile: True -> False"):
+        run(few, OPTIONS, BackMix(48), checkpoint=path, resume=True)
+    resumed, again = run(few, options, BackMix(48), make_network(seed=9), checkpoint=path, resume=True)
+    assert equal(whole, resumed) and history == again
+
+
+def test_without_a_compiler_a_training_that_wants_one_says_so(few, monkeypatch, tmp_path):
+    torch._dynamo.reset()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # What was compiled before would need none.
+    network = make_network()
+    with (
+        torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",)}),
+        pytest.raises(TrainingError, match="could not compile the network: .*without it") as caught,
+    ):
+        run(few, replace(OPTIONS, epochs=1, compile=True), network=network)
+    assert "\n" not in str(caught.value) and network.backbone._compiled_call_impl is None
+
+
+@pytest.mark.slow
+def test_compiled_for_this_machine_a_training_learns_as_it_does_without(few):
+    torch._dynamo.reset()
+    options = replace(OPTIONS, batch_size=16)
+    (plain, history), (compiled, again) = run(few, options), run(few, replace(options, compile=True))
+    assert [report.loss for report in again] == pytest.approx([report.loss for report in history], rel=1e-3)
+    for name, value in plain.state_dict().items():
+        assert torch.allclose(value.float(), compiled.state_dict()[name].float(), atol=1e-2), name
 
 
 def test_resume_with_other_images_is_refused(few, tmp_path):

@@ -62,10 +62,13 @@ class OpenSetClassifier:
         seed: of the initial weights.
         model_options: further options of the backbone.
         method_options: further options of the method.
+        mean: of the normalisation, per channel, of pixels in 0..1. None: what the backbone's published weights were
+            trained with, or 0.5.
+        std: deviation of the normalisation; goes with `mean`. None: likewise, or 0.25.
 
     Raises:
         DataError: for fewer than two classes or two of the same name.
-        ValueError: for names that do not exist, or a detector that the method does not allow.
+        ValueError: for names that do not exist, a detector that the method does not allow, or one of mean and std.
 
     Attributes:
         training_outputs: what detectors are fitted on, see `keep_training_outputs`; None where nothing was kept.
@@ -85,8 +88,12 @@ class OpenSetClassifier:
         seed: int = 0,
         model_options: dict[str, Any] | None = None,
         method_options: dict[str, Any] | None = None,
+        mean: tuple[float, float, float] | None = None,
+        std: tuple[float, float, float] | None = None,
     ) -> None:
         check_classes(classes)
+        if (mean is None) != (std is None):
+            raise ValueError(f"mean and std belong together; got mean={mean} and std={std}")
         if detector is None:
             detector = "max_logit" if method == "softmax" else METHOD
         check_name(detector)
@@ -115,7 +122,8 @@ class OpenSetClassifier:
                 method_options=method_options,
             )
         backbone = self.network.backbone
-        mean, std = getattr(backbone, "mean", None), getattr(backbone, "std", None)
+        if mean is None:
+            mean, std = getattr(backbone, "mean", None), getattr(backbone, "std", None)
         self.preprocess = Preprocess(image_size, mean, std) if mean and std else Preprocess(image_size)
         self.thresholds: dict[str, ConformalThreshold] = {}
         self._training: TrainingOutputs | Callable[[], TrainingOutputs] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,7 @@ def run_demo(
         "detector": "max_logit",
         "known": "0-5",
         "unknown": "6-9",
-        "training": asdict(options),
+        "training": options.to_dict(),
         "backmix": repr(picture[2].augmentation),
     }
     out.mkdir(parents=True, exist_ok=True)

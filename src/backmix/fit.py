@@ -60,14 +60,14 @@ class FitReport:
     augmentation: BackMix | None
 
 
-def auto_epochs(images: int) -> int:
-    """Epochs for a training set of this size: about 870,000 images shown, between 20 and 200 epochs."""
-    return max(20, min(200, round(870_000 / max(1, images))))
+def auto_epochs(images: int, *, shown: int = 870_000) -> int:
+    """Epochs for a training set of this size: about so many images shown in all, between 20 and 200 epochs."""
+    return max(20, min(200, round(shown / max(1, images))))
 
 
-def auto_batch_size(images: int) -> int:
-    """Batch size for a training set of this size: at least 20 steps an epoch, between 16 and 512 images."""
-    size = 512
+def auto_batch_size(images: int, *, largest: int = 512) -> int:
+    """Batch size for a training set of this size: at least 20 steps an epoch, between 16 and `largest` images."""
+    size = largest
     while size > 16 and images // size < 20:
         size //= 2
     return size

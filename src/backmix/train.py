@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, broadcast
@@ -22,17 +21,18 @@ from torch.nn.utils import parametrize
 
 from backmix.augmentations import Augmentation, Chain
 from backmix.checkpoint import load_checkpoint, save_checkpoint
-from backmix.colour_jitter import ColourJitter
-from backmix.data.loader import Batch, Loader, seed_of
-from backmix.erase import Erase
+from backmix.data.loader import Loader, seed_of
 from backmix.errors import RunError, TrainingError, in_one_line
 from backmix.methods import TrainingBatch
-from backmix.mixing import BackMix, FlipCrop, View
+from backmix.mixing import BackMix
 from backmix.network import Network
 from backmix.outliers import Outliers
 from backmix.precision import resolve_precision
 from backmix.preprocess import Preprocess
-from backmix.recipe import TrainOptions, make_optimizer, schedule_factor
+from backmix.recipe import TrainOptions, make_optimizer, make_schedule, with_defaults
+from backmix.train_step import train_step
+
+READ_EVERY = 20  # Steps between two looks at the loss on an accelerator, which has to stop for each.
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,10 @@ def make_accelerator(precision: str = "auto", *, log_dir: Path | None = None) ->
     if AcceleratorState._shared_state.get("_mixed_precision", mixed_precision) != mixed_precision:
         # It is kept for the whole process and refuses to change, but one program may train in both precisions.
         AcceleratorState._reset_state()
+    # Of several processes on processors alone, each would think it is the only one and train a network of its own.
+    cpu = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.accelerator.is_available()
     return Accelerator(
+        cpu=cpu,
         mixed_precision=mixed_precision,
         log_with="tensorboard" if log_dir is not None else None,
         project_dir=str(log_dir) if log_dir is not None else None,
@@ -85,13 +88,19 @@ def train(
     accelerator: Accelerator | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
+    read_every: int | None = None,
     on_step: Callable[[Progress], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> list[EpochReport]:
     """Train a network in place; at the end it holds the averaged weights, in evaluation mode.
 
-    All randomness of an epoch follows from (seed, epoch, process), so a training that was cut off and resumed from
-    the checkpoint of the last whole epoch ends with the same weights, to the bit on the CPU.
+    All randomness of an epoch follows from (seed, epoch), so a training that was cut off and resumed from the
+    checkpoint of the last whole epoch ends with the same weights, to the bit on the CPU.
+
+    Several processes that train together hold a part of each batch. They train as one process would that has all of
+    it, within what floating point rounds, but for three things that each does with its part alone: batch norm, what a
+    network or a method draws for itself (dropout, the mixtures of ConOSR, the styles that MixStyle exchanges), and a
+    loss that compares images of a batch with one another.
 
     Args:
         network: what to train.
@@ -103,19 +112,27 @@ def train(
         accelerator: devices and processes; None: made from the options.
         checkpoint: file written after every epoch; None: no checkpoints.
         resume: go on from `checkpoint` when it is there.
-        on_step: told after every step.
+        read_every: how many steps are taken before their losses are read, at least 1; at the end of an epoch they are
+            read in any case. Weights and reports do not depend on it. None: 1 on a CPU, `READ_EVERY` on an
+            accelerator, which would stand still while each is read.
+        on_step: told of every step, in order, when its loss is read.
         on_epoch: told after every epoch.
 
     Returns:
         A report for each epoch, those before the resume included.
 
     Raises:
-        TrainingError: when the loss stops being finite, the checkpoint cannot be written, or options changed.
+        TrainingError: when the loss stops being finite, the checkpoint cannot be written, options changed, or
+            `options.compile` finds no compiler.
         ValueError: when outliers and augmentation have a foreground bank each, of which one would starve.
     """
     if len(loader) == 0:
         raise TrainingError(f"{loader.num_images} images make no batch of {options.batch_size}; add images")
     accelerator = accelerator or make_accelerator(options.precision)
+    if read_every is None:
+        read_every = 1 if accelerator.device.type == "cpu" else READ_EVERY
+    if read_every < 1:
+        raise ValueError(f"read_every is a number of steps, at least 1; got {read_every}")
     network.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = deepcopy(network).requires_grad_(False) if options.ema else None
     own = network.head.own_optimizer()
@@ -133,7 +150,7 @@ def train(
     history: list[EpochReport] = []
     fingerprint = json.dumps(
         {
-            **asdict(options),
+            **options.to_dict(),
             "images": loader.num_images,
             "augmentation": " + ".join(_one_line(part) for part in chain.parts) or "none",
             "outliers": _one_line(outliers),
@@ -149,16 +166,18 @@ def train(
     wrapped, optimizer = accelerator.prepare(network, optimizer)
     optimizers = [optimizer] if own is None else [optimizer, accelerator.prepare(own)]
     steps = options.epochs * len(loader)
-    schedule = partial(schedule_factor, options.schedule, warmup=options.warmup)
-    with _attached(chain, network.backbone):
+    schedule = make_schedule(options)
+    # Images change their size once, by `small`, and code for either size is quicker than code for any; batches of
+    # outliers may have any length.
+    dynamic = False if outliers is None else None
+    with _attached(chain, network.backbone), _compiled(network.backbone, options.compile, dynamic=dynamic):
         for epoch in range(len(history), options.epochs):
-            rank = accelerator.process_index
-            torch.manual_seed(seed_of(options.seed, "network", epoch, rank))
+            torch.manual_seed(seed_of(options.seed, "network", epoch, accelerator.process_index))
             for purpose, generator in generators.items():
-                # Every process rounds its copy of the bank alike, and mixes and crops its own part of the batch.
-                generator.manual_seed(seed_of(options.seed, purpose, epoch, 0 if purpose == "round" else rank))
+                # Alike on all processes: each draws for the whole batch and keeps its part (`train_step`).
+                generator.manual_seed(seed_of(options.seed, purpose, epoch, 0))
             network.train()
-            totals = torch.zeros(3, dtype=torch.float64)
+            figures = _Figures(epoch, epoch * len(loader), steps, options.lr, on_step)
             lr = 0.0
             for number, batch in enumerate(loader.epoch(epoch)):
                 step = epoch * len(loader) + number
@@ -181,16 +200,12 @@ def train(
                 )
                 if average is not None:
                     _move_average(average, network, min(options.ema, (step + 1) / (step + 10)))
-                if not math.isfinite(loss):
-                    raise TrainingError(
-                        f"the loss became {loss} in epoch {epoch + 1}, step {number + 1}. "
-                        f"Try a lower learning rate than {options.lr}; the checkpoint of the epoch before is kept."
-                    )
-                totals += torch.tensor([loss * len(batch.labels), correct, len(batch.labels)], dtype=torch.float64)
-                if on_step is not None:
-                    on_step(Progress(epoch, step + 1, steps, loss, correct / len(batch.labels)))
-            totals = accelerator.reduce(totals.to(accelerator.device, torch.float32), "sum").cpu().double()
-            if not all(bool(value.isfinite().all()) for value in network.parameters()):
+                figures.add(loss, correct, len(batch.labels))
+                if (number + 1) % read_every == 0:
+                    figures.read()
+            totals = figures.read().to(accelerator.device, torch.float32)
+            totals = accelerator.reduce(totals, "sum").cpu().double()
+            if not bool(torch.stack([value.isfinite().all() for value in network.parameters()]).all()):
                 raise TrainingError(
                     f"the weights stopped being finite in epoch {epoch + 1}. "
                     f"Try a lower learning rate than {options.lr}; the checkpoint of the epoch before is kept."
@@ -217,125 +232,43 @@ def train(
     return history
 
 
-def train_step(
-    accelerator: Accelerator,
-    wrapped: nn.Module,
-    network: Network,
-    batch: Batch,
-    preprocess: Preprocess,
-    options: TrainOptions,
-    augmentation: Chain,
-    outliers: Outliers | None,
-    optimizers: Sequence[torch.optim.Optimizer],
-    generators: dict[str, torch.Generator],
-    *,
-    step: int = 0,
-    steps: int = 1,
-) -> tuple[float, float]:
-    """One step of the training: mix, crop, colour, hide, forward, backward, feed the bank, move the weights.
+class _Figures:
+    """Losses and right answers of an epoch, left on the device until those of several steps are read at once."""
 
-    In the first share `options.small` of all steps images are shown at three quarters of their side.
+    def __init__(
+        self, epoch: int, before: int, steps: int, rate: float, on_step: Callable[[Progress], None] | None
+    ) -> None:
+        self.epoch, self.before, self.steps, self.rate, self.on_step = epoch, before, steps, rate, on_step
+        self.totals = torch.zeros(3, dtype=torch.float64)  # Loss times images, right answers, images.
+        self.unread: list[tuple[Tensor, Tensor, int]] = []
+        self.done = 0
 
-    Returns:
-        Loss and number of right answers on the images as they were shown.
-    """
-    images = preprocess.normalise(batch.images)
-    seen: dict[str, Any] = {"labels": batch.labels, "masks": batch.masks, "view": batch.view}
-    # Targets belong to the batch, so what mixes labels is drawn once for all views; anything else for each view.
-    mixes_labels = any(getattr(part, "mixes_labels", False) for part in augmentation.parts)
-    draws = 1 if mixes_labels else network.head.views
-    mixed = [augmentation.before_crop(images, batch.index, **seen) for _ in range(draws)]
-    others: Tensor | None = None if outliers is None else outliers(images, batch.index, **seen)
-    # The last draw makes the first view, whose features feed the bank: `moved` and pasted cells tell of that draw.
-    views = [_show(mixed[-1 - view % draws], options, generators) for view in range(network.head.views)]
-    shown = torch.cat([augmentation.behind_crop(view, batch.index, labels=batch.labels) for view, _ in views])
-    if others is not None and len(others):
-        # From a generator of their own: the known images are shown alike with and without outliers.
-        others, _ = _show(others, options, dict.fromkeys(generators, generators["outliers"]))
-    if step < options.small * steps:
-        images, shown = _smaller(images), _smaller(shown)
-        others = None if others is None else _smaller(others)
-    for optimizer in optimizers:
-        optimizer.zero_grad(set_to_none=True)
-    targets = augmentation.targets(batch.labels)
-    features, loss = wrapped(shown, batch.labels, targets=targets, outliers=others, progress=step / steps, step=step)
-    accelerator.backward(loss)
-    if options.clip:
-        for optimizer in optimizers:
-            # Each on its own: the gradient of an adversary says nothing of how far the classifier may go.
-            own = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-            accelerator.clip_grad_norm_(own, options.clip)
-    with torch.no_grad():
-        # Before the weights move, so that a freely fed map belongs to the features it is read from.
-        correct = (network.head.logits(features).argmax(1) == batch.labels).sum()
-        bank = augmentation.backmix if outliers is None else outliers.backmix or augmentation.backmix
-        if bank is not None:
-            _feed(
-                accelerator,
-                network,
-                bank,
-                images,
-                batch,
-                features,
-                views[0][1],
-                augmentation.moved(),
-                generators["round"],
-            )
-    for optimizer in optimizers:
-        optimizer.step()
-    return float(loss.detach()), float(correct)
+    def add(self, loss: Tensor, correct: Tensor, shown: int) -> None:
+        """Take loss and right answers of a step that showed so many images; does not wait for them."""
+        self.unread.append((loss, correct, shown))
 
+    def read(self) -> Tensor:
+        """Wait for all steps so far, tell of them one by one, and return the totals of the epoch up to here.
 
-def _smaller(images: Tensor) -> Tensor:
-    if not len(images):  # Outliers made of backgrounds may be none yet, and torch does not resize nothing.
-        return images.new_empty(0, images.shape[1], *(int(0.75 * side) for side in images.shape[2:]))
-    return F.interpolate(images, scale_factor=0.75, mode="bilinear", antialias=True)
-
-
-def _show(images: Tensor, options: TrainOptions, generators: dict[str, torch.Generator]) -> tuple[Tensor, View | None]:
-    """Flip, crop, colour and hide: images as the network sees them, and what they show of those given."""
-    after = None
-    if options.pad or options.flip or options.zoom:
-        pad = round(options.pad * min(images.shape[2:]))
-        crop = FlipCrop(pad, options.flip, padding=options.padding, zoom=options.zoom, generator=generators["crop"])
-        images, after = crop(images)
-    if options.jitter:
-        images = ColourJitter(options.jitter, generator=generators["colour"])(images)
-    if options.erase:
-        # A freely fed map is low where the image was hidden; as any place is hidden equally often, the order stays.
-        images = Erase(options.erase, generator=generators["erase"])(images)
-    return images, after
-
-
-def _feed(
-    accelerator: Accelerator,
-    network: Network,
-    mix: BackMix,
-    images: Tensor,
-    batch: Batch,
-    features: Tensor,
-    after: View | None,
-    moved: Tensor | None,
-    generator: torch.Generator,
-) -> None:
-    """Give the bank the maps of this batch, from all processes, so that every process holds the same bank."""
-    if mix.foreground == "free":
-        maps = network.head.evidence(features.detach(), batch.labels)
-    elif mix.foreground == "clean":
-        with _evaluating(network), accelerator.autocast():
-            maps = network.head.evidence(network.backbone(images), batch.labels)
-        after = moved = None
-    else:
-        return
-    maps, observed = mix.observe(batch.index, maps, view=batch.view, after=after)
-    if moved is not None:
-        observed = observed & ~moved.to(observed.device)[:, None, None]
-    index = batch.index
-    if accelerator.num_processes > 1:
-        index, maps, observed = cast(
-            tuple[Tensor, Tensor, Tensor], accelerator.gather((index, maps.contiguous(), observed.contiguous()))
-        )
-    mix.bank.update(index, maps, observed, generator=generator)
+        Raises:
+            TrainingError: for the first step whose loss is not finite.
+        """
+        if not self.unread:
+            return self.totals
+        losses, corrects, counts = zip(*self.unread, strict=True)
+        self.unread.clear()
+        found = torch.stack([torch.stack(losses).float(), torch.stack(corrects).float()]).T.tolist()
+        for (loss, correct), shown in zip(found, counts, strict=True):
+            self.done += 1
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"the loss became {loss} in epoch {self.epoch + 1}, step {self.done}. "
+                    f"Try a lower learning rate than {self.rate}; the checkpoint of the epoch before is kept."
+                )
+            self.totals += torch.tensor([loss * shown, correct, shown], dtype=torch.float64)
+            if self.on_step is not None:
+                self.on_step(Progress(self.epoch, self.before + self.done, self.steps, loss, correct / shown))
+        return self.totals
 
 
 @contextmanager
@@ -348,12 +281,27 @@ def _attached(chain: Chain, backbone: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    network.eval()
+def _compiled(backbone: nn.Module, wanted: bool, *, dynamic: bool | None) -> Iterator[None]:
+    """Compile what a call of the backbone does, and take that back.
+
+    In place, not by `torch.compile(backbone)`: a module around it would rename the weights in every file.
+    """
+    if not wanted:
+        yield
+        return
+    from torch._dynamo.exc import BackendCompilerFailed
+
+    backbone.compile(dynamic=dynamic)
     try:
         yield
+    except BackendCompilerFailed as error:
+        raise TrainingError(
+            f"torch could not compile the network: {in_one_line(error.inner_exception)[:300]}. compile=True needs a "
+            "C++ compiler on a CPU, Triton and a C compiler on an accelerator; install what is missing, or train "
+            "without it."
+        ) from error
     finally:
-        network.train()
+        backbone._compiled_call_impl = None  # What `compile` sets; torch has no call that takes it back.
 
 
 @torch.no_grad()
@@ -389,7 +337,7 @@ def _one_line(thing: object) -> str:
 def _restore(path: Path, fingerprint: str, kept: dict[str, Any]) -> list[EpochReport]:
     state: dict[str, Any] = load_checkpoint(path)
     try:
-        before, now = json.loads(state["options"]), json.loads(fingerprint)
+        before, now = with_defaults(json.loads(state["options"])), json.loads(fingerprint)
         changed = [f"{k}: {before.get(k)!r} -> {now.get(k)!r}" for k in {*before, *now} if before.get(k) != now.get(k)]
         if changed:
             raise TrainingError(

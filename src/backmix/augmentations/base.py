@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from backmix.augmentations.share import ALL, Share
 from backmix.mixing import BackMix, View
 
 Targets = tuple[tuple[Tensor, float], ...]
@@ -24,10 +25,17 @@ class Augmentation(nn.Module):
     Attributes:
         after_crop: whether it belongs behind flip and crop instead of before them.
         mixes_labels: whether `targets` may differ from one draw to the next; a step then draws once for all views.
+        looks_at_others: whether an image of the result depends on other images of the batch. Where several processes
+            train together, such an augmentation is given the batch of all of them; one that does not look at others,
+            or comes after the crop, is given the part of its process, draws for `share.whole(B)` images and keeps
+            `share.own(...)` of what it drew.
+        share: which part of a batch this process is given; set by the training loop.
     """
 
     after_crop: ClassVar[bool] = False
     mixes_labels: ClassVar[bool] = False
+    looks_at_others: ClassVar[bool] = True
+    share: Share = ALL
 
     def __init__(self, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
@@ -139,6 +147,21 @@ class Chain(nn.Module):
         found = [part.moved() for part in self.parts if isinstance(part, Augmentation)]
         known = [each for each in found if each is not None]
         return torch.stack(known).any(0) if known else None
+
+    @property
+    def looks_at_others(self) -> bool:
+        """Whether anything before the crop needs the batches of all processes: BackMix takes donors from them."""
+        return any(
+            isinstance(part, BackMix) or (part.looks_at_others and not part.after_crop)
+            for part in self.parts
+            if isinstance(part, BackMix | Augmentation)
+        )
+
+    def set_share(self, before_crop: Share, behind_crop: Share) -> None:
+        """Say which part of a batch is given to what stands before the crop, and to what stands behind it."""
+        for part in self.parts:
+            if isinstance(part, Augmentation):
+                part.share = behind_crop if part.after_crop else before_crop
 
     def set_generator(self, generator: torch.Generator | None) -> None:
         """Draw from this generator from now on."""

@@ -33,6 +33,7 @@ class Cutout(Augmentation):
     """
 
     after_crop: ClassVar[bool] = True
+    looks_at_others: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -76,7 +77,8 @@ class Cutout(Augmentation):
         if not self.training:
             return images
         check_images("cutout", images)
-        return self.change(images, self.draw(len(images), images.shape[2], images.shape[3]))
+        centre, given = self.draw(self.share.whole(len(images)), images.shape[2], images.shape[3])
+        return self.change(images, (self.share.own(centre, -1), self.share.own(given)))
 
     def extra_repr(self) -> str:
         """The options, for `print`."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from backmix.augmentations.base import Augmentation
 from backmix.augmentations.check import check_images, check_probability
 from backmix.augmentations.drawing import device_of
+from backmix.augmentations.share import Share
 from backmix.mixing import View
 
 
@@ -30,6 +31,10 @@ class GridMaskDraw:
     offset: Tensor
     angle: Tensor
     given: Tensor
+
+    def part(self, share: Share) -> GridMaskDraw:
+        """The part of one process."""
+        return GridMaskDraw(*(share.own(drawn, -1) for drawn in (self.period, self.offset, self.angle, self.given)))
 
 
 class GridMask(Augmentation):
@@ -54,6 +59,7 @@ class GridMask(Augmentation):
     """
 
     after_crop: ClassVar[bool] = True
+    looks_at_others: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -125,7 +131,8 @@ class GridMask(Augmentation):
         if not self.training:
             return images
         check_images("gridmask", images)
-        return self.change(images, self.draw(len(images), images.shape[2], images.shape[3]))
+        draw = self.draw(self.share.whole(len(images)), images.shape[2], images.shape[3])
+        return self.change(images, draw.part(self.share))
 
     def extra_repr(self) -> str:
         """The options, for `print`."""

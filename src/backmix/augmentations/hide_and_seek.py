@@ -33,6 +33,7 @@ class HideAndSeek(Augmentation):
     """
 
     after_crop: ClassVar[bool] = True
+    looks_at_others: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -89,7 +90,8 @@ class HideAndSeek(Augmentation):
         if not self.training:
             return images
         check_images("hide-and-seek", images)
-        return self.change(images, self.draw(len(images), images.shape[2], images.shape[3]))
+        side, hidden = self.draw(self.share.whole(len(images)), images.shape[2], images.shape[3])
+        return self.change(images, (self.share.own(side), self.share.own(hidden)))
 
     def extra_repr(self) -> str:
         """The options, for `print`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,8 @@ class MixStyle(Augmentation):
     Raises:
         ValueError: for an alpha of 0 or less, a probability outside 0..1, or stages below 1 or none.
     """
+
+    looks_at_others: ClassVar[bool] = False  # Of images; styles are exchanged within the part of a process.
 
     def __init__(
         self,

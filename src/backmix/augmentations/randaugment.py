@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from backmix.augmentations.base import Augmentation
 from backmix.augmentations.check import check_images
 from backmix.augmentations.drawing import device_of
 from backmix.augmentations.randaugment_ops import MOVING, PIXEL_RANGES, RANGES, operate
+from backmix.augmentations.share import Share
 from backmix.mixing import View
 from backmix.preprocess import MEAN, STD
 
@@ -29,6 +31,10 @@ class RandAugmentDraw:
     operation: Tensor
     negative: Tensor
     place: Tensor
+
+    def part(self, share: Share) -> RandAugmentDraw:
+        """The part of one process."""
+        return RandAugmentDraw(*(share.own(drawn, -1) for drawn in (self.operation, self.negative, self.place)))
 
 
 class RandAugment(Augmentation):
@@ -58,6 +64,8 @@ class RandAugment(Augmentation):
     Raises:
         ValueError: for an option outside its range, or operations that are not there.
     """
+
+    looks_at_others: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -145,7 +153,7 @@ class RandAugment(Augmentation):
         check_images("randaugment", images)
         if images.shape[1] != 3:
             raise ValueError(f"randaugment takes images of three channels; got {tuple(images.shape)}")
-        draw = self.draw(len(images))
+        draw = self.draw(self.share.whole(len(images))).part(self.share)
         moving = torch.tensor([name in MOVING for name in self.operations], device=draw.operation.device)
         self._moved = moving[draw.operation].any(0)
         return self.change(images, draw)

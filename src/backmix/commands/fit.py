@@ -13,10 +13,11 @@ from backmix import __version__
 from backmix.checkpoint import write_json, write_text
 from backmix.classifier import OpenSetClassifier
 from backmix.commands.console import make_console, training_bar
-from backmix.commands.training_data import auto_image_size, load_outliers, load_training_data, notes, shown_unknowns
+from backmix.commands.training_data import auto_image_size, load_training_data, notes, shown_unknowns
 from backmix.data.load import choose_known
 from backmix.errors import RunError
 from backmix.fit import FitReport, Split, auto_options, fit
+from backmix.outliers.load import load_outliers
 from backmix.recipe import TrainOptions
 from backmix.run import FORMAT, read_config
 from backmix.train import make_accelerator

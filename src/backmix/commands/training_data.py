@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
-import torch
-
 from backmix.data.folder import FolderSource
 from backmix.data.images import ImageError
 from backmix.data.load import available_splits, load_source
-from backmix.data.source import ImageSource, Subset, count_per_class
+from backmix.data.source import ImageSource, count_per_class
 from backmix.errors import DataError
 
 
@@ -20,23 +18,6 @@ def load_training_data(data: str) -> tuple[ImageSource, ImageSource | None]:
     train = load_source(data, "train" if "train" in splits else splits[0] if splits else None)
     held_out = next((name for name in ("val", "valid", "validation") if name in splits), None)
     return train, load_source(data, held_out) if held_out is not None and "train" in splits else None
-
-
-def load_outliers(data: str | None, classes: Sequence[str]) -> str | ImageSource | None:
-    """Images of no known class: those of DATA whose class is none of `classes`; "backgrounds" stays as it is.
-
-    Raises:
-        DataError: when DATA holds nothing but known classes.
-    """
-    if data is None or data == "backgrounds":
-        return data
-    splits = available_splits(data)
-    source = load_source(data, "train" if "train" in splits else splits[0] if splits else None)
-    known = torch.tensor([name in classes for name in source.classes] + [False])
-    others = (~known[source.labels]).nonzero()[:, 0]
-    if not len(others):
-        raise DataError(f"--outliers {data}: all its images are of known classes ({', '.join(classes[:8])})")
-    return Subset(source, others)
 
 
 def shown_unknowns(outliers: ImageSource, data: str, source: ImageSource, classes: Sequence[str]) -> list[str]:

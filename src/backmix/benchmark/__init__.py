@@ -1,0 +1,1 @@
+"""The benchmark: protocols, recipes, a grid of trainings, its tables."""

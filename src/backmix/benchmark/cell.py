@@ -1,0 +1,313 @@
+"""One cell of the benchmark: train on the known classes of a trial, answer its test images, leave a run folder."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from backmix import __version__
+from backmix.benchmark.environment import describe_environment
+from backmix.benchmark.grid import Cell
+from backmix.benchmark.protocols import Trial, find_protocol
+from backmix.benchmark.recipes import Setting, find_recipe
+from backmix.benchmark.results import Row
+from backmix.benchmark.trial_data import load_trial
+from backmix.checkpoint import write_json, write_text
+from backmix.classifier import OpenSetClassifier
+from backmix.errors import RunError
+from backmix.fit import auto_holdout, fit
+from backmix.outliers.load import load_outliers
+from backmix.run import FORMAT
+from backmix.train import EpochReport, Progress, make_accelerator
+
+CELL, CHECKPOINT, METRICS = "cell.json", "checkpoint.pt", "metrics.json"
+
+
+@dataclass(frozen=True)
+class GridOptions:
+    """What all cells of a grid share.
+
+    Attributes:
+        root: folder with a folder for each data set; None: the hub.
+        detectors: unknown scores to give figures of; "method" is the method's own.
+        unknown_sets: which of a protocol's; None: those whose images are there.
+        outliers: where methods that learn from outliers take them from, see `backmix.fit.fit`.
+        epochs: instead of the recipe's.
+        precision: see `TrainOptions`.
+        workers: threads or processes that decode.
+        keep_checkpoints: whether the checkpoint of a finished cell stays.
+    """
+
+    root: Path | None = None
+    detectors: tuple[str, ...] = ("method", "max_logit", "msp", "energy")
+    unknown_sets: tuple[str, ...] | None = None
+    outliers: str = "backgrounds"
+    epochs: int | None = None
+    precision: str = "auto"
+    workers: int = 2
+    keep_checkpoints: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a cell comes to before it runs.
+
+    Attributes:
+        trial: its classes.
+        setting: the recipe for this trial, with what the grid overrides.
+        augmentation: that of the recipe and that of the cell, joined.
+        augmentation_options: of both.
+        settings: all of it as JSON, what a cell that goes on must have begun with.
+    """
+
+    trial: Trial
+    setting: Setting
+    augmentation: str
+    augmentation_options: dict[str, Any]
+    settings: dict[str, Any]
+
+
+def plan_cell(cell: Cell, options: GridOptions) -> Plan:
+    """Look up trial and recipe of a cell.
+
+    Raises:
+        ValueError, DataError: for names that do not exist.
+    """
+    trial = find_protocol(cell.protocol).trials(cell.split_list)[cell.trial]
+    recipe = find_recipe(cell.recipe)
+    known_images = trial.train_images
+    setting = recipe.for_trial(
+        image_size=trial.image_size,
+        data=trial.train.data,
+        images=known_images - round(auto_holdout(known_images) * known_images),
+        seed=cell.seed,
+        method=cell.method,
+        protocol=cell.protocol,
+        epochs=options.epochs,
+        precision=options.precision,
+    )
+    parts = [name for name in (setting.augmentation, cell.augmentation) if name != "none"]
+    augmentation_options = {**setting.augmentation_options, **cell.augmentation_options}
+    augmentation = "+".join(parts) or "none"
+    settings = {
+        "cell": cell.to_dict(),
+        "fingerprint": trial.fingerprint,
+        "model": setting.model,
+        "image_size": setting.image_size,
+        "augmentation": augmentation,
+        "augmentation_options": augmentation_options,
+        "model_options": setting.model_options,
+        "method_options": setting.method_options,
+        "mean": setting.mean,
+        "std": setting.std,
+        "outliers": options.outliers,
+        "training": {key: value for key, value in asdict(setting.options).items() if key != "precision"},
+    }
+    return Plan(trial, setting, augmentation, augmentation_options, json.loads(json.dumps(settings)))
+
+
+def finished(folder: Path) -> dict[str, Any] | None:
+    """What metrics.json of a finished cell holds; None where it is not finished.
+
+    Raises:
+        RunError: for a file that is no such thing.
+    """
+    try:
+        found: Any = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise RunError(f"{folder / METRICS} is no JSON ({error}); delete it, and the cell is evaluated again") from None
+    if not isinstance(found, dict) or "rows" not in found or "settings" not in found:
+        raise RunError(f"{folder / METRICS} was not written by `backmix bench`; choose another --out")
+    return found
+
+
+def check_settings(folder: Path, settings: dict[str, Any], before: dict[str, Any]) -> None:
+    """Raise RunError, naming the difference, unless a cell was begun with the settings it is asked for now."""
+    if before != settings:
+        changed = sorted(_differences(before, settings))
+        raise RunError(
+            f"{folder} was made with other settings: {'; '.join(changed)}. Give the old ones, or choose another --out."
+        )
+
+
+def begun_precision(folder: Path, precision: str) -> str:
+    """The precision that a cell began in: what "auto" comes to on the machine that goes on may be another."""
+    path = folder / CELL
+    if precision != "auto" or not path.is_file():
+        return precision
+    return str(json.loads(path.read_text(encoding="utf-8"))["precision"])
+
+
+def run_cell(
+    cell: Cell,
+    folder: Path,
+    options: GridOptions,
+    *,
+    on_step: Callable[[Progress], None] | None = None,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+) -> dict[str, Any]:
+    """Run what is missing of a cell: nothing, the rest of its training, or its evaluation.
+
+    The last weights are kept, never those of the epoch that was best on anything. Thresholds are calibrated on known
+    training images that were held out.
+
+    Args:
+        cell: which.
+        folder: its run folder.
+        options: of the grid.
+        on_step: see `backmix.train.train`.
+        on_epoch: see `backmix.train.train`.
+
+    Returns:
+        What its metrics.json holds: `settings`, `environment`, `rows` as in results.csv, `seconds` of the training,
+        summed over interruptions.
+
+    Raises:
+        RunError: when the folder was begun with other settings; and what data, training and evaluation raise.
+    """
+    plan = plan_cell(cell, replace(options, precision=begun_precision(folder, options.precision)))
+    done = finished(folder)
+    if done is not None:
+        check_settings(folder, plan.settings, done["settings"])
+        return done
+    clock = _begin(folder, plan)
+    setting = plan.setting
+    data = load_trial(plan.trial, options.root, unknown_sets=options.unknown_sets)
+    accelerator = make_accelerator(setting.options.precision)
+    classifier = OpenSetClassifier(
+        list(plan.trial.train.classes),
+        model=setting.model,
+        method=cell.method,
+        image_size=setting.image_size,
+        precision=setting.options.precision,
+        seed=cell.seed,
+        model_options=setting.model_options,
+        method_options=setting.method_options,
+        mean=setting.mean,
+        std=setting.std,
+    )
+
+    head = classifier.network.head
+
+    def count(report: EpochReport) -> None:
+        clock.store()
+        if on_epoch is not None:
+            on_epoch(report)
+
+    report = fit(
+        classifier,
+        data.train,
+        options=setting.options,
+        augmentation=plan.augmentation,
+        augmentation_options=plan.augmentation_options,
+        outliers=load_outliers(options.outliers, plan.trial.train.classes) if head.uses_outliers else None,
+        workers=options.workers,
+        accelerator=accelerator,
+        checkpoint=folder / CHECKPOINT,
+        resume=True,
+        on_step=on_step,
+        on_epoch=count,
+    )
+    seconds = clock.store()
+    classifier.save(folder, extra={"benchmark": plan.settings})
+    environment = describe_environment(accelerator.device, setting.options.precision)
+    rows: list[dict[str, Any]] = []
+    for name, source in data.tests.items():
+        result = classifier.evaluate(source, detectors=list(options.detectors), workers=options.workers)
+        rows += _rows(cell, plan, name, result, report.held_out_accuracy, len(report.split.train), seconds, environment)
+    metrics = {
+        "settings": plan.settings,
+        "environment": environment,
+        "seconds": seconds,
+        "held_out_accuracy": report.held_out_accuracy,
+        "history": [asdict(entry) for entry in report.history],
+        "rows": rows,
+    }
+    write_json(folder / METRICS, metrics)
+    if not options.keep_checkpoints:
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+    return metrics
+
+
+class _Clock:
+    """Seconds spent on a cell, over all its interruptions; what a killed process did since its last epoch is lost."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.before = 0.0
+        if path.is_file():
+            self.before = float(json.loads(path.read_text(encoding="utf-8"))["seconds"])
+        self.begin = time.monotonic()
+
+    def store(self) -> float:
+        seconds = round(self.before + time.monotonic() - self.begin, 2)
+        write_json(self.path, {"seconds": seconds})
+        return seconds
+
+
+def _begin(folder: Path, plan: Plan) -> _Clock:
+    """Make the folder, or find it begun with the same settings."""
+    path = folder / CELL
+    if path.is_file():
+        check_settings(folder, plan.settings, json.loads(path.read_text(encoding="utf-8"))["settings"])
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"settings": plan.settings, "precision": plan.setting.options.precision})
+    if not (folder / "config.yaml").is_file():
+        write_text(
+            folder / "config.yaml",
+            yaml.safe_dump({"format": FORMAT, "backmix": __version__, "benchmark": plan.settings}),
+        )
+    return _Clock(folder / "seconds.json")
+
+
+def _rows(
+    cell: Cell,
+    plan: Plan,
+    unknown_set: str,
+    result: dict[str, Any],
+    held_out_accuracy: float,
+    train_images: int,
+    seconds: float,
+    environment: dict[str, Any],
+) -> list[dict[str, Any]]:
+    shared = {
+        **cell.to_dict(),
+        "fingerprint": plan.trial.fingerprint,
+        "unknown_set": unknown_set,
+        "accuracy": result["accuracy"],
+        "held_out_accuracy": held_out_accuracy,
+        "train_images": train_images,
+        "known_images": result["images"]["known"],
+        "unknown_images": result["images"]["unknown"],
+        "model": plan.setting.model,
+        "epochs": plan.setting.options.epochs,
+        "precision": plan.setting.options.precision,
+        "device": environment["device"],
+        "threads": environment["threads"],
+        "seconds": seconds,
+        "version": environment["version"],
+    }
+    names = [field for field in Row.__dataclass_fields__ if field not in shared and field != "detector"]
+    return [
+        {**shared, "detector": detector, **{name: entry.get(name) for name in names}}
+        for detector, entry in result["detectors"].items()
+    ]
+
+
+def _differences(before: Any, now: Any, where: str = "") -> list[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        return [
+            line
+            for key in {*before, *now}
+            for line in _differences(before.get(key), now.get(key), f"{where}.{key}" if where else key)
+        ]
+    return [] if before == now else [f"{where} {before!r} -> {now!r}"]

@@ -1,0 +1,228 @@
+"""Run a grid on a Ray cluster, one cell a task, and collect what comes out."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from backmix.benchmark.cell import CHECKPOINT, GridOptions, finished, run_cell
+from backmix.benchmark.grid import Cell
+from backmix.benchmark.runner import (
+    ERROR,
+    GridReport,
+    Silent,
+    Watcher,
+    cell_folder,
+    collect_results,
+    keep_error,
+    locked,
+)
+from backmix.checkpoint import write_atomically, write_text
+from backmix.errors import DataError, RunError, in_one_line
+from backmix.train import Progress
+
+TOKEN = ".grid"
+SECONDS_BETWEEN_REPORTS = 1.0
+
+
+def run_on_cluster(
+    cells: Sequence[Cell],
+    out: Path,
+    options: GridOptions,
+    *,
+    address: str = "local",
+    cpus_per_cell: float = 1,
+    gpus_per_cell: float = 0,
+    watcher: Watcher | None = None,
+) -> GridReport:
+    """Run what is missing of a grid on a cluster; as `backmix.benchmark.runner.run_grid` does on one machine.
+
+    Every node needs this package and the data under the same path. Where nodes share the folder of the grid, a cell
+    whose node died goes on from its last epoch on another one; where they do not, it begins anew there, and its run
+    folder is sent to the folder of the grid when it is finished.
+
+    Args:
+        cells: of the grid.
+        out: its folder on the machine that starts the grid.
+        options: what the cells share.
+        address: "local" for a cluster of this machine alone, "auto" or host:port for one that runs.
+        cpus_per_cell: processors that a cell takes; PyTorch uses as many threads.
+        gpus_per_cell: accelerators that a cell takes; a share such as 0.5 lets two cells have one.
+        watcher: who is told.
+
+    Raises:
+        DataError: when Ray is not installed; RunError: when the cluster cannot be reached, does not have what a cell
+            takes, or another process works on the same folder.
+    """
+    ray = _import_ray()
+    watcher = watcher or Silent()
+    out = out.resolve()
+    with locked(out), _connected(ray, address):
+        _check_resources(ray, cpus_per_cell, gpus_per_cell)
+        done = {cell.name: finished(cell_folder(out, cell)) for cell in cells}
+        report = GridReport([], before=sum(metrics is not None for metrics in done.values()))
+        token = secrets.token_hex(8)
+        write_text(out / TOKEN, token)
+        board = _start_board(ray)
+        # Without a limit: that a node dies says nothing of the cell. What the cell itself raises is not tried again.
+        task = ray.remote(num_cpus=cpus_per_cell, num_gpus=gpus_per_cell, max_retries=-1)(_run)
+        waiting = {}
+        for cell in cells:
+            if done[cell.name] is None:
+                waiting[task.remote(cell, str(out), token, options, board)] = cell
+        begun: set[str] = set()
+        while waiting:
+            ready, _ = ray.wait(list(waiting), num_returns=1, timeout=SECONDS_BETWEEN_REPORTS)
+            _tell(ray, board, list(waiting.values()), begun, watcher)
+            for reference in ready:
+                cell = waiting.pop(reference)
+                folder = cell_folder(out, cell)
+                try:
+                    metrics = _store(ray.get(reference), folder)
+                except Exception as error:
+                    report.failed[cell.name] = keep_error(folder, _cause(error))
+                    watcher.end(cell, None, report.failed[cell.name])
+                else:
+                    (folder / ERROR).unlink(missing_ok=True)
+                    watcher.end(cell, metrics, None)
+                    collect_results(out)
+        (out / TOKEN).unlink(missing_ok=True)
+        report.rows = collect_results(out)
+    return report
+
+
+def _run(cell: Cell, out: str, token: str, options: GridOptions, board: Any) -> dict[str, bytes] | None:
+    """On a node: run a cell; its files, or None where the folder of the grid is that of the one who asked."""
+    folder = cell_folder(Path(out), cell)
+    told = 0.0
+
+    def on_step(progress: Progress) -> None:
+        nonlocal told
+        if time.monotonic() - told >= SECONDS_BETWEEN_REPORTS:
+            told = time.monotonic()
+            board.put.remote(cell.name, progress)
+
+    board.put.remote(cell.name, None)
+    # Where a node is only cut off from the others its process goes on, and two must not write to one folder.
+    with _alone(folder):
+        run_cell(cell, folder, options, on_step=on_step)
+    try:
+        shared = (Path(out) / TOKEN).read_text(encoding="utf-8") == token
+    except OSError:
+        shared = False
+    if shared:
+        return None
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in (CHECKPOINT, ".lock")
+    }
+
+
+class _Board:
+    """What the nodes last said of their cells."""
+
+    def __init__(self) -> None:
+        self.said: dict[str, Progress | None] = {}
+
+    def put(self, name: str, progress: Progress | None) -> None:
+        self.said[name] = progress
+
+    def take(self) -> dict[str, Progress | None]:
+        said, self.said = self.said, {}
+        return said
+
+
+def _start_board(ray: Any) -> Any:
+    """On the node that asks, so that it outlives the others."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    return ray.remote(num_cpus=0)(_Board).options(scheduling_strategy=here).remote()
+
+
+def _tell(ray: Any, board: Any, cells: Sequence[Cell], begun: set[str], watcher: Watcher) -> None:
+    try:
+        said: dict[str, Progress | None] = ray.get(board.take.remote(), timeout=10)
+    except Exception:  # The view is not worth a grid.
+        return
+    for cell in cells:
+        if cell.name in said:
+            if cell.name not in begun:
+                begun.add(cell.name)
+                watcher.begin(cell)
+            progress = said[cell.name]
+            if progress is not None:
+                watcher.step(cell, progress)
+
+
+def _store(files: dict[str, bytes] | None, folder: Path) -> dict[str, Any]:
+    """Write what a node sent, metrics.json last, and return what it holds."""
+    for name, content in sorted((files or {}).items(), key=lambda item: item[0] == "metrics.json"):
+        write_atomically(folder / name, lambda temporary, content=content: _write(temporary, content))  # type: ignore[misc]
+    metrics = finished(folder)
+    if metrics is None:
+        raise RunError(f"{folder} has no metrics.json although its cell ended; do the nodes share this folder in part?")
+    return metrics
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process works on a cell."""
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(locked(folder))
+                break
+            except RunError:
+                time.sleep(1)
+        yield
+
+
+@contextmanager
+def _connected(ray: Any, address: str) -> Iterator[None]:
+    """A connection to the cluster; one that is there already is used, and stays."""
+    if ray.is_initialized():
+        yield
+        return
+    try:
+        if address == "local":
+            ray.init(_node_ip_address="127.0.0.1", include_dashboard=False, log_to_driver=False)
+        else:
+            ray.init(address=address, log_to_driver=False)
+    except Exception as error:
+        raise RunError(f"no Ray cluster at {address}: {in_one_line(error)}. Start one with `ray start`.") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _check_resources(ray: Any, cpus: float, gpus: float) -> None:
+    """Raise RunError where no node has what a cell takes: its task would wait for ever."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
+        have = "; ".join(f"{node.get('CPU', 0):g} CPU, {node.get('GPU', 0):g} GPU" for node in nodes)
+        raise RunError(f"a cell takes {cpus:g} CPU and {gpus:g} GPU, which no node of the cluster has ({have})")
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What the cell raised, without the wrapping of Ray."""
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, BaseException) else error
+
+
+def _import_ray() -> Any:
+    try:
+        import ray
+    except ImportError:
+        raise DataError('a grid on a cluster needs Ray: pip install "backmix[cluster]"') from None
+    return ray

@@ -1,0 +1,91 @@
+"""Images of other sources under the labels of a trial."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from backmix.data.source import ImageSource, Subset, check_position
+from backmix.errors import DataError
+
+
+class Relabelled(Subset):
+    """Some images of a source with labels and classes of their own.
+
+    Args:
+        source: the whole.
+        indices: (M,) positions in it.
+        labels: (M,) int64 index into `classes`, -1 for an image of none of them.
+        classes: names of the classes.
+
+    Raises:
+        DataError: as `Subset`, and for labels that do not fit.
+    """
+
+    def __init__(
+        self, source: ImageSource, indices: Tensor | Sequence[int], labels: Tensor, classes: Sequence[str]
+    ) -> None:
+        super().__init__(source, indices)
+        labels = labels.to("cpu", torch.int64)
+        if labels.shape != self.indices.shape:
+            raise DataError(f"labels must be ({len(self.indices)},), one for each image; got {tuple(labels.shape)}")
+        if len(labels) and not -1 <= int(labels.min()) <= int(labels.max()) < len(classes):
+            raise DataError(
+                f"labels go from {int(labels.min())} to {int(labels.max())}, but there are {len(classes)} classes, "
+                f"numbered from 0, and -1"
+            )
+        self.labels = labels
+        self.classes = list(classes)
+
+
+class Joined:
+    """All images of several sources, one after the other.
+
+    Args:
+        sources: at least one, all with the same classes in the same order.
+
+    Attributes:
+        classes: those of all sources.
+        labels: (N,) int64 labels of the sources, one after the other.
+
+    Raises:
+        DataError: no source, or sources of different classes.
+    """
+
+    def __init__(self, sources: Sequence[ImageSource]) -> None:
+        if not sources:
+            raise DataError("there is nothing to join; give at least one source")
+        if any(list(source.classes) != list(sources[0].classes) for source in sources):
+            raise DataError("sources that are joined must have the same classes in the same order")
+        self.sources = list(sources)
+        self.classes = list(sources[0].classes)
+        self.labels = torch.cat([source.labels for source in sources])
+        self._ends = list(itertools.accumulate(len(source) for source in sources))
+
+    def __len__(self) -> int:
+        """Number of images of all sources."""
+        return self._ends[-1]
+
+    def read(self, i: int) -> Image.Image:
+        """See `ImageSource.read`."""
+        source, position = self._find(i)
+        return source.read(position)
+
+    def read_mask(self, i: int) -> Image.Image | None:
+        """See `ImageSource.read_mask`."""
+        source, position = self._find(i)
+        return source.read_mask(position)
+
+    def name(self, i: int) -> str:
+        """See `ImageSource.name`."""
+        source, position = self._find(i)
+        return source.name(position)
+
+    def _find(self, i: int) -> tuple[ImageSource, int]:
+        number = bisect.bisect_right(self._ends, check_position(i, len(self)))
+        return self.sources[number], i - (self._ends[number - 1] if number else 0)

@@ -1,0 +1,114 @@
+"""One cell: what it leaves, what it goes on from, what it refuses."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from backmix.benchmark.cell import GridOptions, finished, plan_cell, run_cell
+from backmix.benchmark.grid import Cell
+from backmix.benchmark.results import row_from
+from backmix.classifier import OpenSetClassifier
+from backmix.errors import RunError
+
+CELL = Cell("digits", "neal", "a", "softmax", "backmix", 0, "cpu", "patch_side=0.5")
+OPTIONS = GridOptions(epochs=2, workers=1, precision="fp32", detectors=("method", "msp"))
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cells") / CELL.name
+    return folder, run_cell(CELL, folder, OPTIONS)
+
+
+def test_what_a_cell_leaves(done):
+    folder, metrics = done
+    assert metrics == finished(folder) == json.loads((folder / "metrics.json").read_text())
+    rows = [row_from(entry, "here") for entry in metrics["rows"]]
+    assert [row.detector for row in rows] == ["method", "msp"]
+    for row in rows:
+        assert (row.protocol, row.split_list, row.trial, row.method) == ("digits", "neal", "a", "softmax")
+        assert (row.augmentation, row.variant, row.recipe, row.seed) == ("backmix", "patch_side=0.5", "cpu", 0)
+        assert 0.3 < row.auroc <= 1 and 0.2 < row.accuracy <= 1 and row.oscr <= row.accuracy
+        assert row.epochs == 2 and row.precision == "fp32" and row.seconds > 0 and row.known_images > 0
+    assert metrics["settings"]["training"]["epochs"] == 2 and metrics["environment"]["packages"]["torch"]
+    assert len(metrics["history"]) == 2
+    # The folder is a run that every other command takes; the checkpoint is no longer needed.
+    assert OpenSetClassifier.load(folder).classes == list(plan_cell(CELL, OPTIONS).trial.train.classes)
+    assert not (folder / "checkpoint.pt").exists()
+
+
+def test_the_options_of_a_variant_reach_backmix(done, tmp_path):
+    _, metrics = done
+    assert metrics["settings"]["augmentation_options"]["patch_side"] == 0.5
+    plain = run_cell(dataclasses.replace(CELL, variant=""), tmp_path / "plain", OPTIONS)
+    assert plain["rows"][0]["auroc"] != metrics["rows"][0]["auroc"]
+
+
+def test_a_finished_cell_is_left_alone(done):
+    folder, metrics = done
+    written = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert run_cell(CELL, folder, OPTIONS) == metrics
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == written
+
+
+def test_another_setting_is_refused_by_name(done, tmp_path):
+    folder, _ = done
+    with pytest.raises(RunError, match=r"training\.epochs 2 -> 3"):
+        run_cell(CELL, folder, dataclasses.replace(OPTIONS, epochs=3))
+    begun = tmp_path / "begun"
+    with pytest.raises(ZeroDivisionError):
+        run_cell(CELL, begun, OPTIONS, on_epoch=lambda report: 1 // 0)
+    with pytest.raises(RunError, match=r"training\.epochs 2 -> 3"):
+        run_cell(CELL, begun, dataclasses.replace(OPTIONS, epochs=3))
+
+
+def test_an_interrupted_cell_goes_on_and_ends_alike(done, tmp_path):
+    folder, metrics = done
+    epochs = []
+
+    def stop(report):
+        epochs.append(report.epoch)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_cell(CELL, tmp_path / "cut", OPTIONS, on_epoch=stop)
+    assert finished(tmp_path / "cut") is None and epochs == [0]
+    again = run_cell(CELL, tmp_path / "cut", OPTIONS, on_epoch=lambda report: epochs.append(report.epoch))
+    assert epochs == [0, 1]
+    without = {"seconds"}
+    for one, other in zip(metrics["rows"], again["rows"], strict=True):
+        assert {k: v for k, v in one.items() if k not in without} == {
+            k: v for k, v in other.items() if k not in without
+        }
+    kept, made = (OpenSetClassifier.load(f).network.state_dict() for f in (folder, tmp_path / "cut"))
+    assert all(torch.equal(kept[name], made[name]) for name in kept)
+
+
+def test_what_goes_on_keeps_its_precision(tmp_path, monkeypatch):
+    auto = dataclasses.replace(OPTIONS, precision="auto", epochs=1)
+    monkeypatch.setattr("backmix.recipe.resolve_precision", lambda name: "bf16" if name == "auto" else name)
+    with pytest.raises(KeyboardInterrupt):
+
+        def stop(report):
+            raise KeyboardInterrupt
+
+        run_cell(CELL, tmp_path / "cut", auto, on_epoch=stop)
+    monkeypatch.setattr("backmix.recipe.resolve_precision", lambda name: "fp32" if name == "auto" else name)
+    assert run_cell(CELL, tmp_path / "cut", auto)["rows"][0]["precision"] == "bf16"
+
+
+def test_paired_cells_share_all_but_the_augmentation():
+    one = plan_cell(CELL, OPTIONS)
+    other = plan_cell(dataclasses.replace(CELL, augmentation="none", variant=""), OPTIONS)
+    assert one.trial == other.trial and one.setting == other.setting
+    differ = {name for name in one.settings if one.settings[name] != other.settings[name]}
+    assert differ == {"cell", "augmentation", "augmentation_options"}
+
+
+def test_names_that_are_not_there(tmp_path):
+    with pytest.raises(ValueError, match="no protocol"):
+        plan_cell(dataclasses.replace(CELL, protocol="cifar11"), OPTIONS)
+    with pytest.raises(ValueError, match="no recipe"):
+        plan_cell(dataclasses.replace(CELL, recipe="quick"), OPTIONS)
