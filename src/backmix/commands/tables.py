@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from backmix.augmentations import BACKMIXES
 from backmix.benchmark.plot import plot_differences
 from backmix.benchmark.results import Row, read_results
 from backmix.benchmark.runner import RESULTS
