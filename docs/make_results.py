@@ -13,6 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from backmix.augmentations import AUGMENTATIONS
+from backmix.benchmark.results import read_results
+from backmix.benchmark.sheet import to_markdown
+from backmix.benchmark.tables import make_lines, summary_sheets
+from backmix.benchmark.trial_tables import trial_sheets
+from backmix.methods import METHODS
+
+FIGURES = ("accuracy", "auroc", "oscr")
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
@@ -193,6 +201,45 @@ def method_rows(found: dict[str, Any]) -> list[list[str]]:
     return rows
 
 
+def method_sentence(found: dict[str, Any]) -> str:
+    """How often BackMix is ahead, and what it changes in the mean."""
+    cells = {(cell["method"], cell["augmentation"]): cell["auroc"] for cell in found["cells"]}
+    pairs = {m: (cells[m, "none"], cells[m, "backmix"]) for m, mix in cells if mix == "none" and (m, "backmix") in cells}
+    gains = [100 * (mixed - none) for none, mixed in pairs.values()]
+    ahead = sum(gain > 0 for gain in gains)
+    text = (
+        f"With BackMix the AUROC is\nhigher for {ahead} of {len(gains)} methods, in the mean by "
+        f"{statistics.fmean(gains):+.1f} points (from {min(gains):+.1f} to {max(gains):+.1f})."
+    )
+    planned = 2 * len(METHODS) + len(AUGMENTATIONS) + 1
+    if len(found["cells"]) < planned:
+        text += f" {len(found['cells'])} of {planned} trainings have been run; the same command goes on with the rest."
+    return text
+
+
+def bench_sections() -> list[str]:
+    """Tables of every results/bench-*.csv: means, differences, single trials, of the method's own score."""
+    parts = []
+    for path in sorted((ROOT / "results").glob("bench-*.csv")):
+        rows = [row for row in read_results(path) if row.detector == "method"]
+        first = rows[0]
+        trials = sorted({row.trial for row in rows})
+        lists = f" --split-list {first.split_list}" if first.split_list else ""
+        mixes = list(dict.fromkeys(row.augmentation for row in sorted(rows, key=lambda row: row.augmentation != "none")))
+        parts += [
+            f"## Benchmark: {first.protocol}",
+            "```sh\n"
+            f"backmix bench {first.protocol}{lists} --trials {','.join(trials)} --augmentations {','.join(mixes)} "
+            f"--recipe {first.recipe} --data ROOT --out DIR\n```",
+            f"{first.model}, {first.epochs} epochs, {first.precision}, {first.threads} thread a cell, two cells at a time: "
+            f"{sum(row.seconds or 0 for row in rows) / 60:.0f} minutes of training in all.\n"
+            "Classes of every trial, and what else differs between the tables of the literature: [benchmark](benchmark.md).",
+            *(to_markdown(sheet).rstrip() for sheet in summary_sheets(make_lines(rows, compared=FIGURES))),
+            *(to_markdown(sheet).rstrip() for sheet in trial_sheets(rows)),
+        ]
+    return parts
+
+
 def augmentation_rows(found: dict[str, Any]) -> list[list[str]]:
     cells = [cell for cell in found["cells"] if cell["method"] == "softmax"]
     cells.sort(key=lambda cell: cell["augmentation"] != "none")
@@ -260,8 +307,8 @@ def more_sections() -> list[str]:
             f"{', '.join(setting['known'])};\n"
             f"{setting['model']}, one recipe, {setting['training']['epochs']} epochs, one seed for all. The score is each method's own; CPU seconds are those of the\n"
             "training. Methods that learn from outliers take BackMix's backgrounds of the training images. So few epochs favour\n"
-            "what learns fast; one seed cannot tell differences of about a point from noise. So far\n"
-            f"{len(found['cells'])} trainings of the grid have been run; the same command goes on with the rest.",
+            "what learns fast; one seed cannot tell differences of about a point from noise. "
+            f"{method_sentence(found)}",
             table(METHOD_HEAD, method_rows(found)),
             "Softmax with every augmentation, same setting:",
             table(
@@ -277,6 +324,11 @@ def results() -> str:
     cifar = cifar_files()
     setting = read("demo-0.8.json")["setting"]
     mixing, overhead, predict = read("mixing.json"), read("overhead.json"), read("predict.json")
+    metrics = read("metrics-speed.json")
+
+    def ratios(name: str) -> str:
+        return " and ".join(f"{metrics['ratio'][kind][name]:.2f}" for kind in ("distinct", "ties"))
+
     parts = [
         "# Results",
         "Written by `python docs/make_results.py` from the files in `results/`; each section has the command that makes its\n"
@@ -309,6 +361,7 @@ def results() -> str:
         "Tried before, with weight decay 0.1; the code as it stands no longer makes this row:",
         table(CIFAR_HEAD, cifar_rows(["trial-cifar10-none.json"])),
         *more_sections(),
+        *bench_sections(),
         "## Speed",
         f"`python benchmarks/mixing.py --threads {mixing['threads']}`: microseconds an image on the CPU, {mixing['layout']},\n"
         "all measured in one run. CutMix is torchvision's on the same batch; copy is `images.clone()` alone, the least that\n"
@@ -322,6 +375,8 @@ def results() -> str:
         f"{overhead['ratio']['clean']:.3f} times with one fed `clean`.",
         f"`python benchmarks/predict.py --data DATA`: `predict` on {predict['images']} CIFAR images reaches\n"
         f"{predict['throughput_ratio']:.3f} of the throughput of the bare backbone on the same decoded batches.",
+        f"`python benchmarks/metrics.py`: over {metrics['scores']:,} scores AUROC takes "
+        f"{ratios('auroc')} of the time of scikit-learn's\n`roc_auc_score`, OSCR {ratios('oscr')} (without and with ties).",
     ]
     return "\n\n".join(parts) + "\n"
 
