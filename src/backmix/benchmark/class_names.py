@@ -31,7 +31,8 @@ def canonical_names(data: str) -> tuple[str, ...]:
 
 def words(data: str) -> dict[str, str]:
     """Class -> what it is in words, for a data set whose names are wnids; empty for others."""
-    return dict(zip(canonical_names(data), _stored()["words"].get(data, ()), strict=False))
+    found = _stored()["words"].get(data)
+    return {} if found is None else dict(zip(canonical_names(data), found, strict=True))
 
 
 def match_names(found: Sequence[str], data: str, canonical: Sequence[str]) -> list[int | None]:

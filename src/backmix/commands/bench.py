@@ -13,6 +13,7 @@ from rich.table import Table
 from backmix.augmentations import make_augmentation
 from backmix.benchmark.ablations import find_ablation
 from backmix.benchmark.cell import GridOptions, finished, plan_cell
+from backmix.benchmark.class_names import words
 from backmix.benchmark.estimate import estimate_seconds
 from backmix.benchmark.grid import Cell, make_grid
 from backmix.benchmark.protocols import Trial, find_protocol
@@ -152,6 +153,8 @@ def print_trials(console: Console, trials: Sequence[Trial]) -> None:
     """Classes and fingerprint of each trial, and what there is to know about them."""
     table = Table("trial", "fingerprint", "known", "unknown", "openness", "known classes")
     for trial in trials:
+        named = words(trial.train.data)
+        known = [named.get(name, name) for name in trial.known.classes]
         unknown = sum(len(part.classes) for part in trial.unknown.values())
         table.add_row(
             " ".join(part for part in (trial.protocol, trial.split_list, trial.name) if part),
@@ -159,7 +162,7 @@ def print_trials(console: Console, trials: Sequence[Trial]) -> None:
             str(len(trial.known.classes)),
             str(unknown),
             f"{100 * trial.openness:.1f} %",
-            ", ".join(trial.known.classes[:12]) + (", ..." if len(trial.known.classes) > 12 else ""),
+            ", ".join(known[:12]) + (", ..." if len(known) > 12 else ""),
         )
     console.print(table)
     for note in dict.fromkeys(note for trial in trials for note in trial.notes):
