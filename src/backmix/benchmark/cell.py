@@ -230,6 +230,7 @@ def run_cell(
         "held_out_accuracy": report.held_out_accuracy,
         "history": [asdict(entry) for entry in report.history],
         "rows": rows,
+        "notes": list(data.notes),
     }
     write_json(folder / METRICS, metrics)
     if not options.keep_checkpoints:

@@ -100,6 +100,9 @@ def bench_command(
         print_tables(console, rows)
         written = write_tables(out, report.rows)
         console.print("written: " + ", ".join(str(path) for path in (out / RESULTS, *written)))
+    said = (finished(cell_folder(out, cell)) for cell in cells)
+    for note in dict.fromkeys(note for metrics in said if metrics is not None for note in metrics.get("notes", ())):
+        console.print(f"note: {note}", style="yellow")
     for name, error in report.failed.items():
         console.print(f"failed: {name}: {error}; all of it in {out / 'cells' / name / 'error.txt'}", style="red")
     if report.failed:
