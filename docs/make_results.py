@@ -231,8 +231,9 @@ def bench_sections() -> list[str]:
             "```sh\n"
             f"backmix bench {first.protocol}{lists} --trials {','.join(trials)} --augmentations {','.join(mixes)} "
             f"--recipe {first.recipe} --data ROOT --out DIR\n```",
-            f"{first.model}, {first.epochs} epochs, {first.precision}, {first.threads} thread a cell, two cells at a time: "
-            f"{sum(row.seconds or 0 for row in rows) / 60:.0f} minutes of training in all.\n"
+            f"{first.model}, {first.epochs} epochs, {first.precision}, threads a cell: {first.threads}. "
+            f"The trainings took {sum(row.seconds or 0 for row in rows) / 60:.0f} minutes added up, whatever else the machine did meanwhile.\n"
+            f"Trials so far: {', '.join(trials)}.\n"
             "Classes of every trial, and what else differs between the tables of the literature: [benchmark](benchmark.md).",
             *(to_markdown(sheet).rstrip() for sheet in summary_sheets(make_lines(rows, compared=FIGURES))),
             *(to_markdown(sheet).rstrip() for sheet in trial_sheets(rows)),

@@ -232,4 +232,7 @@ def test_every_recipe_trains(recipe):
 def test_own_networks_are_there_and_take_their_options(recipe):
     for row in find_recipe(recipe).rows:
         if row.model in BACKBONES:
-            BACKBONES[row.model](image_size=row.image_size or 32, **row.model_options)
+            size = row.image_size or 32
+            backbone = BACKBONES[row.model](image_size=size, **row.model_options)
+            features = backbone(torch.zeros(2, 3, size, size))
+            assert features.ndim == 4 and features.shape[:2] == (2, backbone.num_features)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import yaml
 
 from backmix import __version__
+from backmix.benchmark.clock import Clock
 from backmix.benchmark.environment import describe_environment
 from backmix.benchmark.grid import Cell
 from backmix.benchmark.protocols import Trial, find_protocol
@@ -238,23 +238,7 @@ def run_cell(
     return metrics
 
 
-class _Clock:
-    """Seconds spent on a cell, over all its interruptions; what a killed process did since its last epoch is lost."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.before = 0.0
-        if path.is_file():
-            self.before = float(json.loads(path.read_text(encoding="utf-8"))["seconds"])
-        self.begin = time.monotonic()
-
-    def store(self) -> float:
-        seconds = round(self.before + time.monotonic() - self.begin, 2)
-        write_json(self.path, {"seconds": seconds})
-        return seconds
-
-
-def _begin(folder: Path, plan: Plan) -> _Clock:
+def _begin(folder: Path, plan: Plan) -> Clock:
     """Make the folder, or find it begun with the same settings."""
     path = folder / CELL
     if path.is_file():
@@ -267,7 +251,7 @@ def _begin(folder: Path, plan: Plan) -> _Clock:
             folder / "config.yaml",
             yaml.safe_dump({"format": FORMAT, "backmix": __version__, "benchmark": plan.settings}),
         )
-    return _Clock(folder / "seconds.json")
+    return Clock(folder / "seconds.json")
 
 
 def _rows(
