@@ -79,6 +79,15 @@ def test_a_failure_stops_nothing_and_is_tried_again(tmp_path):
     assert not (cell_folder(tmp_path, CELLS[1]) / "error.txt").exists()
 
 
+def test_our_errors_are_told_whole_and_others_are_cut(tmp_path):
+    told = {}
+    for kind in (DataError, OSError):
+        run = Fake([CELLS[0].name], kind("many words " * 100 + "do\nthis"))
+        told[kind] = run_grid(CELLS[:1], tmp_path, GridOptions(), run=run).failed[CELLS[0].name]
+    assert told[DataError].endswith("many words do this") and "\n" not in told[DataError]
+    assert told[OSError].endswith("...") and len(told[OSError]) < 500
+
+
 def test_other_settings_stop_the_grid_only_where_figures_would_be_mixed(tmp_path):
     run_grid(CELLS[:1], tmp_path, GridOptions(), run=Fake())
 

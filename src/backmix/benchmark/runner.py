@@ -15,7 +15,7 @@ from backmix.benchmark.environment import code_fingerprint
 from backmix.benchmark.grid import Cell
 from backmix.benchmark.results import Row, row_from, write_results
 from backmix.checkpoint import write_text
-from backmix.errors import RunError
+from backmix.errors import BackmixError, RunError, in_one_line
 from backmix.train import Progress
 
 CELLS, RESULTS, ERROR = "cells", "results.csv", "error.txt"
@@ -130,11 +130,10 @@ def collect_results(out: Path) -> list[Row]:
 
 def keep_error(folder: Path, error: BaseException) -> str:
     """Write the traceback beside the cell; return what happened in one line."""
-    from backmix.errors import in_one_line
-
-    text = "".join(traceback.format_exception(error))
-    write_text(folder / ERROR, text)
-    return f"{type(error).__name__}: {in_one_line(error)}"
+    write_text(folder / ERROR, "".join(traceback.format_exception(error)))
+    # Our own errors end with what to do; those of other packages may go on for pages.
+    text = " ".join(str(error).split()) if isinstance(error, BackmixError) else in_one_line(error)
+    return f"{type(error).__name__}: {text}"
 
 
 @contextmanager
