@@ -1,6 +1,5 @@
 """A grid on a Ray cluster: two local nodes, one of which dies; and nodes that share no folder."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -20,8 +19,6 @@ OPTIONS = GridOptions(epochs=1, detectors=("method",), workers=1, precision="fp3
 @pytest.fixture(scope="module")
 def ray():
     ray = pytest.importorskip("ray")
-    # Workers are processes of their own; they too are to find the package of this checkout and stay small.
-    os.environ.setdefault("RAY_DISABLE_IMPORT_WARNING", "1")
     yield ray
     ray.shutdown()
 
@@ -85,6 +82,8 @@ def test_a_node_dies_and_all_cells_are_there(ray, tmp_path, monkeypatch):
     from ray.cluster_utils import Cluster
 
     # Ray takes 127.0.0.1 for the machine's outward address when it connects; these nodes listen on the loopback alone.
+    # It also lets its workers wait for everything else; beside other work the cells would hardly move.
+    monkeypatch.setenv("RAY_worker_niceness", "0")
     monkeypatch.setattr(services, "get_node_ip_address", lambda address=None: "127.0.0.1")
 
     nodes = Cluster(
