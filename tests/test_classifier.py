@@ -7,13 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
-from backmix.classifier import UNKNOWN, OpenSetClassifier, Prediction
+from backmix.classifier import OpenSetClassifier
 from backmix.data.folder import FolderSource
 from backmix.data.source import Subset
 from backmix.detectors import METHOD, OURS
 from backmix.detectors.fitting import TrainingOutputs
 from backmix.errors import DataError
 from backmix.methods import METHODS, Softmax
+from backmix.prediction import UNKNOWN, Prediction
 
 
 @pytest.fixture(scope="module")

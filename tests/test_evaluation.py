@@ -258,7 +258,7 @@ def test_figures_against_their_definitions():
     calibration = torch.randn(60, generator=torch.Generator().manual_seed(1)) - 1
     threshold = ConformalThreshold.fit(calibration, accept=0.9)
     by_name = {"max_logit": MaxLogit()(outputs.logits), "msp": MSP()(outputs.logits)}
-    result = figures(outputs, by_name, {"max_logit": threshold})
+    result = figures(outputs, by_name, {"max_logit": threshold.accept(by_name["max_logit"])})
     assert result["images"] == {"known": 40, "unknown": 20, "unreadable": 1}
     scores = (-outputs.logits.max(1).values).tolist()
     labels, answers = outputs.labels.tolist(), outputs.logits.argmax(1).tolist()
@@ -317,7 +317,7 @@ def test_the_rule_of_a_detector_itself_is_judged_over_k_plus_one_classes():
 def test_figures_that_need_both_kinds_are_null_with_one(known, unknown):
     threshold = ConformalThreshold.fit(torch.linspace(-2, 0, 50))
     outputs = outputs_of(known, unknown)
-    result = figures(outputs, {"msp": MSP()(outputs.logits)}, {"msp": threshold})
+    result = figures(outputs, {"msp": MSP()(outputs.logits)}, {"msp": threshold.accept(MSP()(outputs.logits))})
     entry = result["detectors"]["msp"]
     assert all(entry[name] is None for name in ("auroc", "oscr", "fpr95", "aupr_in", "aupr_out", "detection_accuracy"))
     assert (result["accuracy"] is None) == (entry["accepted_known"] is None) == (known == 0)

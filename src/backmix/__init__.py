@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from backmix.classifier import OpenSetClassifier, Prediction
+    from backmix.classifier import OpenSetClassifier
     from backmix.errors import BackmixError, DataError, RunError, TrainingError
     from backmix.mixing import BackMix, FlipCrop, ForegroundBank, View, class_activation_map, grad_cam
+    from backmix.prediction import Prediction
     from backmix.recipe import TrainOptions
     from backmix.threshold import ConformalThreshold
 
 _HOME = {
     "OpenSetClassifier": "classifier",
-    "Prediction": "classifier",
+    "Prediction": "prediction",
     "BackmixError": "errors",
     "DataError": "errors",
     "RunError": "errors",

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from backmix.errors import RunError, TrainingError, in_one_line
 
 
@@ -59,6 +57,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write a training checkpoint of tensors, numbers, strings, lists and dicts."""
+    import torch  # Not above: an exported model is used, and its answers written, where torch is not installed.
 
     def write(temporary: Path) -> None:
         with open(temporary, "wb") as file:
@@ -73,6 +72,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         RunError: when the file is missing, damaged, or holds more than data.
     """
+    import torch
+
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:

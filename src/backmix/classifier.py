@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from backmix.class_thresholds import decide, fit_class_thresholds
 from backmix.data.images import ImageError, as_rgb, open_image, readable
 from backmix.data.source import ImageSource
 from backmix.detectors import DETECTORS, METHOD, OURS, Detector, check_name
@@ -19,31 +19,9 @@ from backmix.errors import DataError, in_one_line
 from backmix.evaluation import Outputs, collect, figures, own_answers, run_network, unknown_scores
 from backmix.network import Network, create_network
 from backmix.precision import resolve_precision
+from backmix.prediction import UNKNOWN, Prediction
 from backmix.preprocess import Preprocess
 from backmix.threshold import ConformalThreshold
-
-UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The answer for one image.
-
-    Attributes:
-        path: the file, or the number of the image.
-        label: class name or "unknown"; None when the image could not be read.
-        unknown_score: higher = more unknown.
-        p_value: share of held-out known images at least as strange as this one (conformal); small = unknown.
-        top: the likeliest known classes with their softmax probability.
-        error: why the image could not be read.
-    """
-
-    path: str
-    label: str | None = None
-    unknown_score: float | None = None
-    p_value: float | None = None
-    top: list[tuple[str, float]] = field(default_factory=list)
-    error: str | None = None
 
 
 class OpenSetClassifier:
@@ -71,6 +49,9 @@ class OpenSetClassifier:
         ValueError: for names that do not exist, a detector that the method does not allow, or one of mean and std.
 
     Attributes:
+        thresholds: by detector, for all classes together; empty before `calibrate`.
+        class_thresholds: of the detector that decides, one for each class, see `fit_class_thresholds`.
+        per_class: whether those decide instead of the one for all classes.
         training_outputs: what detectors are fitted on, see `keep_training_outputs`; None where nothing was kept.
     """
 
@@ -126,6 +107,8 @@ class OpenSetClassifier:
             mean, std = getattr(backbone, "mean", None), getattr(backbone, "std", None)
         self.preprocess = Preprocess(image_size, mean, std) if mean and std else Preprocess(image_size)
         self.thresholds: dict[str, ConformalThreshold] = {}
+        self.class_thresholds: list[ConformalThreshold | None] = []
+        self.per_class = False
         self._training: TrainingOutputs | Callable[[], TrainingOutputs] | None = None
         self._ready: dict[str, Detector] = {}
         if detector != METHOD:
@@ -153,12 +136,13 @@ class OpenSetClassifier:
         *,
         positions: Sequence[int] | None = None,
         accept: float | None = None,
+        per_class: bool | None = None,
         workers: int = 2,
     ) -> Outputs:
         """Fit thresholds on known images that were not trained on.
 
         There is one for the detector that decides, for the method's own score, and for each detector of `OURS`;
-        openmax is left out where no training outputs are kept.
+        openmax is left out where no training outputs are kept. For the one that decides there is also one a class.
 
         At most a share 1 - accept of new known images is then rejected in expectation (split conformal prediction).
         Unknown images of the source, if any, are not looked at.
@@ -167,6 +151,7 @@ class OpenSetClassifier:
             source: held-out images.
             positions: which of them; None: all.
             accept: share of known images to accept; None: as set.
+            per_class: whether each class has a threshold of its own; None: as set.
             workers: threads that decode.
 
         Returns:
@@ -179,6 +164,8 @@ class OpenSetClassifier:
             if not 0 < accept < 1:
                 raise ValueError(f"accept is a share of the known images, between 0 and 1; got {accept}")
             self.accept = accept
+        if per_class is not None:
+            self.per_class = per_class
         labels = self.labels_for(source)
         wanted = range(len(source)) if positions is None else positions
         known = [int(p) for p in wanted if labels[int(p)] >= 0]
@@ -193,7 +180,26 @@ class OpenSetClassifier:
         outputs = self._collect(source, labels, known, workers, detectors=ready)
         found = unknown_scores(outputs.response, outputs.image_scores, ready)[0]
         self.thresholds = {name: ConformalThreshold.fit(scores, accept=self.accept) for name, scores in found.items()}
+        predicted = outputs.logits.argmax(1)
+        self.class_thresholds = fit_class_thresholds(
+            found[self.detector], predicted, len(self.classes), accept=self.accept
+        )
         return outputs
+
+    def decide(self, scores: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Whether images are accepted as known, and their p-values, by the thresholds that decide.
+
+        Args:
+            scores: (B,) float unknown scores of the detector that decides.
+            predicted: (B,) int64 likeliest class of each.
+
+        Returns:
+            (B,) bool and (B,) float64 on the CPU; all accepted, and no p-values, before `calibrate`.
+        """
+        threshold = self.thresholds.get(self.detector)
+        if threshold is None:
+            return torch.ones(len(scores), dtype=torch.bool), None
+        return decide(scores, predicted, threshold, self.class_thresholds if self.per_class else None)
 
     def evaluate(
         self,
@@ -231,7 +237,12 @@ class OpenSetClassifier:
         able = {name: detector for name, detector in ready.items() if name not in outputs.left_out}
         scores, without = unknown_scores(outputs.response, outputs.image_scores, able, optional=optional)
         own = own_answers(outputs.response, {name: able[name] for name in scores})
-        result = figures(outputs, scores, self.thresholds, own)
+        accepted = {
+            name: threshold.accept(scores[name]) for name, threshold in self.thresholds.items() if name in scores
+        }
+        if self.detector in accepted:
+            accepted[self.detector] = self.decide(scores[self.detector], outputs.logits.argmax(1))[0]
+        result = figures(outputs, scores, accepted, own)
         result["unreadable"] = [{"path": name, "reason": reason} for name, reason in outputs.skipped]
         result["left_out"] = left_out | outputs.left_out | without
         return result
@@ -409,9 +420,8 @@ class OpenSetClassifier:
         )
         logits = answers.response.logits
         scores = unknown_scores(answers.response, answers.image_scores, ready)[0][self.detector]
-        threshold = self.thresholds.get(self.detector)
-        known = threshold.accept(scores) if threshold else torch.ones(len(scores), dtype=torch.bool)
-        p_values = threshold.p_value(scores).tolist() if threshold else [None] * len(scores)
+        known, found = self.decide(scores, logits.argmax(1))
+        p_values = [None] * len(scores) if found is None else found.tolist()
         best = logits.softmax(1).topk(min(top, len(self.classes)), 1)
         return [
             Prediction(

@@ -19,7 +19,6 @@ from backmix.methods import Response
 from backmix.network import Network
 from backmix.precision import resolve_precision
 from backmix.preprocess import Preprocess
-from backmix.threshold import ConformalThreshold
 
 
 @dataclass(frozen=True)
@@ -264,7 +263,7 @@ def own_answers(response: Response, detectors: Mapping[str, Detector | None]) ->
 def figures(
     outputs: Outputs,
     scores_of: Mapping[str, Tensor],
-    thresholds: Mapping[str, ConformalThreshold] | None = None,
+    accepted_of: Mapping[str, Tensor] | None = None,
     own: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Any]:
     """Figures of a test set, as they go into JSON.
@@ -277,7 +276,7 @@ def figures(
     Args:
         outputs: what the network said.
         scores_of: unknown scores (N,), by detector.
-        thresholds: fitted ones, by detector.
+        accepted_of: (N,) bool whether the threshold accepts each image, by detector, for those that have one.
         own: answers (N,), -1 for unknown, of the detectors with a rule of their own, see `own_answers`.
     """
     known = outputs.labels >= 0
@@ -293,8 +292,8 @@ def figures(
         entry: dict[str, Any] = dict.fromkeys(("auroc", "oscr", "fpr95", "aupr_in", "aupr_out", "detection_accuracy"))
         if both:
             entry.update(metrics.open_set_metrics(scores[known], correct[known], scores[~known]))
-        if thresholds is not None and name in thresholds:
-            accepted = thresholds[name].accept(scores)
+        if accepted_of is not None and name in accepted_of:
+            accepted = accepted_of[name]
             answers = torch.where(accepted, predicted, -1)
             entry["accepted_known"] = float(accepted[known].float().mean()) if known.any() else None
             entry["rejected_unknown"] = float((~accepted[~known]).float().mean()) if (~known).any() else None

@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from backmix.square import central_square
+
 MEAN = (0.5, 0.5, 0.5)  # The BackMix release normalises to -2..2, so that 0 is mid grey.
 STD = (0.25, 0.25, 0.25)
 
@@ -36,14 +38,14 @@ class Preprocess:
 
     def decode(self, image: Image.Image) -> Tensor:
         """RGB picture of any size -> (3, S, S) uint8."""
-        return torch.from_numpy(np.array(self._square(image, Image.Resampling.BILINEAR))).permute(2, 0, 1)
+        return torch.from_numpy(np.array(central_square(image, self.image_size))).permute(2, 0, 1)
 
     def decode_mask(self, mask: Image.Image) -> Tensor:
         """Grey mask of the size of its picture, 255 = object -> (S, S) bool; values up to 127 and 128 are background.
 
         128 marks pixels nobody labelled; where they surround an object they mostly are background.
         """
-        return torch.from_numpy(np.array(self._square(mask, Image.Resampling.NEAREST)) > 128)
+        return torch.from_numpy(np.array(central_square(mask, self.image_size, Image.Resampling.NEAREST)) > 128)
 
     def normalise(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) uint8 -> float32 of mean 0, channels last in memory.
@@ -63,12 +65,3 @@ class Preprocess:
     def grey(self) -> float:
         """Mid grey in normalised units, the mean over channels."""
         return float(np.mean([(0.5 - m) / s for m, s in zip(self.mean, self.std, strict=True)]))
-
-    def _square(self, image: Image.Image, resample: Image.Resampling) -> Image.Image:
-        size = self.image_size
-        width, height = image.size
-        if (width, height) == (size, size):
-            return image
-        side = min(width, height)
-        left, top = (width - side) / 2, (height - side) / 2
-        return image.resize((size, size), resample, (left, top, left + side, top + side))

@@ -53,6 +53,8 @@ def save_run(classifier: OpenSetClassifier, folder: Path, *, extra: dict[str, An
             "detector": classifier.detector,
             "accept": classifier.accept,
             "thresholds": {name: value.to_dict() for name, value in classifier.thresholds.items()},
+            "per_class": classifier.per_class,
+            "class_thresholds": [value and value.to_dict() for value in classifier.class_thresholds],
         },
     )
     preprocess = classifier.preprocess
@@ -116,6 +118,13 @@ def load_run(folder: Path) -> OpenSetClassifier:
         classifier.thresholds = {
             name: ConformalThreshold.from_dict(value) for name, value in calibration["thresholds"].items()
         }
+        # Runs of earlier versions have none of these.
+        classifier.per_class = bool(calibration.get("per_class", False))
+        classifier.class_thresholds = [
+            value and ConformalThreshold.from_dict(value) for value in calibration.get("class_thresholds", [])
+        ]
+        if len(classifier.class_thresholds) not in (0, len(classifier.classes)):
+            raise ValueError("there is not one threshold for each class")
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise RunError(f"{folder} cannot be read as a run of backmix {__version__}: {in_one_line(error)}") from error
     classifier.network.eval()

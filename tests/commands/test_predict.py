@@ -12,12 +12,13 @@ import pytest
 from command_folders import colour, small
 from PIL import Image
 
-from backmix.classifier import OpenSetClassifier, Prediction
+from backmix.classifier import OpenSetClassifier
 from backmix.commands.evaluate import evaluate_command
 from backmix.commands.fit import fit_command
 from backmix.commands.predict import image_files, predict_command, predictions_csv
 from backmix.detectors import METHOD, OURS
 from backmix.errors import DataError
+from backmix.prediction import Prediction
 
 
 @pytest.fixture

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from backmix.train import EpochReport
-from backmix.train import Progress as TrainProgress
+if TYPE_CHECKING:  # Commands that do not train start without torch.
+    from accelerate import Accelerator
+
+    from backmix.train import EpochReport
+    from backmix.train import Progress as TrainProgress
 
 
 def make_console() -> Console:

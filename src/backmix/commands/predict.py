@@ -12,10 +12,11 @@ from pathlib import Path
 from rich.table import Table
 
 from backmix.checkpoint import write_json, write_text
-from backmix.classifier import OpenSetClassifier, Prediction
+from backmix.classifier import OpenSetClassifier
 from backmix.commands.console import image_bar, make_console
 from backmix.data.images import IMAGE_EXTENSIONS
 from backmix.errors import DataError
+from backmix.prediction import Prediction
 
 
 def predict_command(run: Path, paths: Sequence[Path], *, out: Path | None = None, top: int = 3) -> list[Prediction]:

@@ -1,0 +1,42 @@
+"""The command line: parse, call, print. One file a command; nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import typer
+
+from backmix.cli.bench import bench
+from backmix.cli.demo import demo
+from backmix.cli.evaluate import evaluate
+from backmix.cli.fit import fit
+from backmix.cli.predict import predict
+from backmix.cli.tables import tables
+
+app = typer.Typer(
+    name="backmix",
+    help="Open-set image recognition that does not cheat on backgrounds.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (demo, fit, evaluate, predict, bench, tables):
+    app.command()(command)
+
+
+def main() -> None:
+    """Entry point: errors made for people end in one line on stderr and exit status 1."""
+    from backmix.errors import BackmixError
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # File names need not be text.
+    try:
+        app()
+    except (BackmixError, ValueError, OSError) as error:
+        # What we raise is written for people; a traceback would bury it.
+        print(f"backmix: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("backmix: stopped", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,23 @@
+"""The central square of a picture at one size: what a network sees of it, in training, prediction and export."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+
+def central_square(
+    image: Image.Image, size: int, resample: Image.Resampling = Image.Resampling.BILINEAR
+) -> Image.Image:
+    """Cut out the central square and resize it to `size` x `size` pixels in one step.
+
+    Args:
+        image: any mode and size.
+        size: side in pixels, at least 1.
+        resample: NEAREST for masks.
+    """
+    width, height = image.size
+    if (width, height) == (size, size):
+        return image
+    side = min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    return image.resize((size, size), resample, (left, top, left + side, top + side))
