@@ -204,7 +204,9 @@ def method_rows(found: dict[str, Any]) -> list[list[str]]:
 def method_sentence(found: dict[str, Any]) -> str:
     """How often BackMix is ahead, and what it changes in the mean."""
     cells = {(cell["method"], cell["augmentation"]): cell["auroc"] for cell in found["cells"]}
-    pairs = {m: (cells[m, "none"], cells[m, "backmix"]) for m, mix in cells if mix == "none" and (m, "backmix") in cells}
+    pairs = {
+        m: (cells[m, "none"], cells[m, "backmix"]) for m, mix in cells if mix == "none" and (m, "backmix") in cells
+    }
     gains = [100 * (mixed - none) for none, mixed in pairs.values()]
     ahead = sum(gain > 0 for gain in gains)
     text = (
@@ -225,7 +227,9 @@ def bench_sections() -> list[str]:
         first = rows[0]
         trials = sorted({row.trial for row in rows})
         lists = f" --split-list {first.split_list}" if first.split_list else ""
-        mixes = list(dict.fromkeys(row.augmentation for row in sorted(rows, key=lambda row: row.augmentation != "none")))
+        mixes = list(
+            dict.fromkeys(row.augmentation for row in sorted(rows, key=lambda row: row.augmentation != "none"))
+        )
         parts += [
             f"## Benchmark: {first.protocol}",
             "```sh\n"

@@ -1,0 +1,102 @@
+"""What the site does to pages that are written to be read in the repository too."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from enum import EnumType
+from pathlib import Path
+from types import NoneType
+from typing import Any, get_args, get_type_hints
+
+from typer.models import ArgumentInfo, OptionInfo
+
+ROOT = Path(__file__).resolve().parents[1]
+LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(((?:\.\./)+[^)#\s]+)\)")
+COMMANDS = re.compile(r"<!-- commands:.*?-->")
+
+
+def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
+    """Called by mkdocs with the text of each page."""
+    markdown = COMMANDS.sub(lambda _: list_commands(), markdown)
+    return unlink_files(markdown, Path(page.file.abs_src_path).parent)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Called by mkdocs with each page as HTML: the search looks at what is said of a name, not at its source code."""
+    source = '<details class="mkdocstrings-source"'
+    return html.replace(source, f"{source} data-search-exclude")
+
+
+def on_page_context(context: Any, *, page: Any, **_: Any) -> Any:
+    """Called by mkdocs before a page is put into its frame."""
+    if page.file.src_uri == "troubleshooting.md":
+        for title in page.toc:
+            for section in title.children:
+                section.children.clear()  # A hundred messages are no table of contents.
+    return context
+
+
+def unlink_files(markdown: str, folder: Path) -> str:
+    """Leave of links to files of the repository outside docs/ the text, as code: the site does not have them.
+
+    Links to what is not there stay as they are, so that a strict build fails on them.
+    """
+
+    def without(match: re.Match[str]) -> str:
+        text, target = match[1], (folder / match[2]).resolve()
+        if target.is_relative_to(ROOT / "docs") or not target.exists():
+            return match[0]
+        return text if text.startswith("`") else f"`{text}`"
+
+    return LINK.sub(without, markdown)
+
+
+def list_commands() -> str:
+    """Every command with its arguments and options, as Markdown, from the signatures that typer reads too."""
+    from backmix.cli import app
+
+    parts = []
+    for command in app.registered_commands:
+        run: Any = command.callback
+        kinds = get_type_hints(run, include_extras=True)
+        defaults = {name: parameter.default for name, parameter in inspect.signature(run).parameters.items()}
+        arguments, options = [], []
+        for name, default in defaults.items():
+            kind, about = get_args(kinds[name])[:2]
+            if isinstance(about, ArgumentInfo):
+                arguments.append((about.metavar or name.upper(), about.help or ""))
+            else:
+                options.append(_option(name, kind, default, about))
+        title = command.name or run.__name__.replace("_", "-")
+        usage = " ".join(["backmix", title, *(head for head, _ in arguments), "[OPTIONS]"])
+        parts += [f"## {title}", _escaped(inspect.getdoc(run) or ""), f"```text\n{usage}\n```"]
+        parts.append("\n".join(f"- `{head}`: {_escaped(text)}" for head, text in [*arguments, *options]))
+    return "\n\n".join(parts)
+
+
+def _option(name: str, kind: Any, default: Any, about: OptionInfo) -> tuple[str, str]:
+    """How an option is typed, and what it does."""
+    flag = f"--{name.replace('_', '-')}"
+    # Inside Annotated typer takes the first name from where otherwise the default stands.
+    names = [each for each in (about.default, *(about.param_decls or ())) if isinstance(each, str) and each[:1] == "-"]
+    kinds = [each for each in get_args(kind) or (kind,) if each is not NoneType]
+    if bool in kinds:
+        head = ", ".join(names or (flag, f"--no-{flag[2:]}")).replace("/", ", ")
+    else:
+        words = [each.value for each in kinds[0]] if isinstance(kinds[0], EnumType) else []
+        head = f"{', '.join(names or (flag,))} {about.metavar or '|'.join(words) or _kind(kinds[0])}"
+    text = about.help or ""
+    if default is inspect.Parameter.empty:
+        text += " Required."
+    elif default is not None and not isinstance(default, bool) and "Default:" not in text:
+        text += f" Default: {getattr(default, 'value', default)}."
+    return head, text
+
+
+def _kind(kind: Any) -> str:
+    return {int: "NUMBER", float: "NUMBER", Path: "PATH"}.get(kind, "TEXT")
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\`*_<>\[\]|])", r"\\\1", " ".join(text.split()))
