@@ -14,7 +14,7 @@ from backmix.data.images import ImageError
 from backmix.data.loader import ResidentLoader, WorkerLoader
 from backmix.data.source import Subset
 from backmix.errors import DataError, TrainingError
-from backmix.fit import auto_batch_size, auto_epochs, auto_holdout, auto_options, choose_estimator, fit, split_known
+from backmix.fit import auto_batch_size, auto_epochs, auto_options, choose_estimator, fit
 from backmix.foregrounds import FOREGROUND_SOURCES
 from backmix.methods import METHODS
 from backmix.recipe import TrainOptions
@@ -150,17 +150,6 @@ def test_one_image_a_class_is_enough_with_held_out_images_of_their_own():
     assert len(report.history) == 2
     with pytest.raises(DataError, match=r"an image to train on; too few in: b \(0\)"):
         fit(classifier(), Noise({"a": 1}), options=OPTIONS, held_out=Noise({"a": 3, "b": 3}))
-
-
-def test_the_split_is_by_class_and_by_seed():
-    labels = torch.tensor([0] * 40 + [-1] * 10 + [1] * 20)
-    one, same, other = (split_known(labels, ["a", "b"], True, 0.25, seed) for seed in (0, 0, 1))
-    assert torch.equal(one.held, same.held) and not torch.equal(one.held, other.held)
-    assert torch.bincount(labels[one.held]).tolist() == [10, 5] and torch.bincount(labels[one.train]).tolist() == [
-        30,
-        15,
-    ]
-    assert sorted(torch.cat([one.train, one.held]).tolist()) == (labels >= 0).nonzero().flatten().tolist()
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, float("nan")])
@@ -307,8 +296,6 @@ def test_choices_by_size_stay_in_their_limits():
     assert epochs == sorted(epochs, reverse=True) and epochs[0] <= 200 and epochs[-1] >= 10
     assert batches == sorted(batches) and set(batches) <= {16, 32, 64, 128, 256, 512}
     assert all(size == 16 or images // size >= 20 for images, size in zip(sizes, batches, strict=True))
-    assert all(0.05 <= auto_holdout(images) <= 0.2 for images in sizes)
-    assert auto_holdout(2000) == pytest.approx(0.1)
     assert [auto_batch_size(images, largest=1024) for images in (20_479, 20_480)] == [512, 1024]
     assert auto_epochs(10_000, shown=1_200_000) == 120
 
@@ -321,3 +308,41 @@ def test_what_is_given_is_kept():
     assert published < fresh
     with pytest.raises(ValueError, match="epochs is at least 1; got 0"):
         auto_options(1000, model="compact", epochs=0)
+
+
+def test_images_kept_for_a_test_are_never_read():
+    source = Noise({"a": 20, "b": 20, "c": 5})
+    groups = torch.arange(45) // 2  # Twins.
+    report = fit(classifier(), source, options=OPTIONS, holdout=0.2, test_share=0.25, groups=groups)
+    parts = report.split.train, report.split.held, report.split.test
+    assert sorted(torch.cat(parts).tolist()) == list(range(40))
+    assert [len(part) for part in parts] == [24, 8, 8]  # 5 of 20 would divide a pair.
+    assert not set(source.opened) & set(report.split.test.tolist())
+    for part in parts:
+        assert {int(i) ^ 1 for i in part} == {int(i) for i in part}
+
+
+def test_images_of_rare_classes_are_shown_more_than_once(monkeypatch):
+    shown = []
+    real = fit_module.make_loader
+    monkeypatch.setattr(fit_module, "make_loader", lambda *args, **more: shown.append(args[3]) or real(*args, **more))
+    fit(classifier(), Noise({"a": 40, "b": 5}), options=OPTIONS, balance=True)
+    fit(classifier(), Noise({"a": 40, "b": 5}), options=OPTIONS)
+    counts = [torch.bincount((positions >= 40).long()).tolist() for positions in shown]
+    assert counts == [[32, 12], [32, 4]]  # sqrt(32 / 4) is nearly 3.
+
+
+def test_a_plan_is_told_how_long_an_epoch_takes_and_decides():
+    source = Noise({"a": 24, "b": 24})
+    told = []
+
+    def plan(measure, options):
+        told.append(measure(options))
+        return replace(options, epochs=1)
+
+    one, other = classifier(), classifier()
+    report = fit(one, source, options=OPTIONS, augmentation="backmix", plan=plan)
+    assert len(report.history) == 1 and 0 < told[0] < 60
+    # To measure changes nothing: the same training without.
+    fit(other, source, options=replace(OPTIONS, epochs=1), augmentation="backmix")
+    assert all(map(torch.equal, one.network.state_dict().values(), other.network.state_dict().values()))

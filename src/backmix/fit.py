@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,10 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from backmix import metrics
-from backmix.augmentations import make_augmentation
+from backmix.augmentations import Chain, make_augmentation
+from backmix.budget import measure_epoch
 from backmix.classifier import OpenSetClassifier
-from backmix.data.load import holdout_split
-from backmix.data.loader import Decoded, Loader, ResidentLoader, WorkerLoader, decode, seed_of
+from backmix.data.loader import Decoded, Loader, ResidentLoader, WorkerLoader, decode
 from backmix.data.source import ImageSource, find_unreadable
 from backmix.errors import DataError
 from backmix.evaluation import feature_maps
@@ -25,20 +25,13 @@ from backmix.methods import TrainingBatch
 from backmix.mixing import BackMix
 from backmix.mixing.backmix import FOREGROUNDS
 from backmix.models import BACKBONES
-from backmix.outliers import make_outliers
+from backmix.outliers import Outliers, make_outliers
 from backmix.recipe import TrainOptions
+from backmix.split import Split, repeat_rare, split_apart, split_known
 from backmix.train import EpochReport, Progress, make_accelerator, train
 
 RESIDENT_BYTES = 2 * 2**30  # Decoded sets up to this size are kept in memory.
 MIN_SIZE_FOR_CROPS = 96  # From this side on a random resized crop replaces the shifted one.
-
-
-@dataclass(frozen=True)
-class Split:
-    """Which images of a source train and which are held out for calibration, both (M,) int64 positions."""
-
-    train: Tensor
-    held: Tensor
 
 
 @dataclass(frozen=True)
@@ -60,6 +53,10 @@ class FitReport:
     augmentation: BackMix | None
 
 
+Plan = Callable[[Callable[[TrainOptions], float], TrainOptions], TrainOptions]
+"""Given what tells the seconds that an epoch takes under some options, and the options as they are: those to take."""
+
+
 def auto_epochs(images: int, *, shown: int = 870_000) -> int:
     """Epochs for a training set of this size: about so many images shown in all, between 20 and 200 epochs."""
     return max(20, min(200, round(shown / max(1, images))))
@@ -73,11 +70,6 @@ def auto_batch_size(images: int, *, largest: int = 512) -> int:
     return size
 
 
-def auto_holdout(images: int) -> float:
-    """Share held out for calibration: about 200 images, but between 5 and 20 %."""
-    return min(0.2, max(0.05, 200 / max(1, images)))
-
-
 def fit(
     classifier: OpenSetClassifier,
     source: ImageSource,
@@ -88,8 +80,12 @@ def fit(
     outliers: str | ImageSource | None = None,
     held_out: ImageSource | None = None,
     holdout: float | None = None,
+    test_share: float = 0.0,
+    groups: Tensor | None = None,
+    balance: bool = False,
     workers: int = 2,
     accelerator: Accelerator | None = None,
+    plan: Plan | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
     on_start: Callable[[TrainOptions, Split, list[tuple[str, str]]], None] | None = None,
@@ -109,8 +105,13 @@ def fit(
             images themselves, see `backmix.outliers.Backgrounds`. Other methods do not look at them.
         held_out: images for calibration; None: a share of the training images.
         holdout: that share, split by class; None: see `auto_holdout`.
+        test_share: further share that is kept for a test: nothing is trained or fitted on it.
+        groups: (len(source),) int64, images of one group are not divided, see `find_near_duplicates`.
+        balance: whether images of rare classes are shown more than once an epoch, see `repeat_rare`.
         workers: threads or processes that decode.
         accelerator: devices and processes.
+        plan: chooses the options once it is known how long an epoch takes, see `Plan`; not asked when a training is
+            resumed.
         checkpoint: file to keep the training in.
         resume: go on from it.
         on_start: told the options, the split and the unreadable images before training.
@@ -133,31 +134,46 @@ def fit(
         raise DataError(f"the images held out for calibration are of none of the classes {known}")
     seed = options.seed if options is not None else 0
     labels = classifier.labels_for(source)
-    split = split_known(labels, classifier.classes, held_out is None, holdout, seed)
+    if groups is None and not test_share:
+        split = split_known(labels, classifier.classes, held_out is None, holdout, seed)
+    else:
+        split = split_apart(labels, classifier.classes, held_out is None, holdout, test_share, groups, seed)
     count = len(split.train)
     if options is None:
         options = TrainOptions(epochs=auto_epochs(count), batch_size=auto_batch_size(count), seed=seed)
     accelerator = accelerator or make_accelerator(options.precision)
+    shown = repeat_rare(labels, split.train) if balance else split.train
     needs_masks = augmentation_options.get("foreground") == "masks"
     pictures = source
     if estimator is not None:
         pictures = EstimatedMasks(source, estimator, workers=workers)
         pictures.prepare(split.train.tolist())
     loader, skipped = make_loader(
-        classifier, pictures, labels, split.train, options, accelerator, masks=needs_masks, workers=workers
+        classifier, pictures, labels, shown, options, accelerator, masks=needs_masks, workers=workers
     )
     if isinstance(loader, WorkerLoader) and method.views == 1:
-        from dataclasses import replace
-
         # Crops and flips come with the data. Where a method compares views, each is shifted and flipped once more:
         # the data brings one crop of an image, and two views of that would be alike.
         options = replace(options, pad=0.0, flip=0.0, zoom=0.0)
-    chain = make_augmentation(augmentation, loader.num_images, classifier.preprocess, augmentation_options)
-    others = None
-    if outliers is not None and method.uses_outliers:
-        others = make_outliers(
+
+    def make_parts() -> tuple[Chain | None, Outliers | None]:
+        chain = make_augmentation(augmentation, loader.num_images, classifier.preprocess, augmentation_options)
+        if outliers is None or not method.uses_outliers:
+            return chain, None
+        return chain, make_outliers(
             outliers, loader.num_images, classifier.preprocess, chain, workers=workers, share=method.outlier_share
         )
+
+    if plan is not None and not (resume and checkpoint is not None and checkpoint.exists()):
+        without_crops = {name: getattr(options, name) for name in ("pad", "flip", "zoom")}
+
+        def measure(how: TrainOptions) -> float:
+            parts, others = make_parts()
+            how = replace(how, **without_crops)
+            return measure_epoch(classifier.network, loader, classifier.preprocess, how, parts, outliers=others)
+
+        options = replace(plan(measure, options), **without_crops)
+    chain, others = make_parts()
     if on_start is not None:
         on_start(options, split, skipped)
     history = train(
@@ -208,28 +224,6 @@ def choose_estimator(options: dict[str, Any] | None) -> tuple[ForegroundSource |
     return FOREGROUND_SOURCES[name](), {**options, "foreground": "masks"}
 
 
-def split_known(labels: Tensor, classes: list[str], hold_out: bool, share: float | None, seed: int) -> Split:
-    """Positions of known images to train on and to hold out, split by class.
-
-    Raises:
-        DataError: when a known class has no image, or one image alone where some must be held out.
-    """
-    known = (labels >= 0).nonzero()[:, 0]
-    counts = torch.bincount(labels[known], minlength=len(classes))
-    few = [f"{name} ({int(count)})" for name, count in zip(classes, counts, strict=True) if count < 1 + hold_out]
-    if few:
-        need = "two images, one of them to calibrate on" if hold_out else "an image to train on"
-        raise DataError(f"every known class needs at least {need}; too few in: {', '.join(few)}")
-    if not hold_out:
-        return Split(known, known[:0])
-    share = auto_holdout(len(known)) if share is None else share
-    if not 0 < share < 1:
-        raise ValueError(f"the held-out share lies between 0 and 1; got {share}")
-    generator = torch.Generator().manual_seed(seed_of(seed, "holdout"))
-    train_rows, held_rows = holdout_split(labels[known], share, generator)
-    return Split(known[train_rows], known[held_rows])
-
-
 def make_loader(
     classifier: OpenSetClassifier,
     source: ImageSource,
@@ -255,11 +249,11 @@ def make_loader(
             source, labels, classifier.preprocess, positions=positions.tolist(), masks=masks, workers=workers
         )
         check_enough(decoded.labels, classifier.classes, decoded.skipped)
-        return ResidentLoader(decoded, **shared), decoded.skipped
+        return ResidentLoader(decoded, **shared), list(dict.fromkeys(decoded.skipped))
     from backmix.data.source import Subset
 
     bad = find_unreadable(Subset(source, positions), workers=workers)
-    skipped = [(error.path, error.reason) for error in bad.values()]
+    skipped = list(dict.fromkeys((error.path, error.reason) for error in bad.values()))
     good = [int(p) for row, p in enumerate(positions) if row not in bad]
     check_enough(labels[good], classifier.classes, skipped)
     return (

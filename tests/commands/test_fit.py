@@ -18,7 +18,7 @@ def test_a_run_is_a_folder_with_everything_in_it(trained):
     names = {entry.name for entry in trained.iterdir()}
     assert names == {
         *("config.yaml", "model.safetensors", "classes.json", "calibration.json", "metrics.json"),
-        *("training.safetensors", "checkpoint.pt", "logs"),
+        *("training.safetensors", "checkpoint.pt", "logs", "held-out.json", "fit.yaml"),
     }
     assert any(file.name.startswith("events.out.tfevents") for file in trained.rglob("*"))
     metrics = json.loads((trained / "metrics.json").read_text())
@@ -89,7 +89,7 @@ def test_check_out(trained, tmp_path):
         check_out(trained, arguments, False)
     with pytest.raises(
         RunError,
-        match=r"cannot resume .*: data: .* -> 'digits'; .*model: 'compact-s' -> 'compact'; .*epochs: 6 -> None",
+        match=r"cannot resume .*: data: .* -> 'digits'; .*model: 'compact-s' -> None; .*epochs: 6 -> None",
     ):
         check_out(trained, arguments, True)
     (tmp_path / "photo.png").touch()

@@ -29,6 +29,42 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder a training 
 Workers = Annotated[int, typer.Option(min=1, help="Threads or processes that decode images.")]
 
 
+def read_config_file(context: typer.Context, path: Path | None) -> Path | None:
+    """Take options from a YAML file as defaults; what is typed beside it comes first."""
+    if path is None or context.resilient_parsing:
+        return path
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise typer.BadParameter(f"{path} cannot be read as YAML: {' '.join(str(error).split())[:200]}") from None
+    if not isinstance(content, dict):
+        raise typer.BadParameter(f"{path} holds no options; they are written as 'epochs: 20', one a line")
+    there = {parameter.name for parameter in context.command.params} - {"config", "help"}
+    defaults = {str(name).replace("-", "_"): value for name, value in content.items()}
+    if unknown := sorted(defaults.keys() - there):
+        raise typer.BadParameter(f"{path} has {', '.join(unknown)}; {context.info_name} has no such option")
+    for name, value in defaults.items():
+        if isinstance(value, dict):
+            defaults[name] = [
+                f"{key}={yaml.safe_dump(of, default_flow_style=True).splitlines()[0]}" for key, of in value.items()
+            ]
+    context.default_map = {**(context.default_map or {}), **defaults}
+    return path
+
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        is_eager=True,
+        callback=read_config_file,
+        help="Options as a YAML file, such as the fit.yaml of another run; what is typed comes first.",
+    ),
+]
+
+
 def read_names(given: str | None) -> tuple[str, ...] | None:
     """Names as a,b,c; None stays."""
     return None if given is None else tuple(name.strip() for name in given.split(",") if name.strip())

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 
 from backmix import __version__
+from backmix.budget import epochs_within, read_duration
 from backmix.checkpoint import write_json, write_text
+from backmix.choices import ModelChoice, choose_model
 from backmix.classifier import OpenSetClassifier
 from backmix.commands.console import make_console, training_bar
-from backmix.commands.training_data import auto_image_size, load_training_data, notes, shown_unknowns
-from backmix.data.load import choose_known
+from backmix.commands.fit_data import held_out_shares, is_uneven, open_data, test_figures
+from backmix.commands.fit_words import resolved_yaml, said_of_start, said_of_test
+from backmix.commands.training_data import notes, shown_unknowns
 from backmix.errors import RunError
-from backmix.fit import FitReport, Split, auto_options, fit
+from backmix.fit import FitReport, auto_options, fit
 from backmix.outliers.load import load_outliers
 from backmix.recipe import TrainOptions
 from backmix.run import FORMAT, read_config
+from backmix.shares import write_shares
+from backmix.split import Split
 from backmix.train import make_accelerator
 
 CHECKPOINT = "checkpoint.pt"
@@ -27,11 +35,15 @@ CHECKPOINT = "checkpoint.pt"
 
 @dataclass(frozen=True)
 class FitArguments:
-    """What `backmix fit` was asked for; None: chosen by the data."""
+    """What `backmix fit` was asked for; None: chosen by the data and the machine.
+
+    A programme that leaves `near_duplicates` off and `test_share` at 0 gets all images that are not held out for
+    calibration to train on.
+    """
 
     data: str
     known_classes: str | None = None
-    model: str = "compact"
+    model: str | None = None
     image_size: int | None = None
     method: str = "softmax"
     method_options: dict[str, Any] = field(default_factory=dict)
@@ -40,18 +52,23 @@ class FitArguments:
     patch_side: float | None = None
     outliers: str | None = None
     epochs: int | None = None
+    budget: str | None = None
     batch_size: int | None = None
     lr: float | None = None
     seed: int = 0
+    holdout: float | None = None
+    test_share: float | None = None
+    near_duplicates: bool = True
+    balance: bool | None = None
     detector: str | None = None
     accept: float = 0.95
     label_smoothing: float = 0.0
-    pretrained: bool = False
+    pretrained: bool | None = None
     precision: str = "auto"
 
 
 def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, workers: int = 2) -> FitReport:
-    """Train, calibrate and write a run folder.
+    """Train, calibrate, test and write a run folder.
 
     Args:
         arguments: what was asked for.
@@ -65,53 +82,101 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
     begin = time.monotonic()
     console = make_console()
     check_out(out, arguments, resume)
-    precision = begun_precision(out) if resume and arguments.precision == "auto" else arguments.precision
-    source, held_out = load_training_data(arguments.data)
-    names = arguments.known_classes.split(",") if arguments.known_classes else None
-    numbers = choose_known(source.classes, [name.strip() for name in names] if names else None)
-    classes = [source.classes[number] for number in numbers]
-    image_size = auto_image_size(source) if arguments.image_size is None else arguments.image_size
+    seconds = read_duration(arguments.budget) if arguments.budget else None
+    if seconds is not None and arguments.epochs is not None:
+        raise ValueError("--budget and --epochs both say how long to train; give one of them")
+    begun = begun_choices(out) if resume else {}
+    precision = begun.get("precision", "auto") if arguments.precision == "auto" else arguments.precision
+    accelerator = make_accelerator(precision, log_dir=out / "logs")
+    chief = accelerator.is_main_process
+    data = open_data(
+        arguments.data,
+        known_classes=arguments.known_classes,
+        image_size=begun.get("image_size", arguments.image_size),
+        holdout=arguments.holdout,
+        test_share=arguments.test_share,
+        near_duplicates=arguments.near_duplicates,
+        accept=arguments.accept,
+        console=console if chief else None,
+        workers=workers,
+    )
+
+    def choose() -> ModelChoice:
+        if "model" in begun:
+            return ModelChoice(begun["model"], begun["pretrained"], "as the run was begun")
+        return choose_model(
+            data.image_size,
+            model=arguments.model,
+            pretrained=arguments.pretrained,
+            accelerator=accelerator.device.type != "cpu",
+        )
+
+    # What is within reach may differ from one process to the next: one of them looks, and all follow.
+    model = of_chief(choose, accelerator)
     method_options = dict(arguments.method_options)
     if arguments.label_smoothing:
         method_options["label_smoothing"] = arguments.label_smoothing
     classifier = OpenSetClassifier(
-        classes,
-        model=arguments.model,
+        data.classes,
+        model=model.model,
         method=arguments.method,
-        image_size=image_size,
+        image_size=data.image_size,
         detector=arguments.detector,
         accept=arguments.accept,
-        pretrained=arguments.pretrained,
+        pretrained=model.pretrained,
         precision=precision,
         seed=arguments.seed,
         method_options=method_options,
     )
-    images = int((classifier.labels_for(source) >= 0).sum())
-    options = auto_options(
-        images,
-        model=arguments.model,
-        pretrained=arguments.pretrained,
-        epochs=arguments.epochs,
-        batch_size=arguments.batch_size,
-        lr=arguments.lr,
-        seed=arguments.seed,
-        precision=precision,
-    )
-    accelerator = make_accelerator(options.precision, log_dir=out / "logs")
-    chief = accelerator.is_main_process
+    known = classifier.labels_for(data.source)
+
+    def options_for(epochs: int | None) -> TrainOptions:
+        return auto_options(
+            int((known >= 0).sum()),
+            model=model.model,
+            pretrained=model.pretrained,
+            epochs=epochs,
+            batch_size=arguments.batch_size,
+            lr=arguments.lr,
+            seed=arguments.seed,
+            precision=precision,
+        )
+
+    options = options_for(begun.get("epochs") or arguments.epochs)
     out.mkdir(parents=True, exist_ok=True)
-    training = {"arguments": asdict(arguments), "training": asdict(options)}
-    if chief and not (out / "config.yaml").is_file():
-        write_text(out / "config.yaml", yaml.safe_dump({"format": FORMAT, "backmix": __version__, **training}))
+
+    def record(options: TrainOptions) -> dict[str, Any]:
+        chosen = {"model": model.model, "pretrained": model.pretrained, "image_size": data.image_size}
+        training = {"arguments": asdict(arguments), "chosen": chosen, "training": asdict(options)}
+        if chief and "files" not in (read_config(out) if (out / "config.yaml").is_file() else {}):
+            write_text(out / "config.yaml", yaml.safe_dump({"format": FORMAT, "backmix": __version__, **training}))
+        return training
+
+    def plan(measure: Callable[[TrainOptions], float], options: TrainOptions) -> TrainOptions:
+        assert seconds is not None
+        measured = measure(options)
+        epoch_seconds, left = of_chief(lambda: (measured, seconds - (time.monotonic() - begin)), accelerator)
+        epochs = epochs_within(left, epoch_seconds, options, most=options.epochs)
+        if chief and epoch_seconds > left:
+            console.print(
+                f"one epoch takes about {epoch_seconds:.0f} s, and {max(0.0, left):.0f} s are left of "
+                f"{arguments.budget}: it will take longer. A smaller --image-size or --model compact-s is quicker.",
+                style="yellow",
+            )
+        chosen = options_for(epochs)
+        record(chosen)
+        return chosen
+
+    training = record(options)
     accelerator.init_trackers("")
     augmentation_options = dict(arguments.augmentation_options)
     if arguments.patch_side is not None:
         augmentation_options["patch_side"] = arguments.patch_side
-    outliers = load_outliers(arguments.outliers, classes)
+    outliers = load_outliers(arguments.outliers, data.classes)
     leaked: list[str] = []
     if outliers is not None and not isinstance(outliers, str) and classifier.network.head.uses_outliers:
-        leaked = shown_unknowns(outliers, arguments.data, source, classes)
-    apart = int((classifier.labels_for(held_out) >= 0).sum()) if held_out is not None else None
+        leaked = shown_unknowns(outliers, arguments.data, data.source, data.classes)
+    balance = is_uneven(known) if arguments.balance is None else arguments.balance
     listed = 0
 
     def list_skipped(skipped: list[tuple[str, str]]) -> None:
@@ -121,18 +186,13 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
         listed = len(skipped)
 
     def on_start(options: TrainOptions, split: Split, skipped: list[tuple[str, str]]) -> None:
+        nonlocal training
+        training = record(options)
         if not chief:
             return
-        console.print(
-            f"{len(split.train)} images of {len(classes)} known classes to train on, "
-            f"{len(split.held) if apart is None else apart} held out for calibration"
-        )
-        console.print(
-            f"{arguments.model} at {image_size} px, {arguments.method}, augmentation {arguments.augmentation}, "
-            f"{options.epochs} epochs of batch {options.batch_size}, {options.optimizer} with rate {options.lr:.3g}, "
-            f"{options.precision}"
-        )
-        for note in notes(source):
+        for line in said_of_start(arguments, data, model, options, split, balance, classifier):
+            console.print(line)
+        for note in notes(data.source):
             console.print(note, style="yellow")
         if leaked:
             some = ", ".join(leaked[:10]) + (", ..." if len(leaked) > 10 else "")
@@ -144,14 +204,19 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
     with training_bar(console, chief, accelerator) as (on_step, on_epoch):
         report = fit(
             classifier,
-            source,
+            data.source,
             options=options,
             augmentation=arguments.augmentation,
             augmentation_options=augmentation_options,
             outliers=outliers,
-            held_out=held_out,
+            held_out=data.held_out,
+            holdout=data.holdout,
+            test_share=data.test_share,
+            groups=data.groups,
+            balance=balance,
             workers=workers,
             accelerator=accelerator,
+            plan=plan if seconds is not None and not begun.get("epochs") else None,
             checkpoint=out / CHECKPOINT,
             resume=resume,
             on_start=on_start,
@@ -161,28 +226,48 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
     accelerator.end_training()
     list_skipped(report.skipped)
     if chief:
+        shares = held_out_shares(arguments.data, data, report.split, known)
+        write_shares(out, shares)
         classifier.save(out, extra=training)
+        test = test_figures(classifier, shares, workers)
+        skipped = report.skipped + [(entry["path"], entry["reason"]) for entry in (test or {}).get("unreadable", [])]
+        list_skipped(skipped)
+        held = classifier.thresholds[classifier.detector]
         write_json(
             out / "metrics.json",
             {
                 "held_out_accuracy": report.held_out_accuracy,
                 "images": {
                     "train": len(report.split.train),
-                    "held_out": len(classifier.thresholds[classifier.detector].scores),
+                    "held_out": len(held.scores),
+                    "test": test and test["images"]["known"],
                 },
                 "seconds": round(time.monotonic() - begin, 1),
-                "unreadable": [{"path": name, "reason": reason} for name, reason in report.skipped],
+                "unreadable": [{"path": name, "reason": reason} for name, reason in skipped],
                 "history": [asdict(entry) for entry in report.history],
+                "test": test,
             },
         )
-        note = classifier.thresholds[classifier.detector].note
-        if note:
-            console.print(note, style="yellow")
-        console.print(
-            f"accuracy on held-out images {report.held_out_accuracy:.3f}; "
-            f"{time.monotonic() - begin:.0f} s; written to {out}"
-        )
+        options = TrainOptions(**training["training"])
+        write_text(out / "fit.yaml", resolved_yaml(arguments, data, model, options, classifier.detector, balance))
+        if held.note:
+            console.print(held.note, style="yellow")
+        console.print(f"accuracy on held-out images {report.held_out_accuracy:.3f}")
+        for line in said_of_test(test, classifier):
+            console.print(line)
+        console.print(f"{time.monotonic() - begin:.0f} s; written to {out}")
     return report
+
+
+T = TypeVar("T")
+
+
+def of_chief(find: Callable[[], T], accelerator: Accelerator) -> T:
+    """What the first of several processes finds, on all of them."""
+    found: list[Any] = [find() if accelerator.is_main_process else None]
+    if accelerator.num_processes > 1:
+        broadcast_object_list(found)
+    return found[0]  # type: ignore[no-any-return]
 
 
 def check_out(out: Path, arguments: FitArguments, resume: bool) -> None:
@@ -198,8 +283,9 @@ def check_out(out: Path, arguments: FitArguments, resume: bool) -> None:
         if out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
             raise RunError(f"{out} holds other things and no run to resume. Choose another --out, or drop --resume.")
         return
-    before = read_config(out).get("arguments") or {}
     now = asdict(arguments)
+    # Runs of earlier versions say nothing of options that there were not.
+    before = {**asdict(FitArguments("")), **(read_config(out).get("arguments") or {})}
     free = ("detector", "accept")  # They come in when training is over, so another choice spoils nothing.
     changed = [
         f"{key}: {before.get(key)!r} -> {now[key]!r}" for key in now if key not in free and before.get(key) != now[key]
@@ -211,7 +297,13 @@ def check_out(out: Path, arguments: FitArguments, resume: bool) -> None:
         )
 
 
-def begun_precision(out: Path) -> str:
-    """The precision that a run began in: what "auto" comes to where it is resumed may be another."""
-    training = read_config(out).get("training") if (out / "config.yaml").is_file() else None
-    return str((training or {}).get("precision", "auto"))
+def begun_choices(out: Path) -> dict[str, Any]:
+    """What a run was begun with: what is chosen by the machine may come out differently where it is resumed."""
+    config = read_config(out) if (out / "config.yaml").is_file() else {}
+    training, chosen = config.get("training") or {}, config.get("chosen") or {}
+    checkpoint = (out / CHECKPOINT).is_file()
+    return {
+        **{key: training[key] for key in ("precision",) if key in training},
+        **({"epochs": training["epochs"]} if checkpoint and "epochs" in training else {}),
+        **chosen,
+    }

@@ -125,6 +125,8 @@ def _hub_id(spec: str | os.PathLike[str]) -> tuple[str, str | None] | None:
 
 
 def _existing(spec: str | os.PathLike[str]) -> Path:
+    if not os.fspath(spec).strip():  # An empty variable of a shell must not mean the folder one is in.
+        raise DataError("no data is named; give a folder of class folders, or '.' for this one")
     path = Path(spec).expanduser()
     if path.exists():
         return path

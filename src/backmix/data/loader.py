@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -188,7 +189,7 @@ class WorkerLoader:
         source: where the images are.
         labels: (len(source),) int64.
         preprocess: holds the size.
-        positions: which images of the source.
+        positions: which images of the source; one that stands there twice is shown twice an epoch, in another crop.
         batch_size: images per batch and process.
         device: where batches go.
         seed: decides order and crops.
@@ -266,6 +267,12 @@ class _Crops(Dataset[tuple[Tensor, ...] | ImageError]):
     ) -> None:
         self.source, self.labels, self.preprocess, self.positions = source, labels, preprocess, positions
         self.seed, self.masks, self.scale, self.flip = seed, masks, scale, flip
+        seen: Counter[int] = Counter()
+        self.copies: dict[int, int] = {}  # Item -> how often its image stands before it: each time is another crop.
+        for item, position in enumerate(positions):
+            if seen[position]:
+                self.copies[item] = seen[position]
+            seen[position] += 1
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -280,11 +287,12 @@ class _Crops(Dataset[tuple[Tensor, ...] | ImageError]):
         from torchvision.transforms import v2
 
         position = self.positions[item]
+        again = [self.copies[item]] if item in self.copies else []
         image = self.source.read(position)
         size = self.preprocess.image_size
         crop = v2.RandomResizedCrop(size, scale=self.scale)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_of(self.seed, "crop", number, position))
+            torch.manual_seed(seed_of(self.seed, "crop", number, position, *again))
             box = crop.make_params([image])
             flip = bool(torch.rand(()) < self.flip)
         top, left, height, width = box["top"], box["left"], box["height"], box["width"]

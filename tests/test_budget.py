@@ -1,0 +1,63 @@
+"""How many epochs fit into a time: durations as people write them, and a measurement that leaves nothing behind."""
+
+import time
+
+import pytest
+import torch
+
+from backmix.budget import epochs_within, measure_epoch, read_duration
+from backmix.data.loader import Batch
+from backmix.network import create_network
+from backmix.preprocess import Preprocess
+from backmix.recipe import TrainOptions
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("10m", 600), ("1h30m", 5400), ("1.5h", 5400), (" 2 H 1 m ", 7260), ("1d", 86400)],
+)
+def test_durations(text, seconds):
+    assert read_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "m", "ten minutes", "10x", "-5m", "0", "0s", "1e3", "10 20", "nan"])
+def test_what_is_no_duration(text):
+    with pytest.raises(ValueError, match="10m, 1h30m or 90s"):
+        read_duration(text)
+
+
+def test_epochs_that_fit():
+    whole, small = TrainOptions(small=0.0), TrainOptions(small=0.4)
+    assert epochs_within(1000, 10, whole, most=200) == 90
+    assert epochs_within(1000, 10, small, most=200) == 112  # 40 % of the epochs take half the time.
+    assert epochs_within(1000, 10, whole, most=50) == 50
+    assert epochs_within(5, 10, whole, most=50) == epochs_within(-5, 10, whole, most=50) == 1
+
+
+class Slow:
+    """Batches that take a set time each to come."""
+
+    def __init__(self, batches, seconds):
+        self.num_images, self.batches, self.seconds, self.given = 4 * batches, batches, seconds, 0
+
+    def __len__(self):
+        return self.batches
+
+    def epoch(self, number):
+        for _ in range(self.batches):
+            time.sleep(self.seconds)
+            self.given += 1
+            images = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
+            yield Batch(images, torch.tensor([0, 1, 0, 1]), torch.arange(4))
+
+
+@pytest.mark.parametrize(("batches", "seconds", "given"), [(200, 0.5, 40), (3, 10.0, 3), (1, 10.0, 1)])
+def test_an_epoch_is_measured_by_some_of_its_steps(batches, seconds, given):
+    network = create_network("compact-s", "softmax", 2, image_size=32, model_options={"width": 0.25})
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    loader = Slow(batches, 0.05)
+    options = TrainOptions(epochs=7, batch_size=4, lr=0.1, precision="fp32")
+    taken = measure_epoch(network, loader, Preprocess(32), options, seconds=seconds)
+    assert 0.05 * batches <= taken  # A busy machine may take any time more.
+    assert loader.given <= given
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
