@@ -19,7 +19,7 @@ PYTEST := env OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} HF_HUB_OFFLINE=$${HF_HUB_OF
   $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow lint bench clean
+.PHONY: help demo test slow lint bench docs clean
 .DELETE_ON_ERROR:
 
 help: ## list what can be made
@@ -42,6 +42,9 @@ lint: $(INSTALLED) ## check style (ruff) and types (mypy)
 bench: $(INSTALLED) ## measure what BackMix costs: a batch against CutMix, a training step against one without
 	@$(BIN)/python benchmarks/mixing.py
 	@$(BIN)/python benchmarks/overhead.py
+
+docs: $(INSTALLED) ## build the documentation site into build/site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 clean: ## remove .venv, caches and build products; runs/ stays
 	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

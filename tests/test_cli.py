@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from random import Random
 
 import pytest
 import yaml
@@ -53,8 +54,14 @@ def fails(run_cli):
 
 
 def picture(path, colour="red", size=(40, 40)):
+    """A coloured picture with blots that depend on its name, so that no two are copies of one another."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, colour).save(path)
+    image = Image.new("RGB", size, colour)
+    random = Random(path.name)
+    for _ in range(12):
+        x, y = random.randrange(size[0]), random.randrange(size[1])
+        image.paste(random.choice(["white", "black", "grey"]), (x, y, x + size[0] // 5, y + size[1] // 5))
+    image.save(path)
 
 
 def folder(root, classes, count=6):
@@ -171,7 +178,7 @@ def bad_data(tmp_path):
         tmp_path / "missing": "missing",
         "digits:prior=2": "prior",
         "digits:colour=red": "colour",
-        "": "backmix: ",
+        "": "no data is named",
     }
 
 
@@ -197,7 +204,7 @@ def test_data_that_nobody_can_train_on(fails, tmp_path):
         (["--augmentation", "cowmix"], "no augmentation 'cowmix'; there are none, backmix"),
         (["--augmentation-option", "patch_side=1"], "augmentation none has no option patch_side"),
         (["--detector", "kmm"], "no detector 'kmm'; there are method, msp, max_logit, energy"),
-        (["--accept", "1.5"], "accept is a share of the known images, between 0 and 1; got 1.5"),
+        (["--accept", "1.5"], "accept is a share of the known images, above 0 and below 1; got 1.5"),
         (["--accept", "0"], "accept is a share"),
         (["--epochs", "0"], "epochs is at least 1; got 0"),
         (["--batch-size", "1"], "batch_size is at least 2; got 1"),
@@ -316,7 +323,7 @@ def test_a_run_that_is_none(fails, damaged, tmp_path):
         (["evaluate", "RUN", "nowhere"], "nowhere"),
         (["evaluate", "RUN", "digits", "--detector", "msp,kmm"], "no detector 'kmm'"),
         (["predict", "RUN", "EMPTY"], "no image in"),
-        (["predict", "RUN", "x.png", "--out", "answers.txt"], "--out takes a .csv or .json file"),
+        (["predict", "RUN", "x.png", "--out", "answers.txt"], "--out takes a .csv, .jsonl, .json or .parquet file"),
     ],
 )
 def test_arguments_of_the_other_commands(fails, trained, tmp_path, arguments, message):

@@ -5,6 +5,7 @@ import os
 import pickle
 import shutil
 import stat
+import sys
 
 import pytest
 import torch
@@ -285,3 +286,138 @@ def test_a_run_written_over_itself_keeps_what_detectors_are_fitted_on(copy):
     OpenSetClassifier.load(copy).save(copy)
     assert (copy / TRAINING).read_bytes() == before
     OpenSetClassifier.load(copy).ready_detector("openmax")
+
+
+def forge(folder, **changes):
+    """Settings and files as somebody wants them, with fingerprints that fit."""
+    from backmix.run import write_config
+
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    names = [name for name in config.pop("files") if name != "config.yaml"]
+    for name, content in changes.pop("files", {}).items():
+        (folder / name).write_text(content)
+    write_config(folder, {**config, **changes}, names)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model_options": {"widths": [10**7]}},
+        {"model_options": {"widths": [8] * 5000}},
+        {"model_options": {"width": 1e300}},
+        {"model_options": {"stem_channels": 2**40}},
+        {"model_options": 3},
+        {"model_options": {"widths": "abc"}},
+        {"model_options": {"in_channels": 2}},
+        {"model": "wrn-40-4", "model_options": {"depth": 6 * 10**9 + 4, "width": 0.01}},
+        {"model": "vit_giant_patch14_dinov2", "image_size": 518},
+        {"model": "vit_small_patch14_dinov2", "model_options": {"depth": 10**9}, "image_size": 518},
+        {"model": 5},
+        {"model": None},
+        {"model": ["compact"]},
+        {"method": {"a": 1}},
+        {"method_options": {"label_smoothing": "much"}},
+        {"image_size": 10**6},
+        {"image_size": "32"},
+        {"image_size": -(10**30)},
+        {"precision": None},
+        {"mean": None},
+        {"std": [0, 0, 0]},
+        {"std": ["a", "b", "c"]},
+    ],
+    ids=lambda changes: str(changes)[:60],
+)
+def test_forged_settings_are_refused_and_take_nothing(copy, changes):
+    refused(forge(copy, **changes), "cannot be read as a run of backmix")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '"ab"',
+        '["red", "green", 3]',
+        '{"red": 1, "green": 2, "blue": 3}',
+        "[" * 10**6,
+        "[" + ",".join(['"a"'] * 10**6) + "]",
+        json.dumps([str(number) for number in range(10**5)]),
+        "",
+        "null",
+    ],
+    ids=lambda content: content[:20],
+)
+def test_forged_classes_are_refused(copy, content):
+    refused(forge(copy, files={"classes.json": content}), "cannot be read as a run of backmix")
+
+
+def test_classes_that_are_too_large_are_not_read(copy):
+    refused(forge(copy, files={"classes.json": '"' + "a" * 2**23 + '"'}), "classes.json is larger than 8 MiB")
+
+
+@pytest.mark.parametrize(
+    "calibration",
+    [
+        [],
+        {},
+        {"thresholds": []},
+        {"thresholds": {"max_logit": {}}},
+        {"thresholds": {"max_logit": {"rule": "split-conformal", "scores": "x"}}},
+        {"detector": "../../x"},
+        {"detector": {"a": 1}},
+        {"accept": 2.0},
+        {"accept": "0.95"},
+        {"accept": float("nan")},
+        {"class_thresholds": [None]},
+        {"class_thresholds": 7},
+    ],
+    ids=str,
+)
+def test_forged_calibration_is_refused(copy, calibration):
+    before = json.loads((copy / "calibration.json").read_text())
+    content = {**before, **calibration} if calibration and isinstance(calibration, dict) else calibration
+    refused(forge(copy, files={"calibration.json": json.dumps(content)}), "cannot be read as a run of backmix")
+
+
+@pytest.mark.parametrize("option", ["checkpoint_path", "cache_dir", "pretrained_cfg", "pretrained_cfg_overlay"])
+def test_options_that_name_other_files_open_none(tmp_path, option):
+    """timm opens whatever file `checkpoint_path` names."""
+    path, trace = tmp_path / "other.bin", tmp_path / "trace"
+    torch.save({"state_dict": Trap(str(trace))}, path)
+    folder = tmp_path / "run"
+    first = OpenSetClassifier(["a", "b"], model="timm/resnet10t", image_size=64)
+    first.save(folder)
+    value = {"file": str(path), "url": str(path)} if option.startswith("pretrained") else str(path)
+    second = load_run(forge(folder, model_options={option: value}))
+    assert not trace.exists() and second.settings["model_options"] == {}
+    assert all(torch.equal(a, b) for a, b in zip(first.network.parameters(), second.network.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("name", ["../outside.json", "/etc/passwd", "sub/../../outside.json", "a\x00b", "~"])
+def test_names_of_files_that_lead_elsewhere_are_not_followed(copy, tmp_path, name):
+    (tmp_path / "outside.json").write_text("{}")
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    config["files"][name] = "0" * 64
+    (copy / "config.yaml").write_text(yaml.safe_dump(config))
+    opened, watching = [], True
+    # A hook cannot be taken away again, so it is told when to stop.
+    sys.addaudithook(lambda event, args: watching and event == "open" and opened.append(str(args[0])))
+    classifier = load_run(copy)
+    watching = False
+    assert classifier.classes == ["blue", "green", "red"] and str(copy / "classes.json") in opened
+    assert not [path for path in opened if path.endswith(("outside.json", "passwd"))]
+
+
+def test_references_in_the_config_are_refused(copy):
+    text = (copy / "config.yaml").read_text()
+    bomb = "k0: &k0 [x]\n" + "".join(f"k{n}: &k{n} [{', '.join([f'*k{n - 1}'] * 9)}]\n" for n in range(1, 20))
+    (copy / "config.yaml").write_text(text + bomb)
+    refused(copy, "is not readable YAML as backmix writes it: .*a reference to another place")
+
+
+@pytest.mark.parametrize("name", ["a\x85b", "a\u2028b", "größer", "a: *b", "'\"\\", "\ufeffa", "\u202eb"])
+def test_names_with_odd_characters_do_not_spoil_the_config(tmp_path, name):
+    OpenSetClassifier([name, "b"], model="compact-s").save(
+        tmp_path, extra={"arguments": {"known_classes": f"{name},b"}}
+    )
+    assert load_run(tmp_path).classes == [name, "b"]
+    assert read_config(tmp_path)["arguments"]["known_classes"] == f"{name},b"

@@ -232,11 +232,10 @@ class OpenSetClassifier:
         if detectors and "all" in detectors:
             names = [METHOD, *DETECTORS]
         optional = [name for name in names if name not in asked]
-        ready, left_out = self._make_ready(names, optional)
-        outputs = self._collect(source, self.labels_for(source), None, workers, on_images, ready, optional)
-        able = {name: detector for name, detector in ready.items() if name not in outputs.left_out}
-        scores, without = unknown_scores(outputs.response, outputs.image_scores, able, optional=optional)
-        own = own_answers(outputs.response, {name: able[name] for name in scores})
+        outputs, scores, left_out = self.scores(source, names, optional=optional, workers=workers, on_images=on_images)
+        own = own_answers(
+            outputs.response, {name: None if name == METHOD else self.ready_detector(name) for name in scores}
+        )
         accepted = {
             name: threshold.accept(scores[name]) for name, threshold in self.thresholds.items() if name in scores
         }
@@ -244,8 +243,42 @@ class OpenSetClassifier:
             accepted[self.detector] = self.decide(scores[self.detector], outputs.logits.argmax(1))[0]
         result = figures(outputs, scores, accepted, own)
         result["unreadable"] = [{"path": name, "reason": reason} for name, reason in outputs.skipped]
-        result["left_out"] = left_out | outputs.left_out | without
+        result["left_out"] = left_out
         return result
+
+    def scores(
+        self,
+        source: ImageSource,
+        detectors: Sequence[str],
+        *,
+        positions: Sequence[int] | None = None,
+        optional: Collection[str] = (),
+        workers: int = 2,
+        on_images: Callable[[int], object] | None = None,
+    ) -> tuple[Outputs, dict[str, Tensor], dict[str, str]]:
+        """Unknown scores of the images of a source.
+
+        Args:
+            source: images.
+            detectors: names.
+            positions: which images; None: all.
+            optional: names that are left out where they cannot be had, instead of raising their error.
+            workers: threads that decode.
+            on_images: told the number of images done.
+
+        Returns:
+            What the network said of the N images that could be read, scores (N,) by name, and by name the reason why
+            others have none.
+
+        Raises:
+            DataError: when no image could be read.
+            ValueError: for a name that does not exist, or a detector that has no scores here.
+        """
+        ready, left_out = self._make_ready(detectors, optional)
+        outputs = self._collect(source, self.labels_for(source), positions, workers, on_images, ready, optional)
+        able = {name: detector for name, detector in ready.items() if name not in outputs.left_out}
+        scores, without = unknown_scores(outputs.response, outputs.image_scores, able, optional=optional)
+        return outputs, scores, left_out | outputs.left_out | without
 
     @property
     def training_outputs(self) -> TrainingOutputs | None:
@@ -345,15 +378,22 @@ class OpenSetClassifier:
         save_run(self, Path(folder), extra=extra)
 
     @classmethod
-    def load(cls, folder: str | Path) -> OpenSetClassifier:
+    def load(
+        cls, run: str | Path, *, revision: str | None = None, token: str | bool | None = None
+    ) -> OpenSetClassifier:
         """Read what `save` wrote; nothing in it is executed.
 
-        Raises:
-            RunError: when a file is missing, altered, or from another version.
-        """
-        from backmix.run import load_run
+        Args:
+            run: a folder, or a repository of the Hugging Face hub as "hub:owner/name", see `backmix.hub.hub_id`.
+            revision: of the repository; None: main.
+            token: for a private one; None: the one that is logged in.
 
-        return load_run(Path(folder))
+        Raises:
+            RunError: when a file is missing, altered, or from another version, or the repository cannot be fetched.
+        """
+        from backmix.hub import load_from_hub
+
+        return load_from_hub(run, revision=revision, token=token)
 
     def to(self, device: str | torch.device) -> OpenSetClassifier:
         """Move the network to a device; returns itself."""

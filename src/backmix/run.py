@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,14 @@ from backmix import __version__
 from backmix.checkpoint import sha256, write_atomically, write_json, write_text
 from backmix.detectors.fitting import TrainingOutputs
 from backmix.errors import RunError, in_one_line
+from backmix.run_limits import (
+    BuildLimit,
+    check_image_size,
+    read_classes,
+    read_settings,
+    read_text,
+    without_weight_sources,
+)
 from backmix.threshold import ConformalThreshold
 
 if TYPE_CHECKING:
@@ -47,16 +55,7 @@ def save_run(classifier: OpenSetClassifier, folder: Path, *, extra: dict[str, An
     else:
         _write_tensors(folder / TRAINING, training.tensors())
     write_json(folder / "classes.json", classifier.classes)
-    write_json(
-        folder / "calibration.json",
-        {
-            "detector": classifier.detector,
-            "accept": classifier.accept,
-            "thresholds": {name: value.to_dict() for name, value in classifier.thresholds.items()},
-            "per_class": classifier.per_class,
-            "class_thresholds": [value and value.to_dict() for value in classifier.class_thresholds],
-        },
-    )
+    write_calibration(folder, classifier)
     preprocess = classifier.preprocess
     config = {
         "format": FORMAT,
@@ -67,13 +66,61 @@ def save_run(classifier: OpenSetClassifier, folder: Path, *, extra: dict[str, An
         "precision": classifier.precision,
         **(extra or {}),
     }
-    written = CHECKED if training is None else (*CHECKED, TRAINING)
-    config["files"] = {name: sha256(folder / name) for name in written} | {"config.yaml": _digest(config)}
-    write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    write_config(folder, config, CHECKED if training is None else (*CHECKED, TRAINING))
 
 
-def load_run(folder: Path) -> OpenSetClassifier:
+def write_config(folder: Path, config: dict[str, Any], written: Iterable[str]) -> None:
+    """Write config.yaml, the last file of a run, with the fingerprints of the others and of itself.
+
+    Args:
+        folder: where the others lie.
+        config: the settings, without `files`.
+        written: names of the others.
+
+    Raises:
+        TrainingError: when it cannot be written.
+    """
+    files = {name: sha256(folder / name) for name in written} | {"config.yaml": _digest(config)}
+    write_text(folder / "config.yaml", _as_yaml({**config, "files": files}))
+
+
+def save_calibration(classifier: OpenSetClassifier, folder: Path, *, extra: dict[str, Any] | None = None) -> None:
+    """Write the thresholds of a classifier into its run folder; all else there stays.
+
+    Cut off between its two files, the run cannot be loaded until it is calibrated again, see `load_run`.
+
+    Args:
+        classifier: read from this folder, and calibrated.
+        folder: a run.
+        extra: further entries for calibration.json, for people.
+    """
+    config = read_config(folder)
+    files = config.pop("files")
+    write_calibration(folder, classifier, extra)
+    write_config(folder, config, [name for name in files if name != "config.yaml"])
+
+
+def write_calibration(folder: Path, classifier: OpenSetClassifier, extra: dict[str, Any] | None = None) -> None:
+    """Write calibration.json alone; its fingerprint in config.yaml is `write_config`'s to renew."""
+    write_json(
+        folder / "calibration.json",
+        {
+            "detector": classifier.detector,
+            "accept": classifier.accept,
+            "thresholds": {name: value.to_dict() for name, value in classifier.thresholds.items()},
+            "per_class": classifier.per_class,
+            "class_thresholds": [value and value.to_dict() for value in classifier.class_thresholds],
+            **(extra or {}),
+        },
+    )
+
+
+def load_run(folder: Path, *, calibrated: bool = True) -> OpenSetClassifier:
     """Read a classifier; nothing in the folder is executed.
+
+    Args:
+        folder: a run.
+        calibrated: whether to read its thresholds; without them its calibration.json may be damaged.
 
     Raises:
         RunError: when the folder or a file is missing, was altered, or was written in another format.
@@ -94,27 +141,32 @@ def load_run(folder: Path) -> OpenSetClassifier:
         path = folder / name
         if not path.is_file():
             raise RunError(f"{path} is missing. A run is a whole folder: copy all of it, or train again.")
+        if not calibrated and name == "calibration.json":
+            continue
         if sha256(path) != files.get(name):
+            instead = "run `backmix calibrate`" if name == "calibration.json" else "train again"
             raise RunError(
                 f"{path} is not the file this run was saved with (its SHA-256 differs from config.yaml). "
-                "Restore it, or train again."
+                f"Restore it, or {instead}."
             )
     try:
-        classes = json.loads((folder / "classes.json").read_text(encoding="utf-8"))
-        calibration = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
-        classifier = OpenSetClassifier(
-            classes,
-            model=config["model"],
-            method=config["method"],
-            image_size=config["image_size"],
-            detector=calibration["detector"],
-            accept=calibration["accept"],
-            precision=config["precision"],
-            model_options=config["model_options"],
-            method_options=config["method_options"],
-        )
+        classes = read_classes(folder / "classes.json")
+        calibration = _read_calibration(folder) if calibrated else _chosen_before(folder)
+        weights = load_file(folder / "model.safetensors")
+        with BuildLimit(weights):
+            classifier = OpenSetClassifier(
+                classes,
+                model=config["model"],
+                method=config["method"],
+                image_size=check_image_size(config["image_size"]),
+                detector=calibration["detector"],
+                accept=calibration["accept"],
+                precision=config["precision"],
+                model_options=without_weight_sources(config["model_options"]),
+                method_options=config["method_options"],
+            )
         classifier.preprocess = Preprocess(config["image_size"], tuple(config["mean"]), tuple(config["std"]))
-        classifier.network.load_state_dict(load_file(folder / "model.safetensors"))
+        classifier.network.load_state_dict(weights)
         classifier.thresholds = {
             name: ConformalThreshold.from_dict(value) for name, value in calibration["thresholds"].items()
         }
@@ -125,12 +177,31 @@ def load_run(folder: Path) -> OpenSetClassifier:
         ]
         if len(classifier.class_thresholds) not in (0, len(classifier.classes)):
             raise ValueError("there is not one threshold for each class")
-    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+    except RunError:
+        raise
+    except Exception as error:  # Settings that nobody meant can make a network fail in any way.
         raise RunError(f"{folder} cannot be read as a run of backmix {__version__}: {in_one_line(error)}") from error
     classifier.network.eval()
     if TRAINING in files:
         classifier.training_outputs = partial(_read_training, folder / TRAINING, files[TRAINING])
     return classifier
+
+
+def _read_calibration(folder: Path) -> dict[str, Any]:
+    content = json.loads(read_text(folder / "calibration.json"))
+    if not isinstance(content, dict):
+        raise ValueError(f"calibration.json holds {type(content).__name__}, not a dictionary")
+    return content
+
+
+def _chosen_before(folder: Path) -> dict[str, Any]:
+    """Which detector decided and how much it was to accept, as far as a file that may be damaged still says."""
+    try:
+        found = _read_calibration(folder)
+        kept = {key: found[key] for key in ("detector", "accept")} | {"per_class": found.get("per_class", False)}
+    except (OSError, ValueError, KeyError, RunError):
+        kept = {"detector": None, "accept": 0.95, "per_class": False}
+    return {**kept, "thresholds": {}}
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -144,10 +215,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise RunError(f"{folder} is not a folder. A run is the folder given to `backmix fit ... --out`.")
     if not path.is_file():
         raise RunError(f"{folder} has no config.yaml, so it is not a run. Give the folder of `backmix fit ... --out`.")
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} is not readable YAML: {in_one_line(error)}") from error
+    config = read_settings(path)
     if not isinstance(config, dict) or "format" not in config:
         raise RunError(f"{path} was not written by backmix: it has no `format`")
     if config["format"] != FORMAT:
@@ -157,6 +225,23 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"this is backmix {__version__}, which reads format {FORMAT}. Use that version, or train again."
         )
     return config
+
+
+def _as_yaml(config: dict[str, Any]) -> str:
+    def dump(allow_unicode: bool) -> str:
+        text: str = yaml.dump(config, Dumper=_PlainDumper, sort_keys=False, allow_unicode=allow_unicode)
+        return text
+
+    text = dump(True)
+    # PyYAML writes these line breaks as they are, and reads spaces.
+    return dump(False) if set("\x85\u2028\u2029") & set(text) else text
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """Writes what stands in two places twice: references are refused on the way in."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

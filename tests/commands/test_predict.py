@@ -1,11 +1,13 @@
 """`backmix predict`: a row for each file, and nothing odd in a folder stops it."""
 
 import csv
+import importlib
 import io
 import json
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,10 +17,39 @@ from PIL import Image
 from backmix.classifier import OpenSetClassifier
 from backmix.commands.evaluate import evaluate_command
 from backmix.commands.fit import fit_command
-from backmix.commands.predict import image_files, predict_command, predictions_csv
+from backmix.commands.predict import KINDS, PredictArguments, predict_command
+from backmix.commands.predict_journal import OutputError
+from backmix.commands.predict_sort import Link
 from backmix.detectors import METHOD, OURS
-from backmix.errors import DataError
-from backmix.prediction import Prediction
+from backmix.errors import DataError, RunError
+
+
+@pytest.fixture
+def answers_of(tmp_path):
+    """Predict into a file; gives the answers in it."""
+
+    def call(model, paths, kind="jsonl", **options):
+        out = tmp_path / f"answers of {len(list(tmp_path.iterdir()))}.{kind}"
+        report = predict_command(model, paths, PredictArguments(out=out, **options))
+        answers = [SimpleNamespace(**row) for row in read_rows(out)]
+        assert report.unreadable == sum(bool(answer.error) for answer in answers)
+        assert report.answered == sum(bool(answer.label) for answer in answers)
+        assert report.unknown == sum(answer.label == "unknown" for answer in answers)
+        assert not Path(f"{out}.progress").exists()
+        return answers
+
+    return call
+
+
+def read_rows(out):
+    """Rows of any kind of file, with None for what is not there."""
+    text = out.read_bytes()
+    if out.suffix == ".csv":
+        rows = list(csv.DictReader(io.StringIO(text.decode(), newline="")))
+        return [{key: value or None for key, value in row.items()} for row in rows]
+    if out.suffix == ".parquet":
+        return pytest.importorskip("pyarrow.parquet").read_table(out).to_pylist()
+    return json.loads(text) if out.suffix == ".json" else [json.loads(line) for line in text.splitlines()]
 
 
 @pytest.fixture
@@ -72,7 +103,7 @@ def all_kinds(folder):
 @pytest.mark.parametrize("image_size", [32, 96])
 def test_training_lists_what_it_cannot_read_and_goes_on(untidy, tmp_path, capsys, image_size):
     run = tmp_path / "run"
-    report = fit_command(small(untidy, image_size=image_size, augmentation="backmix"), run, workers=1)
+    report = fit_command(small(untidy, image_size=image_size, augmentation="backmix", test_share=0), run, workers=1)
     said = capsys.readouterr().out
     names = {"text.png", "empty.jpg", "cut off].png", "gone.png"}
     assert {Path(name).name for name, _ in report.skipped} == names
@@ -85,13 +116,13 @@ def test_training_lists_what_it_cannot_read_and_goes_on(untidy, tmp_path, capsys
     # The other two commands survive such names as well.
     result = evaluate_command(run, str(untidy), json_file=tmp_path / "result.json")
     assert result["images"] == {"known": 24, "unknown": 0, "unreadable": 4}
-    answers = predict_command(run, [untidy])
+    report = predict_command(run, [untidy])
     said = capsys.readouterr().out
-    assert sum(answer.error is not None for answer in answers) == 4 and "4 unreadable" in said
+    assert (report.answered, report.unreadable) == (24, 4) and "4 unreadable" in said
     assert "cut off].png" in said and "[red] :cat: [" in said
 
 
-def test_a_detector_of_pytorch_ood_decides(pictures, tmp_path, capsys):
+def test_a_detector_of_pytorch_ood_decides(pictures, tmp_path, capsys, answers_of):
     pytest.importorskip("pytorch_ood")
     run = tmp_path / "run"
     fit_command(small(pictures, known_classes="red,green,blue", detector="knn"), run)
@@ -99,7 +130,7 @@ def test_a_detector_of_pytorch_ood_decides(pictures, tmp_path, capsys):
     assert written["detector"] == "knn" and set(written["thresholds"]) == {METHOD, *OURS, "knn"}
     result = evaluate_command(run, str(pictures), detectors="knn")
     assert "knn*" in capsys.readouterr().out and result["detectors"]["knn"]["accepted_known"] is not None
-    (answer,) = predict_command(run, [pictures / "test" / "red" / "0.png"])
+    (answer,) = answers_of(run, [pictures / "test" / "red" / "0.png"])
     assert answer.unknown_score >= 0 and answer.p_value is not None
     # Training is over: another detector and another share are taken from what is there.
     kept = (run / "model.safetensors").read_bytes()
@@ -109,47 +140,71 @@ def test_a_detector_of_pytorch_ood_decides(pictures, tmp_path, capsys):
     assert (run / "model.safetensors").read_bytes() == kept
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".json"])
-def test_predict_reports_row_by_row_and_goes_on(trained, tmp_path, suffix, capsys):
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "json", "parquet"])
+def test_predict_reports_row_by_row_and_goes_on(trained, tmp_path, kind, capsys, answers_of):
     folder = tmp_path / "files"
     folder.mkdir()
     kinds = all_kinds(folder)
     (tmp_path / "notes.txt").write_text("a text given by name")
-    out = tmp_path / f"answers{suffix}"
     more = [tmp_path / "notes.txt", tmp_path / "missing.png", tmp_path / ("x" * 300 + ".png"), Path("/dev/null")]
-    answers = predict_command(trained, [folder, *more], out=out)
+    answers = answers_of(trained, [folder, *more], kind)
     expected = {str(folder / name): good for name, good in kinds.items()} | {str(path): False for path in more}
     assert {answer.path: answer.error is None for answer in answers} == expected
     assert [answer.path for answer in answers] == list(expected)
     said = capsys.readouterr().out
     assert f"7 images answered, {sum(a.label == 'unknown' for a in answers)} of them unknown; 11 unreadable" in said
-    if suffix == ".csv":
-        rows = list(csv.DictReader(out.open(newline="")))
-        assert [row["path"] for row in rows] == list(expected)
-        for row, answer in zip(rows, answers, strict=True):
-            assert (row["label"] or None, row["error"] or None) == (answer.label, answer.error)
-            assert bool(row["unknown_score"]) == bool(row["top"]) == bool(row["p_value"]) == (answer.error is None)
-    else:
-        rows = json.loads(out.read_text())
-        assert [row["path"] for row in rows] == list(expected)
-        assert all(row["label"] in ("red", "green", "blue", "unknown", None) for row in rows)
-        assert all(row["unknown_score"] == pytest.approx(a.unknown_score) for row, a in zip(rows, answers, strict=True))
+    assert all(answer.label in ("red", "green", "blue", "unknown", None) for answer in answers)
+    for answer in answers:
+        assert bool(answer.unknown_score) == bool(answer.top) == bool(answer.p_value) == (answer.error is None)
+
+
+def test_predict_says_what_the_classifier_says(trained, pictures, answers_of):
+    paths = sorted((pictures / "test").rglob("*.png"))
+    expected = OpenSetClassifier.load(trained).predict(paths, top=2)
+    for options in ({}, {"batch_size": 5, "workers": 3}):
+        answers = answers_of(trained, [pictures / "test"], top=2, **options)
+        assert [answer.path for answer in answers] == [answer.path for answer in expected]
+        for found, wanted in zip(answers, expected, strict=True):
+            assert found.label == wanted.label and found.p_value == pytest.approx(wanted.p_value)
+            assert found.unknown_score == pytest.approx(wanted.unknown_score, abs=1e-4)
+            assert [name for name, _ in found.top] == [name for name, _ in wanted.top]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names that are no text exist on Linux alone")
-@pytest.mark.parametrize("suffix", [None, ".csv", ".json"])
-def test_file_names_that_are_no_text(trained, tmp_path, suffix):
+@pytest.mark.parametrize("kind", [None, "csv", "jsonl", "json", "parquet"])
+def test_file_names_that_are_no_text(trained, tmp_path, kind, capsys, answers_of):
     folder = tmp_path / "files"
     folder.mkdir()
     colour(folder / "fine.png", (200, 40, 40))
     os.rename(folder / "fine.png", os.fsencode(folder) + b"/caf\xe9.png")
     with open(os.fsencode(folder) + b"/\xff.png", "wb") as file:
         file.write(b"no image")
-    out = None if suffix is None else tmp_path / f"answers{suffix}"
-    answers = predict_command(trained, [folder], out=out)
+    if kind is None:
+        predict_command(trained, [folder])
+        said = capsys.readouterr().out
+        assert r"caf\xe9.png" in said and r"\xff.png" in said
+        return
+    answers = answers_of(trained, [folder], kind)
     assert [Path(answer.path).name for answer in answers] == [r"caf\xe9.png", r"\xff.png"]
     assert [answer.error is None for answer in answers] == [True, False]
-    assert out is None or r"caf\xe9.png" in out.read_text().replace("\\\\", "\\")
+
+
+def test_names_that_are_to_break_tables(trained, tmp_path, monkeypatch, capsys, answers_of):
+    names = [
+        "=cmd|' /C calc'!A0.png",
+        '<img src=x onerror="a()">.png',
+        'a,"b"\n=1.png',
+        "\u202egnp.x.png",
+        "\x1b[2J.png",
+    ]
+    for name in names:
+        colour(tmp_path / "files" / name, (200, 40, 40))
+    monkeypatch.chdir(tmp_path / "files")
+    for kind in ("csv", "jsonl", "json", "parquet"):
+        paths = [answer.path for answer in answers_of(trained, names, kind)]
+        assert paths == [("'" + name if kind == "csv" and name[0] == "=" else name) for name in names]
+    predict_command(trained, names)
+    assert not set("\x1b\u202e") & set(capsys.readouterr().out)
 
 
 def test_predict_prints_whole_paths(trained, tmp_path, capsys):
@@ -161,69 +216,182 @@ def test_predict_prints_whole_paths(trained, tmp_path, capsys):
 
 
 def test_predict_with_nothing_to_look_at(trained, tmp_path):
+    out = tmp_path / "new" / "answers.csv"
     with pytest.raises(DataError, match="no image in .*; looked for .*jpg"):
-        predict_command(trained, [tmp_path])
+        predict_command(trained, [tmp_path], PredictArguments(out=out))
+    assert not out.parent.exists()
 
 
 @pytest.mark.parametrize("name", ["answers.txt", "answers", "answers.csv.gz"])
-def test_predict_writes_csv_and_json_alone(trained, tmp_path, name):
-    with pytest.raises(ValueError, match=r"--out takes a \.csv or \.json file"):
-        predict_command(trained, [tmp_path / "x.png"], out=tmp_path / name)
+def test_predict_must_know_the_kind_of_its_file(trained, tmp_path, name):
+    out = tmp_path / name
+    with pytest.raises(ValueError, match=r"--out takes a \.csv, \.jsonl, \.json or \.parquet file"):
+        predict_command(trained, [tmp_path / "x.png"], PredictArguments(out=out))
+    predict_command(trained, [tmp_path / "x.png"], PredictArguments(out=out, kind="csv"))
+    assert out.read_bytes().startswith(b"path,label,unknown_score,p_value,top,error\r\n")
 
 
-def test_predict_does_not_write_over_a_folder(trained, tmp_path):
-    (tmp_path / "answers.csv").mkdir()
-    with pytest.raises(ValueError, match=r"--out takes a file; .*answers\.csv is a folder"):
-        predict_command(trained, [tmp_path / "x.png"], out=tmp_path / "answers.csv")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"link": "hard"}, "--link says how --sort-into"),
+        ({"out": Path("a.csv"), "resume": True, "overwrite": True}, "give one of them"),
+        ({"resume": True}, "name it with --out"),
+        ({"kind": "parquet"}, "name it with --out"),
+        ({"kind": "xml"}, "--format takes csv, jsonl, json, parquet; got xml"),
+        ({"sort_into": Path(__file__)}, "--sort-into takes a folder"),
+        ({"out": Path(__file__).parent}, "--out takes a file; .* is a folder"),
+    ],
+)
+def test_options_that_do_not_go_together(trained, tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        predict_command(trained, [tmp_path / "x.png"], PredictArguments(**options))
+    assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
-def test_cells_are_no_formulas(start):
-    evil = f'{start}HYPERLINK("http://x")'
-    answers = [
-        Prediction(evil, evil, -1.5, 0.25, [(evil, 0.75), ("b", 0.25)]),
-        Prediction(evil, error=evil),
-        Prediction("fine.png", "a", 2.0, None, [("a", 1.0)]),
-    ]
-    rows = list(csv.reader(io.StringIO(predictions_csv(answers), newline="")))
-    assert rows[0] == ["path", "label", "unknown_score", "p_value", "top", "error"]
-    assert rows[1] == ["'" + evil, "'" + evil, "-1.5", "0.25", f"'{evil}:0.7500 b:0.2500", ""]
-    assert rows[2] == ["'" + evil, "", "", "", "", "'" + evil]
-    assert rows[3] == ["fine.png", "a", "2", "", "a:1.0000", ""]
+def test_predict_does_not_write_over_a_file_unasked(trained, pictures, tmp_path):
+    out = tmp_path / "answers.csv"
+    out.write_text("mine")
+    for resume in (False, True):
+        with pytest.raises(OutputError, match="--overwrite replaces it"):
+            predict_command(trained, [pictures / "test"], PredictArguments(out=out, resume=resume))
+    assert out.read_text() == "mine"
+    predict_command(trained, [pictures / "test"], PredictArguments(out=out, overwrite=True))
+    assert len(read_rows(out)) == 24
 
 
-def test_commas_quotes_and_lines_in_names_survive():
-    name = 'a,"b"\nc.png'
-    rows = list(csv.reader(io.StringIO(predictions_csv([Prediction(name, "x,y", 1.0, 1.0, [])]), newline="")))
-    assert rows[1][:2] == [name, "x,y"]
+def test_another_model_cannot_go_on(trained, pictures, tmp_path):
+    out = tmp_path / "answers.csv"
+    begun(out, trained, pictures / "test")
+    other = tmp_path / "other"
+    classifier = OpenSetClassifier.load(trained)
+    classifier.accept = 0.5
+    classifier.save(other)
+    with pytest.raises(OutputError, match=r"other settings .model: [0-9a-f]{12}\.\.\. then, [0-9a-f]{12}\.\.\. now"):
+        predict_command(other, [pictures / "test"], PredictArguments(out=out, resume=True))
+    with pytest.raises(OutputError, match="top: 3 then, 1 now"):
+        predict_command(trained, [pictures / "test"], PredictArguments(out=out, resume=True, top=1))
+    report = predict_command(trained, [pictures / "test"], PredictArguments(out=out, resume=True))
+    assert (report.resumed, report.answered, report.stopped) == (9, 24, None)
 
 
-def test_image_files_are_those_of_folders_and_all_that_are_named(tmp_path):
-    for name in ("b.png", "a.JPG", "notes.txt", ".hidden.png", "sub/c.webp", "sub/.d/e.png"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    found = list(image_files([tmp_path / "notes.txt", tmp_path, tmp_path / "b.png", tmp_path / "missing"]))
-    names = [str(path.relative_to(tmp_path)) for path in found]
-    assert names[:3] == ["notes.txt", "a.JPG", "b.png"] and names[-2:] == ["b.png", "missing"]
-    assert "sub/c.webp" in names and ".hidden.png" not in names
+def begun(out, model, folder, stop=14):
+    """A file with the first nine answers, as a stop leaves it; fewer where there are not many more images."""
+    from backmix.commands import predict
+
+    real = predict.find_images
+
+    def stops(paths, **options):
+        for number, one in enumerate(real(paths, **options)):
+            if number == stop:
+                raise predict.Stop(2)
+            yield one
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predict, "find_images", stops)
+        report = predict_command(model, [folder], PredictArguments(out=out, batch_size=3, workers=1))
+    # What was found and not yet answered when it stopped has no row.
+    assert report.stopped == 2 and report.answered == stop - 5
 
 
-def test_image_files_out_of_reach_become_rows_and_stop_nothing(tmp_path, monkeypatch):
-    locked = tmp_path / "locked" / "a.png"
-    stat = os.stat
+def test_relative_paths_go_on_from_the_same_folder(trained, pictures, tmp_path, monkeypatch):
+    out = tmp_path / "answers.csv"
+    monkeypatch.chdir(pictures)
+    begun(out, trained, "test")
+    monkeypatch.chdir(pictures / "train")
+    with pytest.raises(OutputError, match="paths from: .* then, .* now"):
+        predict_command(trained, ["red"], PredictArguments(out=out, resume=True))
+    monkeypatch.chdir(pictures)
+    assert predict_command(trained, ["test"], PredictArguments(out=out, resume=True)).answered == 24
+    assert len(read_rows(out)) == 24
 
-    def refuse(path, *arguments, **options):
-        if "locked" in os.fspath(path):
-            raise PermissionError(13, "Permission denied", path)
-        return stat(path, *arguments, **options)
 
-    monkeypatch.setattr(os, "stat", refuse)
-    assert list(image_files([locked])) == [locked]
+def test_images_that_came_meanwhile_are_answered_and_none_twice(trained, tmp_path):
+    folder, out = tmp_path / "photos", tmp_path / "answers.jsonl"
+    for number in range(12):
+        colour(folder / f"{number:02d}.png", (200, 40, 40))
+    begun(out, trained, folder, 11)
+    first = [row["path"] for row in read_rows(out)]
+    colour(folder / "00-new.png", (40, 40, 200))
+    (folder / "01.png").unlink()
+    report = predict_command(trained, [folder], PredictArguments(out=out, resume=True))
+    paths = [row["path"] for row in read_rows(out)]
+    assert paths[: len(first)] == first and report.resumed == len(first)
+    left = sorted({str(path) for path in folder.iterdir()} - set(first))
+    assert paths[len(first) :] == left and str(folder / "00-new.png") in left
 
 
-def test_a_file_nobody_may_read_is_a_row(trained, tmp_path, monkeypatch):
-    colour(tmp_path / "a.png", (200, 40, 40))
-    colour(tmp_path / "locked.png", (200, 40, 40))
+@pytest.mark.parametrize("link", [None, "hard", "symbolic"])
+def test_sorting_into_a_folder_among_the_images(trained, pictures, tmp_path, link, capsys):
+    photos = tmp_path / "photos"
+    for colour_name in ("blue", "red"):
+        for number in range(3):
+            source = pictures / "test" / colour_name / f"{number}.png"
+            target = photos / colour_name / source.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(source.read_bytes())
+    (photos / "broken.png").write_text("no image")
+    before = {path: path.read_bytes() for path in photos.rglob("*.png")}
+    into = photos / "sorted"
+    report = predict_command(trained, [photos], PredictArguments(sort_into=into, link=link))
+    assert (report.answered, report.unreadable) == (6, 1) and f"sorted into {into}" in capsys.readouterr().out
+    rows = read_rows(into / "answers.csv")
+    assert len(rows) == 7 and set(before) == {Path(row["path"]) for row in rows}
+    made = [path for path in into.rglob("*.png")]
+    assert len(made) == 6 and sorted(path.parent.name for path in made) == sorted(
+        row["label"] for row in rows if row["label"]
+    )
+    assert {path: path.read_bytes() for path in before} == before
+    with pytest.raises(OutputError):
+        predict_command(trained, [photos], PredictArguments(sort_into=into, link=link))
+
+
+def test_a_folder_is_not_sorted_into_itself(trained, pictures, tmp_path):
+    (tmp_path / "link").symlink_to(pictures / "test")
+    with pytest.raises(ValueError, match="cannot be sorted into itself"):
+        predict_command(trained, [tmp_path / "link"], PredictArguments(sort_into=pictures / "test"))
+
+
+def test_the_command_line_knows_the_same_names():
+    cli = importlib.import_module("backmix.cli.predict")  # The function of this name hides the module.
+    assert [kind.value for kind in cli.Kind] == list(KINDS) and [way.value for way in cli.Linking] == list(Link)
+
+
+def test_class_names_that_lead_elsewhere(pictures, tmp_path):
+    model, into = tmp_path / "model", tmp_path / "deep" / "sorted"
+    OpenSetClassifier(["../../up", "=x", "<b>"], model="compact-s", image_size=32).save(model)
+    predict_command(model, [pictures / "test"], PredictArguments(sort_into=into))
+    assert {path.name for path in into.iterdir()} <= {"_._.._up", "=x", "_b_", "unknown", "answers.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == {"model", "deep"}
+    assert len(list(into.rglob("*.png"))) == 24
+
+
+def test_rows_on_standard_output(trained, pictures, capsys):
+    predict_command(trained, [pictures / "test"], PredictArguments(kind="jsonl"))
+    said = capsys.readouterr()
+    assert len([json.loads(line) for line in said.out.splitlines()]) == 24
+    assert "24 images answered" in said.err
+
+
+def test_a_list_on_standard_input(trained, pictures, monkeypatch, answers_of):
+    names = [str(pictures / "test" / "red" / "0.png"), str(pictures / "test" / "blue"), "gone.png"]
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO("\n".join(names).encode())))
+    answers = answers_of(trained, ["-"])
+    assert len(answers) == 8 and [answer.error for answer in answers] == [None] * 7 + ["no such file"]
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.PTH", "model.pkl", "weights.ckpt"])
+def test_files_that_may_hold_code_are_not_loaded(tmp_path, pictures, name):
+    (tmp_path / name).write_bytes(b"\x80\x04")
+    with pytest.raises(RunError, match="may hold code.*backmix export"):
+        predict_command(tmp_path / name, [pictures / "test"])
+
+
+def test_a_file_nobody_may_read_is_a_row(trained, tmp_path, monkeypatch, answers_of):
+    folder = tmp_path / "files"
+    colour(folder / "a.png", (200, 40, 40))
+    colour(folder / "locked.png", (200, 40, 40))
     real = Path.open
 
     def refuse(self, *arguments, **options):
@@ -232,5 +400,5 @@ def test_a_file_nobody_may_read_is_a_row(trained, tmp_path, monkeypatch):
         return real(self, *arguments, **options)
 
     monkeypatch.setattr(Path, "open", refuse)
-    answers = predict_command(trained, [tmp_path], out=tmp_path / "answers.csv")
+    answers = answers_of(trained, [folder])
     assert [answer.error for answer in answers] == [None, "cannot be read: Permission denied"]

@@ -21,9 +21,10 @@ from backmix.benchmark.trial_data import load_trial
 from backmix.checkpoint import write_json, write_text
 from backmix.classifier import OpenSetClassifier
 from backmix.errors import RunError
-from backmix.fit import auto_holdout, fit
+from backmix.fit import fit
 from backmix.outliers.load import load_outliers
 from backmix.run import FORMAT
+from backmix.split import auto_holdout
 from backmix.train import EpochReport, Progress, make_accelerator
 
 CELL, CHECKPOINT, METRICS = "cell.json", "checkpoint.pt", "metrics.json"

@@ -7,11 +7,17 @@ import sys
 
 import typer
 
+from backmix.cli.app import app_command
+from backmix.cli.audit import audit
 from backmix.cli.bench import bench
+from backmix.cli.calibrate import calibrate
 from backmix.cli.demo import demo
 from backmix.cli.evaluate import evaluate
+from backmix.cli.export import export
 from backmix.cli.fit import fit
 from backmix.cli.predict import predict
+from backmix.cli.report import report
+from backmix.cli.share import share
 from backmix.cli.tables import tables
 
 app = typer.Typer(
@@ -21,8 +27,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, fit, evaluate, predict, bench, tables):
-    app.command()(command)
+for command in (demo, fit, calibrate, report, app_command, predict, export, evaluate, audit, share, bench, tables):
+    app.command(command.__name__.removesuffix("_command"))(command)
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""The web page of `backmix app`: a run, tried on pictures."""

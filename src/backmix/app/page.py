@@ -1,0 +1,124 @@
+"""The page itself: what can be dropped, moved and read on it. gradio is imported when it is built."""
+
+from __future__ import annotations
+
+import html
+from importlib import resources
+from typing import Any
+
+from backmix.app.answers import NO_PICTURE, NO_PICTURES, Answers
+from backmix.app.pictures import Seen
+from backmix.report.words import count, listed, visible
+
+LEAST, MOST = 0.5, 0.999  # Ends of the slider, unless the run's own share lies outside.
+KEEP = 3600  # Seconds that uploads and answers are kept for a page that is open.
+
+# Answers are read out when they change, not only the first time.
+ON_LOAD = """() => {
+  document.documentElement.lang = 'en';
+  for (const id of ['bm-note', 'bm-card']) document.getElementById(id)?.setAttribute('aria-live', 'polite');
+}"""
+
+
+def build_page(answers: Answers) -> Any:
+    """The page as `gradio.Blocks`, not yet served.
+
+    Args:
+        answers: what answers on it.
+    """
+    import gradio as gr
+
+    classifier = answers.classifier
+    calibrated = classifier.detector in classifier.thresholds
+
+    def one(given: Any, accept: float) -> tuple[Seen | None, str, str]:
+        return answers.one(given, accept)
+
+    def many(given: Any, accept: float, before: list[Seen], progress: Any = gr.Progress()) -> tuple[list[Seen], str]:  # noqa: B008
+        def told(done: int, of: int) -> None:
+            progress((done, of), unit="pictures")
+
+        return answers.many(given, accept, before, told)
+
+    def move(accept: float, seen: Seen | None, table: list[Seen]) -> tuple[str, str, str]:
+        return answers.note(accept), answers.card(seen, accept), answers.table(table, accept)
+
+    with gr.Blocks(title="backmix", analytics_enabled=False, delete_cache=(KEEP // 6, KEEP)) as page:
+        gr.HTML(_heading(classifier.classes), elem_id="bm-heading")
+        with gr.Column(elem_id="bm-settings"):
+            accept = gr.Slider(
+                min(LEAST, classifier.accept),
+                max(MOST, classifier.accept),
+                classifier.accept,
+                step=0.001,
+                label="Share of known photos to accept",
+                interactive=calibrated,
+                elem_id="bm-accept",
+                buttons=["reset"],
+            )
+            note = gr.HTML(answers.note(classifier.accept), elem_id="bm-note")
+        with gr.Tabs(elem_id="bm-tabs"):
+            with gr.Tab("One picture"), gr.Row(elem_id="bm-one"):
+                file = gr.File(label="A picture", file_count="single", height=140, elem_id="bm-file")
+                card = gr.HTML(NO_PICTURE, elem_id="bm-card")
+                pictures = gr.HTML(elem_id="bm-pictures")
+            with gr.Tab("Many pictures"):
+                files = gr.File(
+                    label=f"Up to {answers.max_files} pictures",
+                    file_count="multiple",
+                    height=170,
+                    elem_id="bm-files",
+                )
+                table = gr.HTML(NO_PICTURES, elem_id="bm-answers")
+        seen_one = gr.State(None, time_to_live=KEEP)
+        seen_many = gr.State([], time_to_live=KEEP)
+
+        # What the browser says of files is taken as it is: their names would be lost otherwise, see `uploads_in`.
+        network: dict[str, Any] = {
+            "preprocess": False,
+            "concurrency_limit": 1,
+            "concurrency_id": "network",
+            "api_visibility": "private",
+        }
+        file.change(one, [file, accept], [seen_one, card, pictures], show_progress_on=card, **network)
+        files.change(many, [files, accept, seen_many], [seen_many, table], show_progress_on=table, **network)
+        accept.change(
+            move,
+            [accept, seen_one, seen_many],
+            [note, card, table],
+            show_progress="hidden",
+            trigger_mode="always_last",
+            concurrency_limit=4,
+            api_visibility="private",
+        )
+    page.queue(max_size=64, default_concurrency_limit=1, api_open=False)
+    return page
+
+
+def style() -> str:
+    """The style sheet of the page."""
+    return resources.files("backmix.app").joinpath("page.css").read_text(encoding="utf-8")
+
+
+def theme() -> Any:
+    """The look of the parts that gradio draws, with fonts that every machine has."""
+    import gradio as gr
+
+    return gr.themes.Base(
+        primary_hue="blue",
+        neutral_hue="slate",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    )
+
+
+def _heading(classes: list[str]) -> str:
+    names = html.escape(", ".join(visible(name) for name in classes))
+    few = html.escape(listed([visible(name) for name in classes], 4))
+    return (
+        "<h1>Which class, or unknown?</h1>"
+        f"<p>This network knows {count(len(classes), 'class', 'classes')}: {few}. "
+        "Everything else it should call “unknown”. "
+        "Pictures go to the machine that backmix runs on and no further.</p>"
+        + (f"<details><summary>All classes</summary><p>{names}</p></details>" if len(classes) > 4 else "")
+    )

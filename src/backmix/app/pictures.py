@@ -1,0 +1,145 @@
+"""From files that somebody dropped to answers: read, shown small, run through the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from backmix.classifier import OpenSetClassifier
+from backmix.data.images import ImageError, open_image
+from backmix.evidence import evidence_maps
+from backmix.prediction import Prediction
+from backmix.report.pictures import data_uri, spotlight, thumbnail
+
+LARGE, SMALL = 384, 72  # Sides in pixels of the pictures beside an answer and in the table, for sharp screens.
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that was dropped on the page.
+
+    Attributes:
+        path: where it lies on this machine; shown to nobody.
+        name: what it is called where it comes from; any text at all.
+    """
+
+    path: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A file, and what the network said of it.
+
+    Attributes:
+        upload: the file.
+        answer: at the run's own share of known images to accept.
+        small: the picture as an address that holds it all, for the table; empty for an unreadable one.
+    """
+
+    upload: Upload
+    answer: Prediction
+    small: str = ""
+
+
+def read_picture(upload: Upload, max_pixels: int) -> Image.Image:
+    """Open a file as a picture.
+
+    Raises:
+        ImageError: when it is not one, damaged, or too large; the error names no path.
+    """
+    try:
+        content = Path(upload.path).read_bytes()
+    except OSError:
+        raise ImageError(upload.name, "the file is not there any more; drop it again") from None
+    return open_image(content, max_pixels=max_pixels, name=upload.name)
+
+
+def look(
+    classifier: OpenSetClassifier,
+    uploads: Sequence[Upload],
+    *,
+    max_pixels: int,
+    top: int = 5,
+    batch_size: int = 32,
+    on_images: Callable[[int], object] | None = None,
+) -> list[Seen]:
+    """Run files through the network.
+
+    Args:
+        classifier: a trained one.
+        uploads: files.
+        max_pixels: width times height above which a file is refused.
+        top: how many of the likeliest classes to tell.
+        batch_size: images at a time; no more are held in memory.
+        on_images: told the number of files done.
+
+    Returns:
+        One a file, in order. One that cannot be read has an error and no label.
+    """
+    found: list[Seen] = []
+    for start in range(0, len(uploads), batch_size):
+        part = [_opened(classifier, upload, max_pixels) for upload in uploads[start : start + batch_size]]
+        pixels = [one for _, one in part if one is not None]
+        answers = iter(classifier.predict(torch.stack(pixels), top=top) if pixels else ())
+        for seen, one in part:
+            if one is not None:
+                seen = replace(seen, answer=replace(next(answers), path=seen.upload.name))
+            found.append(seen)
+        if on_images is not None:
+            on_images(len(found))
+    return found
+
+
+def look_at(classifier: OpenSetClassifier, upload: Upload, picture: Image.Image, *, top: int = 5) -> Seen:
+    """Run one picture that is open already through the network, as `look` does."""
+    answer = classifier.predict(classifier.preprocess.decode(picture)[None], top=top)[0]
+    return Seen(upload, replace(answer, path=upload.name))
+
+
+def picture_and_evidence(classifier: OpenSetClassifier, picture: Image.Image) -> tuple[str, str]:
+    """What the network sees of a picture, and the same with what speaks for the likeliest class in the light.
+
+    Returns:
+        Two addresses that hold a picture each, of the central square.
+    """
+    square = thumbnail(picture, LARGE)
+    evidence = evidence_maps(classifier, classifier.preprocess.decode(picture)[None])[0]
+    return data_uri(square), data_uri(spotlight(square, evidence))
+
+
+def uploads_in(given: object, folder: Path) -> list[Upload]:
+    """The files that a browser speaks of, if they lie in the folder of uploads.
+
+    Args:
+        given: what the browser sent: an entry with `path` and `orig_name`, a list of such, or None.
+        folder: where uploads are kept.
+
+    Raises:
+        ValueError: when it speaks of another file of this machine, or of none.
+    """
+    entries: Iterable[object] = given if isinstance(given, list) else [] if given is None else [given]
+    uploads = []
+    for entry in entries:
+        path = entry.get("path") if isinstance(entry, dict) else None
+        if not isinstance(entry, dict) or not isinstance(path, str):
+            raise ValueError("a file was expected")
+        if not Path(path).resolve().is_relative_to(folder.resolve()):
+            raise ValueError("a file was named that was not dropped on this page")
+        name = entry.get("orig_name")
+        uploads.append(Upload(path, name if isinstance(name, str) and name else Path(path).name))
+    return uploads
+
+
+def _opened(classifier: OpenSetClassifier, upload: Upload, max_pixels: int) -> tuple[Seen, Tensor | None]:
+    try:
+        picture = read_picture(upload, max_pixels)
+    except ImageError as error:
+        return Seen(upload, Prediction(upload.name, error=error.reason)), None
+    seen = Seen(upload, Prediction(upload.name), data_uri(thumbnail(picture, SMALL)))
+    return seen, classifier.preprocess.decode(picture)

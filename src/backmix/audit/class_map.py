@@ -1,0 +1,116 @@
+"""Which class of the data each output of a model stands for: by name, or as a person says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import yaml
+from torch import Tensor
+
+from backmix.errors import DataError, in_one_line
+
+Names = Sequence[Sequence[str]]
+"""For each output of a model the names its class goes by, the first for people."""
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Outputs of a model and classes of the data.
+
+    Attributes:
+        to_data: (K,) int64 class of the data that each output stands for, -1 for none.
+        unmatched: classes of the data that no output stands for.
+        idle: first names of the outputs that stand for none of the classes.
+    """
+
+    to_data: Tensor
+    unmatched: list[str]
+    idle: list[str]
+
+
+def match_classes(names: Names, classes: Sequence[str], mapping: Mapping[str, Sequence[str]] | None = None) -> Matching:
+    """Find for each output of a model its class of the data.
+
+    Classes that the mapping names take the outputs it gives them; the others take the outputs that go by the same name,
+    upper and lower case, spaces, hyphens and underscores aside.
+
+    Args:
+        names: of the K outputs.
+        classes: of the data.
+        mapping: class of the data -> outputs, by name, by number as "151", or as a range "151-268", ends included.
+
+    Raises:
+        DataError: for a class or an output that does not exist, and an output given to two classes.
+    """
+    wanted = dict(mapping or {})
+    strange = [name for name in wanted if name not in classes]
+    if strange:
+        raise DataError(f"the class map names {strange[0]!r}, which is no class of the data: {some(classes)}")
+    to_data = torch.full((len(names),), -1, dtype=torch.int64)
+    outputs_called: dict[str, list[int]] = {}
+    for output, called in enumerate(names):
+        for name in {_plain(name) for name in called}:
+            outputs_called.setdefault(name, []).append(output)
+    for number, name in enumerate(classes):
+        if name in wanted:
+            outputs = [output for entry in wanted[name] for output in _outputs(entry, outputs_called, len(names))]
+        else:
+            outputs = [output for output in outputs_called.get(_plain(name), []) if to_data[output] < 0]
+        for output in outputs:
+            if to_data[output] not in (-1, number):
+                other = classes[int(to_data[output])]
+                raise DataError(
+                    f"output {output} of the model ({names[output][0]}) is given to two classes, {other!r} and {name!r}"
+                )
+            to_data[output] = number
+    found = set(to_data.tolist())
+    unmatched = [name for number, name in enumerate(classes) if number not in found]
+    return Matching(
+        to_data, unmatched, [called[0] for called, at in zip(names, to_data.tolist(), strict=True) if at < 0]
+    )
+
+
+def read_class_map(path: Path) -> dict[str, list[str]]:
+    """Read a YAML file of `class of the data: output`, or `: [output, output, ...]`; everything in it is text.
+
+    Raises:
+        DataError: when it cannot be read or holds anything else.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)  # Text alone: `no` is a name as well.
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"the class map {path} cannot be read as YAML: {in_one_line(error)}") from error
+    pairs = content.items() if isinstance(content, dict) else []
+    found = {str(name): [entry] if isinstance(entry, str) else entry for name, entry in pairs}
+    if not found or not all(isinstance(of, list) and all(isinstance(e, str) for e in of) for of in found.values()):
+        raise DataError(
+            f"the class map {path} holds no classes; each line is a class of the data and the outputs of the model "
+            f"that stand for it, as in 'dog: [151-268]' or 'cat: tabby'"
+        )
+    return found
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few names in one line, and how many more there are; what is no sign is spelled out, as \\n."""
+    shown = ("".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in name) for name in names[:8])
+    return ", ".join(shown) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def _outputs(entry: str, called: Mapping[str, list[int]], count: int) -> list[int]:
+    if _plain(entry) in called:
+        return called[_plain(entry)]
+    match = re.fullmatch(r"\s*([0-9]{1,7})\s*(?:-\s*([0-9]{1,7})\s*)?", entry)
+    if match is None:
+        raise DataError(f"the class map names {entry!r}, which is no output of the model")
+    first, last = int(match[1]), int(match[2] or match[1])
+    if not first <= last < count:
+        raise DataError(f"the class map names outputs {entry.strip()}; the model has {count}, numbered from 0")
+    return list(range(first, last + 1))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]+", " ", name).strip().casefold()

@@ -1,0 +1,119 @@
+"""Counterfactual pictures: the object without its background, the background without its object, and exchanges of both.
+
+What chance decides, whose background an object gets, is drawn in `donors`; here it is applied.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from backmix.audit.donors import MIXED, draw_donors
+from backmix.audit.edges import edge_width, soft_edge
+from backmix.audit.filling import blend, without_object
+
+ALONE = ("original", "repasted", "only-foreground", "only-background")
+SETS = (*ALONE, *MIXED)
+GREY = 128
+"""What surrounds the object of only-foreground."""
+
+
+class Counterfactual(NamedTuple):
+    """One set made from a batch.
+
+    Attributes:
+        rows: (n,) int64, which images of the batch it shows: those that have a donor.
+        images: (n, 3, S, S) uint8.
+        donors: (n,) int64 whose background each shows, -1 for its own or none.
+    """
+
+    rows: Tensor
+    images: Tensor
+    donors: Tensor
+
+
+def paste(images: Tensor, masks: Tensor, backgrounds: Tensor) -> Tensor:
+    """Lay objects over backgrounds, with the edge of `soft_edge`.
+
+    Args:
+        images: (B, 3, S, S) uint8 that show the objects.
+        masks: (B, S, S) bool, true on the objects.
+        backgrounds: (B, 3, S, S) uint8 without objects, see `without_object`.
+
+    Returns:
+        (B, 3, S, S) uint8.
+    """
+    return blend(images, backgrounds, soft_edge(masks, edge_width(images.shape[-1])))
+
+
+def make_set(name: str, images: Tensor, masks: Tensor, own: Tensor, others: Tensor | None = None) -> Tensor:
+    """Make one set.
+
+    "original" is the images. "repasted": the object pasted over its own background, so that the difference from the
+    original is what pasting costs. "only-foreground": over grey. "only-background": without the object. Any other
+    name: the object pasted over another image's background.
+
+    Args:
+        name: of the set.
+        images: (B, 3, S, S) uint8.
+        masks: (B, S, S) bool, true on the object.
+        own: (B, 3, S, S) uint8, the images without their objects.
+        others: (B, 3, S, S) uint8, the donors without their objects; needed by the mixed sets.
+
+    Returns:
+        (B, 3, S, S) uint8.
+
+    Raises:
+        ValueError: when a mixed set has no donors.
+    """
+    if name == "original":
+        return images
+    if name == "only-background":
+        return own
+    if name == "repasted":
+        return paste(images, masks, own)
+    if name == "only-foreground":
+        return paste(images, masks, torch.full_like(images, GREY))
+    if others is None:
+        raise ValueError(f"{name} needs the backgrounds of the donors")
+    return paste(images, masks, others)
+
+
+def counterfactuals(
+    images: Tensor, masks: Tensor, labels: Tensor, generator: torch.Generator
+) -> dict[str, Counterfactual]:
+    """Every set of a batch, its images being each other's donors.
+
+    Args:
+        images: (B, 3, S, S) uint8.
+        masks: (B, S, S) bool, true on the object, neither empty nor full.
+        labels: (B,) int64.
+        generator: on the CPU; draws the donors.
+
+    Returns:
+        By name, in the order of `SETS`.
+
+    Raises:
+        ValueError: for shapes or dtypes that do not fit, and for a mask that is empty or full.
+    """
+    count, size = len(images), images.shape[-1]
+    if images.shape != (count, 3, size, size) or images.dtype != torch.uint8:
+        raise ValueError(f"images must be (B, 3, S, S) uint8; got {tuple(images.shape)} {images.dtype}")
+    if masks.shape != (count, size, size) or masks.dtype != torch.bool:
+        raise ValueError(f"masks must be ({count}, {size}, {size}) bool; got {tuple(masks.shape)} {masks.dtype}")
+    if labels.shape != (count,):
+        raise ValueError(f"labels must be ({count},), one for each image; got {tuple(labels.shape)}")
+    flat = masks.flatten(1)
+    if bool((~flat.any(1) | flat.all(1)).any()):
+        raise ValueError("a mask is empty or covers everything: leave its image out")
+    own = without_object(images, masks)
+    rows = torch.arange(count)
+    made = {name: Counterfactual(rows, make_set(name, images, masks, own), torch.full_like(rows, -1)) for name in ALONE}
+    drawn = draw_donors(labels.cpu(), torch.ones(count, dtype=torch.bool), generator)
+    for name, donors in drawn.items():
+        rows = (donors >= 0).nonzero()[:, 0]
+        donors = donors[rows]
+        made[name] = Counterfactual(rows, make_set(name, images[rows], masks[rows], own[rows], own[donors]), donors)
+    return made

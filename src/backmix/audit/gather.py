@@ -1,0 +1,192 @@
+"""From data and masks as a person names them to the items of an audit, and sentences about what is left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from backmix.audit.class_map import Matching, Names, match_classes, some
+from backmix.audit.items import Group, Items, Part, scene_group
+from backmix.audit.mask_files import MaskFiles
+from backmix.audit.masks import CentreMasks, EstimatedBy, GivenMasks, Masks
+from backmix.data.images import ImageError
+from backmix.data.source import ImageSource
+from backmix.errors import DataError
+from backmix.foregrounds import FOREGROUND_SOURCES
+
+MASKS = ("true", *FOREGROUND_SOURCES, "centre")
+
+
+def has_masks(source: ImageSource) -> bool:
+    """Whether some of the first images have a mask, be it a broken one."""
+
+    def has_mask(i: int) -> bool:
+        try:
+            return source.read_mask(i) is not None
+        except ImageError:
+            return True
+
+    return any(has_mask(i) for i in range(min(len(source), 32)))
+
+
+def choose_masks(name: str | None, source: ImageSource, split: str | None = None) -> Masks:
+    """Where objects are, by name.
+
+    Args:
+        name: one of `MASKS`, or a path, see `MaskFiles`. None: those of the data, or saliency where it has none.
+        source: the images.
+        split: of the images, by name.
+
+    Raises:
+        DataError: for masks that are not there.
+        MissingLibraryError: when a foreground source needs packages that are not installed.
+    """
+    if name is None:
+        name = "true" if has_masks(source) else "saliency"
+    if name == "true":
+        if not has_masks(source):
+            raise DataError(
+                f"the data has no masks; give their path as --masks PATH, or let them be estimated, --masks "
+                f"{', '.join(MASKS[1:])}"
+            )
+        return GivenMasks("true", source.read_mask)
+    if name == "centre":
+        return CentreMasks()
+    if name in FOREGROUND_SOURCES:
+        return EstimatedBy(FOREGROUND_SOURCES[name]())
+    path = Path(name).expanduser()
+    if not path.exists():
+        raise DataError(f"masks are one of {', '.join(MASKS)}, or a path; there is no file or folder {name!r}")
+    return GivenMasks("given", MaskFiles(path, source, split).read)
+
+
+def masks_of_unknown(masks: Masks, unknown: ImageSource) -> Masks:
+    """Masks of the unknown images: estimated like those of the others, or their own.
+
+    Raises:
+        DataError: when they need masks of their own and have none.
+    """
+    if masks.estimated:
+        return masks
+    if not has_masks(unknown):
+        raise DataError("the unknown images have no masks; let all be estimated, as with --masks saliency")
+    return GivenMasks("true", unknown.read_mask)
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What is audited.
+
+    Attributes:
+        items: the images.
+        names: of the model's outputs.
+        matching: of these and the data's classes.
+        notes: what is left out, and how classes were matched.
+    """
+
+    items: Items
+    names: Names
+    matching: Matching
+    notes: list[str]
+
+
+def gather(
+    source: ImageSource,
+    masks: Masks,
+    names: Names | None,
+    outputs: int,
+    mapping: dict[str, list[str]] | None = None,
+    *,
+    open_set: bool = False,
+    unknown: ImageSource | None = None,
+    unknown_masks: Masks | None = None,
+    scenes: ImageSource | None = None,
+) -> Gathered:
+    """Sort images by what they are to the model.
+
+    Args:
+        source: DATA.
+        masks: of its objects.
+        names: of the model's outputs; None: they are numbered, and taken for the data's classes in their order where
+            there are as many.
+        outputs: how many there are, K.
+        mapping: class of the data -> outputs, see `match_classes`.
+        open_set: whether images of DATA whose class the model does not know count as unknown, where `unknown` is None.
+        unknown: images of unknown classes.
+        unknown_masks: of their objects.
+        scenes: images of backgrounds.
+
+    Raises:
+        DataError: when the model knows none of the classes, or names more or fewer than it has outputs.
+    """
+    notes: list[str] = []
+    if names is None:
+        names = [[str(number)] for number in range(outputs)]
+        if outputs == len(source.classes) and mapping is None:
+            names = [[name] for name in source.classes]
+            notes.append("The model's outputs have no names; they are taken for the data's classes in their order.")
+    if len(names) != outputs:
+        raise DataError(
+            f"the model names {len(names)} classes, but gives {outputs} logits: there is one for each class"
+        )
+    matching = match_classes(names, source.classes, mapping)
+    known = torch.tensor([name not in matching.unmatched for name in source.classes] + [False])[source.labels]
+    if not known.any():
+        raise DataError(
+            f"the model knows none of the classes that the images are of. The data has "
+            f"{some(_present(source))}; the model {some([called[0] for called in names])}. Say which outputs stand "
+            f"for which class by --class-map FILE"
+        )
+    groups = [_group(Part.known, source, known, masks)]
+    strange = [name for name in _present(source) if name in matching.unmatched]
+    others = (source.labels >= 0) & ~known
+    if others.any():
+        use = "count as unknown" if open_set and unknown is None else "are left out"
+        notes.append(
+            f"{int(others.sum())} images of {_classes(len(strange))} that the model does not know {use}: "
+            f"{some(strange)}."
+        )
+    if without := int((source.labels < 0).sum()):
+        notes.append(f"{without} images without a class are left out.")
+    if unknown is not None and unknown_masks is not None:
+        new, given = _unknown(unknown, names, set(source.classes) - set(matching.unmatched))
+        if len(given):
+            notes.append(f"The unknown images have classes that the model knows, which are left out: {some(given)}.")
+        if not new.any():
+            raise DataError("the unknown images are all of classes that the model knows, or of none")
+        groups.append(_group(Part.unknown, unknown, new, unknown_masks))
+    elif open_set and unknown is None and others.any():
+        groups.append(_group(Part.unknown, source, others, masks))
+    if scenes is not None:
+        groups.append(scene_group(scenes))
+    if matching.idle and mapping is None:
+        notes.append(
+            f"The model has {_classes(len(matching.idle), 'other')} that the images are not of: {some(matching.idle)}. "
+            f"Such an answer counts as wrong."
+        )
+    return Gathered(Items(groups), names, matching, notes)
+
+
+def _group(part: Part, source: ImageSource, chosen: Tensor, masks: Masks) -> Group:
+    positions = chosen.nonzero()[:, 0]
+    return Group(part, source, positions, source.labels[positions], list(source.classes), masks)
+
+
+def _unknown(source: ImageSource, names: Names, known: set[str]) -> tuple[Tensor, list[str]]:
+    """Which images are of classes that the model does not know (N,), and the names of the others."""
+    matched = set(source.classes) - set(match_classes(names, source.classes).unmatched)
+    given = [name for name in _present(source) if name in known | matched]
+    table = torch.tensor([name not in given for name in source.classes] + [False])
+    return table[source.labels], given
+
+
+def _present(source: ImageSource) -> list[str]:
+    return [source.classes[number] for number in source.labels.unique().tolist() if number >= 0]
+
+
+def _classes(count: int, kind: str = "") -> str:
+    words = f"{count} {kind}".strip()
+    return f"{words} class{'' if count == 1 else 'es'}"

@@ -1,0 +1,121 @@
+"""What a model said, a line for each chunk of images, so that an audit which was cut off goes on where it stopped.
+
+The first line holds the settings. Each further line holds the records of one chunk and their CRC-32; a line that is not
+whole was being written when the audit ended, and is done again.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from backmix.errors import DataError
+
+FILE = "audit.journal"
+RECORD = np.dtype(
+    [("item", "<i4"), ("set", "<u1"), ("answer", "<i4"), ("truth", "<f4"), ("entropy", "<f4"), ("score", "<f4")]
+)
+"""Item, set by number, output of the model that is highest, probability of the true class (NaN where there is none),
+entropy of all probabilities as a share of the largest there can be, and unknown score."""
+
+Records = npt.NDArray[np.void]
+
+
+class Journal:
+    """The file of an audit.
+
+    Args:
+        folder: where it lies, or is made.
+        settings: what decides the records. A journal of others is not gone on with.
+        resume: whether to go on with what is there.
+
+    Raises:
+        DataError: when there is a journal and `resume` is false, or it is of other settings.
+
+    Attributes:
+        chunks: records of the chunks that are done, in order.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any], *, resume: bool = False) -> None:
+        self.path = folder / FILE
+        self.chunks: list[Records] = []
+        head = _line({"settings": dict(settings)})
+        whole = 0
+        if self.path.exists():
+            if not resume:
+                raise DataError(f"{folder} holds an audit already; go on with it by --resume, or choose another folder")
+            whole = self._read(head)
+        self._file = open(self.path, "r+b" if whole else "wb")  # noqa: SIM115  (It stays open while chunks are added.)
+        self._file.truncate(whole)
+        self._file.seek(whole)
+        if not whole:
+            self._write(head)
+
+    def add(self, records: Records) -> None:
+        """Append the records of the next chunk; when this returns they are on the disk."""
+        content = records.tobytes()
+        self._write(_line({"crc": zlib.crc32(content), "records": base64.b64encode(content).decode()}))
+        self.chunks.append(records)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _read(self, head: bytes) -> int:
+        """Read the chunks that are whole; returns where they end."""
+        with open(self.path, "rb") as file:
+            first = file.readline()
+            if first != head:
+                if first.endswith(b"\n"):
+                    raise DataError(f"{self.path.parent} holds {_difference(first, head)}; choose another folder")
+                return 0
+            end = file.tell()
+            while (records := _records(file.readline())) is not None:
+                self.chunks.append(records)
+                end = file.tell()
+        return end
+
+    def _write(self, line: bytes) -> None:
+        self._file.write(line)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+def fingerprint(settings: Mapping[str, Any]) -> str:
+    """Digest of the settings of an audit, the same whatever their order."""
+    return hashlib.sha256(_line(settings)).hexdigest()
+
+
+def _line(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, sort_keys=True).encode() + b"\n"
+
+
+def _records(line: bytes) -> Records | None:
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        value = json.loads(line)
+        content = base64.b64decode(value["records"], validate=True)
+        if zlib.crc32(content) != value["crc"]:
+            return None
+        return np.frombuffer(content, dtype=RECORD)
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _difference(found: bytes, wanted: bytes) -> str:
+    try:
+        old, new = json.loads(found)["settings"], json.loads(wanted)["settings"]
+        changed = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "a journal that is not one of backmix audit"
+    return "an audit with other settings: " + "; ".join(f"{n} was {old.get(n)!r}, is {new.get(n)!r}" for n in changed)

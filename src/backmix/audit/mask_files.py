@@ -1,0 +1,126 @@
+"""Masks that lie in files of their own: a folder laid out like that of the images, or Parquet with as many rows."""
+
+from __future__ import annotations
+
+import glob
+import os
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from backmix.data.folder import FolderSource
+from backmix.data.images import IMAGE_EXTENSIONS, open_mask, readable
+from backmix.data.parquet import parquet_splits
+from backmix.data.source import ImageSource
+from backmix.errors import DataError, in_one_line
+
+
+class MaskFiles:
+    """Masks of some images, read one by one.
+
+    Args:
+        path: a folder that holds a mask for each image under the image's own path, with any extension of an image and
+            maybe "_mask" behind the name (class/one.jpg goes with class/one.png, class/one_mask.png, or
+            split/class/one.png); a `.parquet` file or a folder of them, with the column "mask" or a single column of
+            images, one row for each image in the same order.
+        source: the images.
+        split: split of the images, for Parquet of several splits.
+
+    Raises:
+        DataError: when there is nothing at the path, or nothing there belongs to the images.
+    """
+
+    def __init__(self, path: Path, source: ImageSource, split: str | None = None) -> None:
+        if not path.exists():
+            raise DataError(f"there are no masks at {readable(path)!r}: no such file or folder")
+        if path.is_file() or any(path.glob("*.parquet")) or any(path.glob("data/*.parquet")):
+            self._column: Any = _mask_column(path, len(source), split)
+            return
+        self._column = None
+        if not isinstance(source, FolderSource):
+            raise DataError(
+                f"the folder of masks {readable(path)} goes with a folder of images, by their names; for other data "
+                f"give masks as Parquet, a row for each image"
+            )
+        there = _images_below(path)
+        self._files = [_belonging(source, i, there) for i in range(len(source))]
+        if not any(self._files):
+            first = Path(source.path(0)).relative_to(source.root).with_suffix(".png") if len(source) else "class/1.png"
+            raise DataError(
+                f"no mask in {readable(path)} belongs to an image: a mask lies under the path of its image, as in "
+                f"{readable(first)}"
+            )
+
+    def read(self, i: int) -> Image.Image | None:
+        """Mask of image i, "L", or None where there is none.
+
+        Raises:
+            ImageError: when it cannot be decoded.
+        """
+        if self._column is None:
+            file = self._files[i]
+            return None if file is None else open_mask(file)
+        cell = self._column[i][self._column.column_names[0]]
+        content = cell if isinstance(cell, bytes | None) else cell["bytes"]
+        if content is None:
+            return None
+        return open_mask(content, name=f"mask of row {i}")
+
+
+def _images_below(root: Path) -> dict[str, Path]:
+    """Path below root without extension, and with it -> file."""
+    found: dict[str, Path] = {}
+    for folder, folders, files in os.walk(root):
+        folders.sort()
+        for name in sorted(files):
+            stem, extension = os.path.splitext(name)
+            if extension.lower() in IMAGE_EXTENSIONS and not name.startswith("."):
+                below = Path(folder).relative_to(root)
+                found.setdefault((below / stem).as_posix(), Path(folder, name))
+    return found
+
+
+def _belonging(source: FolderSource, i: int, there: dict[str, Path]) -> Path | None:
+    path = source.path(i).relative_to(source.root)
+    stem = path.with_suffix("").as_posix()
+    split = source.root.name
+    names = [stem, f"{stem}_mask", path.as_posix()]
+    return next((there[name] for name in [*names, *(f"{split}/{name}" for name in names)] if name in there), None)
+
+
+def _mask_column(path: Path, rows: int, split: str | None) -> Any:
+    """The column of encoded masks of a Parquet table."""
+    import datasets
+
+    splits = parquet_splits(path)
+    chosen = split if split in splits else next(iter(splits)) if len(splits) == 1 else None
+    if chosen is None:
+        raise DataError(f"the masks in {readable(path)} have the splits {', '.join(splits)}, and none is {split!r}")
+    quiet = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        table = datasets.Dataset.from_parquet([glob.escape(str(file.resolve())) for file in splits[chosen]])
+    except Exception as error:
+        raise DataError(f"the masks in {readable(path)} cannot be read as Parquet: {in_one_line(error)}") from error
+    finally:
+        if quiet:
+            datasets.enable_progress_bars()
+    names = [name for name, feature in table.features.items() if _holds_images(feature)]
+    column = "mask" if "mask" in names else names[0] if len(names) == 1 else None
+    if column is None:
+        raise DataError(f"{readable(path)} needs a column 'mask' of images; its columns: {', '.join(table.features)}")
+    if len(table) != rows:
+        raise DataError(
+            f"{readable(path)} has {len(table)} masks, but there are {rows} images; a row for each image is needed"
+        )
+    alone = table.select_columns([column])
+    if type(table.features[column]).__name__ == "Image":
+        alone = alone.cast_column(column, datasets.Image(decode=False))
+    return alone
+
+
+def _holds_images(feature: Any) -> bool:
+    if type(feature).__name__ == "Image" or getattr(feature, "dtype", None) in ("binary", "large_binary"):
+        return True
+    return isinstance(feature, dict) and {"bytes", "path"} <= set(feature)

@@ -1,0 +1,192 @@
+"""The audit itself: pictures in chunks through the model, in bounded memory, going on where it was cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from backmix.audit.counterfactuals import SETS, make_set
+from backmix.audit.donors import draw_donors, draw_from
+from backmix.audit.items import Items, Part
+from backmix.audit.journal import RECORD, Journal, Records, fingerprint
+from backmix.audit.models import AuditedModel, check_answers
+from backmix.audit.outcomes import Column, read_outcomes
+from backmix.audit.pictures import Pictures, States
+from backmix.data.loader import seed_of
+
+ON_KNOWN, ON_UNKNOWN = "on-known", "on-unknown"
+ALL_SETS = (*SETS, ON_KNOWN, ON_UNKNOWN)
+"""on-known: an unknown object on the background of an image of a known class. on-unknown: an object on the background
+of another image of an unknown class."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What came of auditing some items.
+
+    Attributes:
+        columns: what the model said, by set of `ALL_SETS`.
+        donors: (N,) int64 whose background each item shows, by set; -1 for none.
+        states: what reading the images showed.
+    """
+
+    columns: dict[str, Column]
+    donors: dict[str, Tensor]
+    states: States
+
+
+class AuditRun:
+    """An audit in a folder: `read`, then `answer`. Close it, or use it in a `with`.
+
+    Args:
+        model: what is audited.
+        items: the images.
+        to_data: (K,) int64 class of the data that each output of the model stands for, -1 for none.
+        folder: where the journal and the pictures lie, made if missing; see `remove_pictures`.
+        settings: what decides the answers, JSON: an audit of others is not gone on with.
+        seed: draws the donors.
+        batch_size: images that the model is shown at once.
+        workers: threads that decode.
+        resume: whether to go on with what lies in the folder.
+
+    Raises:
+        DataError: when the folder holds another audit.
+    """
+
+    def __init__(
+        self,
+        model: AuditedModel,
+        items: Items,
+        to_data: Tensor,
+        folder: Path,
+        settings: Mapping[str, Any],
+        *,
+        seed: int = 0,
+        batch_size: int = 64,
+        workers: int = 2,
+        resume: bool = False,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._model, self._items, self._to_data = model, items, to_data
+        self._seed, self._batch_size, self._workers = seed, batch_size, workers
+        self._fingerprint = fingerprint(settings)
+        self._states: States | None = None
+        self._journal = Journal(folder, settings, resume=resume)
+        self._pictures = Pictures(folder, model.frame, len(items))
+
+    def __enter__(self) -> AuditRun:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files; what they hold stays."""
+        self._journal.close()
+        self._pictures.close()
+
+    def read(self, on_images: Callable[[int], object] | None = None) -> States:
+        """Decode all images, find their objects and take them out.
+
+        Args:
+            on_images: told the number of images read.
+
+        Raises:
+            DataError: when the disk has no room.
+        """
+        self._states = self._pictures.prepare(
+            self._items, self._fingerprint, workers=self._workers, on_images=on_images
+        )
+        return self._states
+
+    def answer(self, on_images: Callable[[int], object] | None = None) -> Audit:
+        """Show the model every image in every set; chunks in the journal are not shown again.
+
+        Args:
+            on_images: told the number of images that are done.
+
+        Raises:
+            DataError: when the model's answers are of no use.
+        """
+        states = self._states or self.read()
+        donors = draw_all(self._items, states, self._seed)
+        for number, rows in enumerate(torch.arange(len(self._items)).split(self._batch_size)):
+            if number >= len(self._journal.chunks):
+                self._journal.add(self._records(states, donors, rows))
+            if on_images is not None:
+                on_images(int(rows[-1]) + 1)
+        columns = read_outcomes(self._journal.chunks, ALL_SETS, self._to_data, len(self._items))
+        return Audit(columns, donors, states)
+
+    def show(self, item: int, audit: Audit) -> dict[str, Tensor]:
+        """One image in every set it is in, as the model saw it: (3, S, S) uint8 by name.
+
+        Args:
+            item: which.
+            audit: what came of `answer`.
+        """
+        pictures, found = self._pictures, {}
+        image, mask, own = pictures.images([item]), pictures.masks([item]), pictures.backgrounds([item])
+        for name, column in audit.columns.items():
+            if column.present[item]:
+                others = pictures.backgrounds([int(audit.donors[name][item])]) if name in audit.donors else None
+                found[name] = make_set(name, image, mask, own, others)[0]
+        return found
+
+    def _records(self, states: States, donors: dict[str, Tensor], rows: Tensor) -> Records:
+        """Records of a chunk of items, set by set."""
+        pictures, which = self._pictures, rows.tolist()
+        known = self._items.parts[rows] == Part.known
+        apart = states.usable()[rows] & known
+        truth = torch.where(known, self._items.labels[rows], -1)
+        images, masks, own = pictures.images(which), pictures.masks(which), pictures.backgrounds(which)
+        records = [np.empty(0, dtype=RECORD)]
+        for number, name in enumerate(ALL_SETS):
+            drawn = donors.get(name)
+            there = states.readable()[rows] if name == "original" else apart if drawn is None else drawn[rows] >= 0
+            at = there.nonzero()[:, 0]
+            if len(at):
+                others = None if drawn is None else pictures.backgrounds(drawn[rows[at]].tolist())
+                shown = make_set(name, images[at], masks[at], own[at], others)
+                records.append(_records(self._model, shown, rows[at], number, truth[at], self._to_data))
+        return np.concatenate(records)
+
+
+def draw_all(items: Items, states: States, seed: int) -> dict[str, Tensor]:
+    """Donors (N,) int64 of all items by mixed set, -1 for none; they depend on the seed and the usable images alone."""
+    usable = states.usable()
+    known, unknown = usable & (items.parts == Part.known), usable & (items.parts == Part.unknown)
+
+    def generator(purpose: str) -> torch.Generator:
+        return torch.Generator().manual_seed(seed_of(seed, "audit", purpose))
+
+    donors = draw_donors(items.labels, known, generator("mixed"))
+    # Without another image of its class an object has no mixed-same, and is left out of what it would be compared to.
+    alone = donors["mixed-same"] < 0
+    donors = {name: torch.where(alone, -1, of) for name, of in donors.items()}
+    donors[ON_KNOWN] = draw_from(unknown, items.labels, known, generator(ON_KNOWN))
+    donors[ON_UNKNOWN] = draw_from(known | unknown, items.labels, unknown, generator(ON_UNKNOWN))
+    return donors
+
+
+def _records(model: AuditedModel, images: Tensor, rows: Tensor, number: int, truth: Tensor, to_data: Tensor) -> Records:
+    logits, score = check_answers(model.answers(images), images)
+    log_shares = logits.log_softmax(1)
+    shares = log_shares.exp()
+    entropy = -torch.where(shares > 0, shares * log_shares, 0.0).sum(1) / np.log(logits.shape[1])
+    of_truth = (shares * (to_data == truth[:, None])).sum(1)
+    records = np.empty(len(rows), dtype=RECORD)
+    records["item"], records["set"] = rows.numpy(), number
+    records["answer"] = logits.argmax(1).numpy()
+    records["truth"] = torch.where(truth >= 0, of_truth, torch.nan).numpy()
+    records["entropy"] = entropy.clamp(0, 1).numpy()
+    # Whoever has no unknown score is given the usual one: nothing stands out.
+    records["score"] = (-logits.max(1).values if score is None else score).numpy()
+    return records

@@ -1,0 +1,33 @@
+"""`backmix export`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backmix.cli.options import Run, Workers
+
+
+class Form(StrEnum):
+    """Formats of exported files."""
+
+    onnx = "onnx"
+    torchscript = "torchscript"
+
+
+def export(
+    run: Run,
+    form: Annotated[Form, typer.Option("--format", help="What to write.")] = Form.onnx,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where to write it. Default: model.onnx, or model.pt, in RUN."),
+    ] = None,
+    workers: Workers = 2,
+) -> None:
+    """Write RUN into one file that answers without backmix, and compare that with PyTorch."""
+    from backmix.commands.export import export_command
+
+    export_command(run, form=form.value, out=out, workers=workers)

@@ -1,0 +1,194 @@
+"""Whether an exported file answers as PyTorch does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from backmix.classifier import OpenSetClassifier
+from backmix.detectors import METHOD
+from backmix.errors import RunError
+from backmix.evaluation import run_network, unknown_scores
+from backmix.export.contract import Answers
+
+SCORE_TOLERANCE = 1e-4
+LOGIT_TOLERANCE = 1e-3
+
+Images = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How a file compares with PyTorch on N images.
+
+    Attributes:
+        images: N.
+        batches: sizes of the batches in which the file was asked.
+        score: largest difference of an unknown score.
+        logit: largest difference of a logit.
+        same_p_values: images whose p-value is the same to the last digit. A score between whose two values a held-out
+            score lies has another one.
+        same_decisions: images that are answered the same.
+        close: images whose score lies so close to its threshold, or whose two likeliest classes so close together, that
+            rounding may decide; all others must be answered the same.
+        unknown: images that PyTorch calls unknown.
+    """
+
+    images: int
+    batches: list[int]
+    score: float
+    logit: float
+    same_p_values: int
+    same_decisions: int
+    close: int
+    unknown: int
+
+
+def verify(
+    classifier: OpenSetClassifier, answer: Callable[[Images], Answers], images: Images, names: Sequence[str]
+) -> Agreement:
+    """Compare a file with PyTorch, in batches of 1, of 2 and of all the rest.
+
+    Args:
+        classifier: what was exported, on the CPU.
+        answer: what the file gives for images (n, 3, S, S).
+        images: (N, 3, S, S), N at least 4.
+        names: of the images, for errors.
+
+    Raises:
+        RunError: when they do not agree, with the worst difference.
+    """
+    expected = pytorch_answers(classifier, images)
+    sizes = [1, 2, len(images) - 3]
+    parts, at = [], 0
+    for size in sizes:
+        found = answer(images[at : at + size])
+        try:
+            found.check(size, len(classifier.classes))
+        except ValueError as error:
+            raise RunError(f"the file does not answer {size} images as it should: {error}") from error
+        parts.append(found)
+        at += size
+    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])}
+    return compare(classifier, expected, Answers(**joined), names, sizes)
+
+
+def pytorch_answers(classifier: OpenSetClassifier, images: Images) -> Answers:
+    """What PyTorch answers, in float32 whatever precision the run predicts in."""
+    name = classifier.detector
+    ready = {name: None if name == METHOD else classifier.ready_detector(name)}
+    said = run_network(classifier.network, classifier.preprocess, torch.from_numpy(images), precision="fp32")
+    scores = unknown_scores(said.response, said.image_scores, ready)[0][name]
+    logits = said.response.logits
+    return _decided(classifier, logits, scores)
+
+
+def compare(
+    classifier: OpenSetClassifier,
+    expected: Answers,
+    found: Answers,
+    names: Sequence[str],
+    batches: Sequence[int] = (),
+) -> Agreement:
+    """Compare answers to the same images.
+
+    A score may differ by 1e-4, and by 1e-4 of itself, but by no more than what matters where scores are small: 1e-4 of
+    the spread of the held-out scores and 1e-5 of itself. A logit may differ by 1e-3 of the largest of its image. From
+    the file's own score and logits, p-value and decision must follow to the last bit.
+
+    Args:
+        classifier: whose thresholds they are.
+        expected: PyTorch's.
+        found: the file's.
+        names: of the images.
+        batches: in which the file was asked.
+
+    Raises:
+        RunError: when they do not agree, with the worst difference.
+    """
+    size = np.abs(expected.unknown_score)
+    spread = float(classifier.thresholds[classifier.detector].scores.std(correction=0))
+    spread = spread if np.isfinite(spread) else 1.0
+    allowed = np.minimum(SCORE_TOLERANCE * (1 + size), SCORE_TOLERANCE * spread + 1e-5 * size + 1e-12)
+    score_gap = _gap(found.unknown_score, expected.unknown_score)
+    _within(score_gap, allowed, names, "unknown score", found.unknown_score, expected.unknown_score)
+
+    logit_allowed = LOGIT_TOLERANCE * np.abs(expected.logits).max(1) + 1e-6
+    logit_gap = _gap(found.logits, expected.logits)
+    worst = logit_gap.argmax(1)[:, None]
+    one = [np.take_along_axis(side.logits, worst, 1)[:, 0] for side in (found, expected)]
+    _within(logit_gap.max(1), logit_allowed, names, "logit", *one)
+
+    by_rule = _decided(classifier, torch.from_numpy(found.logits), torch.from_numpy(found.unknown_score))
+    for what in ("p_value", "decision"):
+        told, due = getattr(found, what), getattr(by_rule, what)
+        if (told != due).any():
+            k = int((told != due).argmax())
+            raise RunError(
+                f"the file does not keep to its threshold: {what} of {names[k]} is {told[k]}, and its score of "
+                f"{found.unknown_score[k]:.9g} makes that {due[k]}"
+            )
+
+    close = _close(classifier, expected, allowed, logit_allowed)
+    differs = found.decision != expected.decision
+    if (differs & ~close).any():
+        k = int((differs & ~close).argmax())
+        raise RunError(
+            f"the file and PyTorch decide differently on {int((differs & ~close).sum())} of {len(names)} images: "
+            f"{names[k]} is {_label(classifier, found.decision[k])}, and {_label(classifier, expected.decision[k])} in "
+            f"PyTorch, with a score of {expected.unknown_score[k]:.6g}"
+        )
+    return Agreement(
+        images=len(names),
+        batches=list(batches),
+        score=float(score_gap.max()),
+        logit=float(logit_gap.max()),
+        same_p_values=int((found.p_value == expected.p_value).sum()),
+        same_decisions=int((~differs).sum()),
+        close=int(close.sum()),
+        unknown=int((expected.decision < 0).sum()),
+    )
+
+
+def _decided(classifier: OpenSetClassifier, logits: Tensor, scores: Tensor) -> Answers:
+    predicted = logits.argmax(1)
+    accepted, p_values = classifier.decide(scores, predicted)
+    assert p_values is not None  # There is a threshold: without one there is no file.
+    decision = torch.where(accepted, predicted, -1)
+    return Answers(logits.numpy(), scores.double().numpy(), p_values.numpy(), decision.numpy())
+
+
+def _close(classifier: OpenSetClassifier, answers: Answers, allowed: Any, logit_allowed: Any) -> Any:
+    """(N,) bool where rounding may decide."""
+    overall = classifier.thresholds[classifier.detector]
+    own = classifier.class_thresholds if classifier.per_class else [None] * len(classifier.classes)
+    limits = np.array([(one or overall).threshold for one in own])[answers.logits.argmax(1)]
+    best = np.sort(answers.logits, 1)
+    return (np.abs(answers.unknown_score - limits) <= allowed) | (best[:, -1] - best[:, -2] <= 2 * logit_allowed)
+
+
+def _gap(found: Any, expected: Any) -> Any:
+    """Absolute differences; equal infinities differ by 0, and anything else that is not finite by infinity."""
+    with np.errstate(invalid="ignore"):
+        gap = np.abs(np.asarray(found, np.float64) - np.asarray(expected, np.float64))
+    return np.where(found == expected, 0.0, np.where(np.isnan(gap), np.inf, gap))
+
+
+def _within(gap: Any, allowed: Any, names: Sequence[str], what: str, found: Any, expected: Any) -> None:
+    over = gap > allowed
+    if over.any():
+        k = int(np.where(over, gap - allowed, -np.inf).argmax())
+        raise RunError(
+            f"the file and PyTorch do not agree on {int(over.sum())} of {len(names)} images: the worst {what} is "
+            f"{found[k]:.9g} and {expected[k]:.9g} in PyTorch, of {names[k]}; at most {allowed[k]:.2g} may lie between"
+        )
+
+
+def _label(classifier: OpenSetClassifier, decision: int) -> str:
+    return "unknown" if decision < 0 else classifier.classes[int(decision)]

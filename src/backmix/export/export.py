@@ -1,0 +1,80 @@
+"""From a classifier to a file that is on the disk only when it answers as PyTorch does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from backmix.checkpoint import write_atomically
+from backmix.classifier import OpenSetClassifier
+from backmix.errors import RunError
+from backmix.export.agreement import Agreement, Images, verify
+from backmix.export.contract import Answers
+from backmix.export.module import describe, exported_model
+from backmix.export.program import capture
+from backmix.export.trial_images import TrialImages
+
+SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt"}
+"""Formats, and how their files end."""
+
+
+def export(classifier: OpenSetClassifier, path: Path, *, form: str = "onnx", trial: TrialImages) -> Agreement:
+    """Write a calibrated classifier into one file.
+
+    The file is written under another name, loaded and compared with PyTorch, and only then renamed to `path`.
+
+    Args:
+        classifier: calibrated; moved to the CPU.
+        path: the file to make or replace.
+        form: "onnx" or "torchscript".
+        trial: images to compare on.
+
+    Raises:
+        RunError: when it cannot be exported, or when the file does not answer as PyTorch does.
+        TrainingError: when the file cannot be written.
+        ValueError: for another format.
+    """
+    if form not in SUFFIXES:
+        raise ValueError(f"the formats of an export are {', '.join(SUFFIXES)}; got {form!r}")
+    classifier.to("cpu")
+    content = _content(classifier, form)
+    candidate = path.with_name(f".unverified.{path.name}")
+    try:
+        write_atomically(candidate, lambda temporary: _write(temporary, content))
+        agreement = verify(classifier, _loaded(candidate, form), trial.images, trial.names)
+        os.replace(candidate, path)
+    except RunError as error:
+        why = str(error).replace(str(candidate), "the new file").rstrip(".")
+        raise RunError(f"{path} was not written, for it is not what the run is: {why}. Please report this.") from error
+    finally:
+        candidate.unlink(missing_ok=True)
+    return agreement
+
+
+def _content(classifier: OpenSetClassifier, form: str) -> bytes:
+    model, description = exported_model(classifier), describe(classifier)
+    if form == "onnx":
+        from backmix.export.to_onnx import need_onnx, onnx_bytes
+
+        need_onnx()  # Said before the model is captured, which takes its time.
+        return onnx_bytes(capture(model, description.image_size), description)
+    from backmix.export.to_torchscript import torchscript_bytes
+
+    return torchscript_bytes(capture(model, description.image_size), description)
+
+
+def _loaded(path: Path, form: str) -> Callable[[Images], Answers]:
+    """What answers from the file, loaded as users load it."""
+    if form == "onnx":
+        from backmix.onnx_model import OnnxModel
+
+        return OnnxModel.load(path).run
+    from backmix.export.to_torchscript import answer, load_own
+
+    script = load_own(path)
+    return lambda images: answer(script, images)
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)

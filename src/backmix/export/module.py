@@ -1,0 +1,110 @@
+"""What is exported: pixels in, logits, unknown score, p-value and decision out."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from backmix import __version__
+from backmix.classifier import OpenSetClassifier
+from backmix.detectors import METHOD, WRAPPED, Detector
+from backmix.errors import RunError
+from backmix.export.contract import Description
+from backmix.export.decision import Decision
+from backmix.methods import Method
+from backmix.network import Network
+from backmix.preprocess import Preprocess
+
+
+class ExportedModel(nn.Module):
+    """Normalise -> network -> detector -> p-value -> decision, in float32 up to the logits.
+
+    Args:
+        network: in evaluation mode.
+        preprocess: how its images are normalised.
+        detector: whose unknown score decides; None: the method's own.
+        decision: thresholds on that score.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, network: Network, preprocess: Preprocess, detector: Detector | None, decision: Decision) -> None:
+        super().__init__()
+        self.network = network
+        self.detector = detector
+        self.decision = decision
+        # The same two float32 numbers a channel as in `Preprocess.normalise`, so that pixels come out as there.
+        mean = torch.tensor(preprocess.mean)[:, None, None]
+        std = torch.tensor(preprocess.std)[:, None, None]
+        self.register_buffer("scale", 1 / (255 * std))
+        self.register_buffer("shift", mean / std)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Answer images (N, 3, S, S) uint8.
+
+        Returns:
+            logits (N, K) float32, unknown scores (N,) float64, p-values (N,) float64, decisions (N,) int64.
+        """
+        logits, scores = self.scores(images.float() * self.scale - self.shift)
+        return logits, scores, *self.decision(scores, logits.argmax(1))
+
+    def scores(self, normalised: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (N, K) float32 and unknown scores (N,) float64 of normalised images (N, 3, S, S)."""
+        head, backbone = self.network.head, self.network.backbone
+        if self.detector is None or type(head).respond is not Method.respond:
+            response = head.respond(backbone, normalised)
+            if self.detector is None:
+                return response.logits, response.score.double()
+            return response.logits, self.detector(response.logits, response.features).double()
+        # As `Method.respond`, without the method's own score: nobody asks for it, and it may be what cannot be written.
+        features = cast(Tensor, backbone(normalised)).float()
+        logits = head.logits(features).float()
+        return logits, self.detector(logits, head.pooled(features)).double()
+
+
+def exported_model(classifier: OpenSetClassifier) -> ExportedModel:
+    """The module of a calibrated classifier, on the CPU and in evaluation mode.
+
+    Raises:
+        RunError: where there is no threshold, or where the detector that decides cannot be in a file.
+    """
+    name = classifier.detector
+    if name not in classifier.thresholds:
+        raise RunError(
+            f"the run has no threshold for {name}, so an exported model could not say unknown. Calibrate it first: "
+            "backmix calibrate RUN"
+        )
+    detector = None if name == METHOD else classifier.ready_detector(name)
+    if name in WRAPPED or (detector is not None and detector.needs_images):
+        why = "runs the network on an image again" if detector and detector.needs_images else "comes from pytorch-ood"
+        raise RunError(
+            f"detector {name} {why}, which an exported file cannot hold. Let another decide, then export: "
+            "backmix calibrate RUN --detector max_logit (or method, msp, energy, openmax)"
+        )
+    decision = Decision(
+        len(classifier.classes),
+        classifier.thresholds[name],
+        classifier.class_thresholds if classifier.per_class else None,
+    )
+    return ExportedModel(classifier.network, classifier.preprocess, detector, decision).cpu().eval()
+
+
+def describe(classifier: OpenSetClassifier) -> Description:
+    """What the file of a calibrated classifier says about itself."""
+    threshold = classifier.thresholds[classifier.detector]
+    own = [None if one is None else one.threshold for one in classifier.class_thresholds]
+    return Description(
+        classes=classifier.classes,
+        image_size=classifier.preprocess.image_size,
+        detector=classifier.detector,
+        accept=classifier.accept,
+        threshold=threshold.threshold,
+        held_out=len(threshold.scores),
+        class_thresholds=own if classifier.per_class else None,
+        model=classifier.settings["model"],
+        method=classifier.settings["method"],
+        backmix=__version__,
+    )

@@ -1,0 +1,110 @@
+"""A model as one graph of tensor operations, from which both formats are written."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export import Dim, ExportedProgram
+
+from backmix.errors import RunError, in_one_line
+from backmix.export.contract import INPUT
+from backmix.export.module import ExportedModel
+
+_ROWS = 64
+
+
+def capture(model: ExportedModel, image_size: int) -> ExportedProgram:
+    """The graph of a model, for any number of images at a time.
+
+    Args:
+        model: on the CPU, in evaluation mode.
+        image_size: side of the images in pixels.
+
+    Raises:
+        RunError: where torch cannot follow what the network, the method or the detector computes.
+    """
+    images = torch.zeros(2, 3, image_size, image_size, dtype=torch.uint8)
+    try:
+        with quiet(), torch.no_grad():
+            # Strict: then the length of a tensor is followed like its shape, and not taken for a constant.
+            program: ExportedProgram = torch.export.export(
+                model, (images,), dynamic_shapes={INPUT: {0: Dim("batch")}}, strict=True
+            )
+            program = program.run_decompositions(_decompositions())
+            return program
+    except Exception as error:  # Whatever the traced code or the tracer raises.
+        head = model.network.head.name
+        score = f"method {head}" if model.detector is None else f"method {head} with {type(model.detector).__name__}"
+        raise RunError(
+            f"{score} cannot be exported: torch cannot write down what it computes for any number of images "
+            f"({_first_line(error)}). Let another unknown score decide, such as max_logit: backmix calibrate RUN "
+            "--detector max_logit; if that fails alike, train with another method or model."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    """What torch found; it goes on with advice for people who write networks."""
+    first = str(error).strip().partition("\n")[0].partition(" For more information")[0]
+    return in_one_line(RuntimeError(first.rstrip("!.") or type(error).__name__))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what torch tells its developers while it exports from people who export; errors pass."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _decompositions() -> dict[Any, Callable[..., Any]]:
+    """What to spell out: operations that ONNX lacks, or that its export would round."""
+    aten, known = torch.ops.aten, torch.export.default_decompositions()
+    losses = (aten.cross_entropy_loss.default, aten.nll_loss_nd.default, aten.nll_loss_forward.default)
+    return {
+        **{operation: known[operation] for operation in losses},
+        aten.cdist.default: distances,
+        aten._cdist_forward.default: distances,
+        aten.log1p.default: log1p,
+        aten.expm1.default: expm1,
+    }
+
+
+def distances(a: Tensor, b: Tensor, p: float = 2.0, compute_mode: int | None = None) -> Tensor:
+    """Euclidean distances, by differences: (B, C), (M, C) -> (B, M).
+
+    Raises:
+        NotImplementedError: for another norm.
+    """
+    if p != 2:
+        raise NotImplementedError(f"distances of norm {p} are not exported")
+    parts = [(a[:, None] - part).square().sum(-1).sqrt() for part in b.split(_ROWS)]
+    return torch.cat(parts, 1)
+
+
+def log1p(x: Tensor) -> Tensor:
+    """log(1 + x) to the last digits, where that of ONNX's export is log(u), u the rounded 1 + x.
+
+    x log(u) / (u - 1): what rounding took from u is given back (Kahan; Goldberg, "What every computer scientist should
+    know about floating-point arithmetic", 1991, theorem 4). The unknown scores of confident networks are that small.
+    """
+    u = 1 + x
+    return torch.where((u == 1) | u.isinf(), x, u.log() * x / (u - 1))
+
+
+def expm1(x: Tensor) -> Tensor:
+    """exp(x) - 1 to the last digits, in the same way: (u - 1) x / log(u), u the rounded exp(x)."""
+    u = x.exp()
+    above = u - 1
+    exact = torch.where((above == -1) | u.isinf(), above, above * x / u.log())
+    return torch.where(above == 0, x, exact)

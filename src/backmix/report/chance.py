@@ -1,0 +1,141 @@
+"""How far a share may be off because only so many images were tested."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+Z95 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of some images, with its Wilson interval.
+
+    Attributes:
+        hits: images that count.
+        total: images there are, at least 1.
+        low: lower end of the 95 % interval, 0..1.
+        high: upper end.
+    """
+
+    hits: int
+    total: int
+    low: float
+    high: float
+
+    @property
+    def value(self) -> float:
+        """The share itself, 0..1."""
+        return self.hits / self.total
+
+    def holds(self, value: float) -> bool:
+        """Whether a share lies within the interval."""
+        return self.low <= value <= self.high
+
+
+def share_of(hits: int, total: int) -> Share | None:
+    """A share with its 95 % interval; None where there are no images.
+
+    The interval is that of Wilson (JASA 1927): it stays within 0..1 and is of use for few images and for shares near
+    0 and 1, where the usual plus and minus is not.
+
+    Raises:
+        ValueError: for numbers that make no share.
+    """
+    if not 0 <= hits <= total:
+        raise ValueError(f"there are {hits} of {total} images")
+    if total == 0:
+        return None
+    value, square = hits / total, Z95**2
+    centre = (value + square / (2 * total)) / (1 + square / total)
+    half = Z95 / (1 + square / total) * math.sqrt(value * (1 - value) / total + square / (4 * total**2))
+    # At the ends the formula gives the end itself but for rounding.
+    low = 0.0 if hits == 0 else max(0.0, centre - half)
+    high = 1.0 if hits == total else min(1.0, centre + half)
+    return Share(hits, total, low, high)
+
+
+def accepted_by_chance(held_out: int, accept: float, tested: int) -> tuple[float, float]:
+    """Within which shares of accepted known images 95 of 100 calibrations and tests lie, if nothing but chance differs.
+
+    The threshold is the k-th of n held-out scores, k = ceil((n + 1) accept). Of m new images drawn alike the number
+    accepted is then beta-binomial with parameters m, k and n + 1 - k, for any network and any continuous score (Vovk,
+    "Conditional validity of inductive conformal predictors", 2012). Both samples count: a threshold from few held-out
+    images is off by itself.
+
+    Args:
+        held_out: images n that the threshold was fitted on.
+        accept: share asked for, above 0 and below 1.
+        tested: known images m, at least 1.
+
+    Returns:
+        Lower and upper share, 0..1; both 1 where the threshold is infinite.
+    """
+    from scipy.stats import betabinom
+
+    rank = math.ceil((held_out + 1) * Fraction(repr(float(accept))))
+    if rank > held_out:
+        return 1.0, 1.0
+    spread = betabinom(tested, rank, held_out + 1 - rank)
+    return float(spread.ppf(0.025)) / tested, float(spread.ppf(0.975)) / tested
+
+
+@dataclass(frozen=True)
+class Bins:
+    """A histogram of p-values with what is to be expected.
+
+    Attributes:
+        counts: (B,) images in each of B bins of equal width over 0..1.
+        expected: (B,) images on average, if known images are drawn as those of the calibration.
+        low: (B,) what 95 of 100 such draws lie above, in each bin.
+        high: (B,) and below.
+    """
+
+    counts: NDArray[np.int64]
+    expected: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+
+def p_value_bins(p_values: NDArray[np.float64], held_out: NDArray[np.int64], bins: int = 10) -> Bins:
+    """Sort p-values of known images into bins and say how many each should hold.
+
+    A p-value of a calibration of n images is one of j / (n + 1), j = 1..n + 1, each as likely; a bin that holds c of
+    these values is to hold c / (n + 1) of the images. The spread is that of the beta-binomial, see
+    `accepted_by_chance`.
+
+    Args:
+        p_values: (m,) above 0 and at most 1.
+        held_out: (m,) size n of the calibration that each came from: it differs where classes have thresholds of
+            their own.
+        bins: how many.
+    """
+    from scipy.stats import betabinom
+
+    steps = held_out + 1
+    # In whole numbers: 0.3 * 10 lies above 3 in floats, and the p-value would change bins.
+    place = np.minimum((np.rint(p_values * steps).astype(np.int64) * bins - 1) // steps, bins - 1)
+    counts = np.bincount(np.maximum(place, 0), minlength=bins)
+    expected, variance = np.zeros(bins), np.zeros(bins)
+    low, high = np.zeros(bins), np.zeros(bins)
+    sizes, of_size = np.unique(held_out, return_counts=True)
+    for size, images in zip(sizes.tolist(), of_size.tolist(), strict=True):
+        values = np.bincount((np.arange(1, size + 2) * bins - 1) // (size + 1), minlength=bins)
+        share = values / (size + 1)
+        expected += images * share
+        variance += images * share * (1 - share) * (images + size + 1) / (size + 2)
+        if len(sizes) == 1:
+            for chosen in np.unique(values).tolist():
+                ends = (images * chosen / (size + 1),) * 2
+                if 0 < chosen <= size:
+                    ends = tuple(betabinom(images, chosen, size + 1 - chosen).ppf([0.025, 0.975]))
+                low[values == chosen], high[values == chosen] = ends
+    if len(sizes) > 1:  # A sum of several has no such formula; it is near a normal one.
+        low = np.maximum(0, expected - Z95 * np.sqrt(variance))
+        high = expected + Z95 * np.sqrt(variance)
+    return Bins(counts, expected, low, high)

@@ -1,0 +1,195 @@
+"""Which images a report tests the run on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from backmix.classifier import OpenSetClassifier
+from backmix.data.load import available_splits, load_source
+from backmix.data.source import ImageSource, Subset
+from backmix.errors import BackmixError, RunError
+from backmix.report.words import count, listed, quoted, visible
+from backmix.shares import Share, Shares, absolute, image_key, open_share, read_shares
+
+
+@dataclass(frozen=True)
+class ChosenImages:
+    """What is tested.
+
+    Attributes:
+        tested: images of known classes and of others; None where there are none, see `missing`.
+        unknown: images that count as unknown whatever they show; None where none were given.
+        new: whether nothing was fitted on `tested`, as far as the run knows.
+        origin: where they come from, in words.
+        notes: sentences on what is to be kept in mind of them.
+        missing: why there are no tested images, and what to do.
+    """
+
+    tested: ImageSource | None = None
+    unknown: ImageSource | None = None
+    new: bool = False
+    origin: str = ""
+    notes: list[str] = field(default_factory=list)
+    missing: str | None = None
+
+
+def choose_images(
+    run: Path,
+    classifier: OpenSetClassifier,
+    config: dict[str, Any],
+    *,
+    data: str | None = None,
+    split: str | None = None,
+    unknown: str | None = None,
+    unknown_split: str | None = None,
+) -> ChosenImages:
+    """Find the images of a report: those that the run held out for testing, or those that are given.
+
+    Args:
+        run: its folder.
+        classifier: of the run.
+        config: its config.yaml.
+        data: test images, as `backmix.data.load_source` takes them; None: the run's own.
+        split: split of `data`, or of the run's data where `data` is None; None: "test" where there is one, or the
+            images that the run held out.
+        unknown: further images that all count as unknown, but for those of classes that the run knows.
+        unknown_split: split of `unknown`; None: "test" where there is one.
+
+    Raises:
+        DataError: when images that were asked for cannot be opened.
+    """
+    shares, reason = _shares(run)
+    origin, notes, missing, new = "", list[str](), None, False
+    tested: ImageSource | None = None
+    if data is None and split is None:
+        tested, missing = _own_images(shares, reason)
+        origin, new = ("", False) if tested is None else ("the images that the run held out for testing", True)
+    else:
+        trained_on = (config.get("arguments") or {}).get("data")
+        place = data or (shares.data if shares else trained_on)
+        if place is None:
+            raise RunError(f"{run} does not say which data it was trained on; give --data beside --split")
+        chosen = split or usual_split(place)
+        tested = load_source(absolute(place), chosen)
+        origin = called(place, chosen)
+        notes += seen_before(classifier, tested, absolute(place), chosen, shares, trained_on)
+    others = None
+    if unknown is not None:
+        chosen_split = unknown_split or usual_split(unknown)
+        others = load_source(absolute(unknown), chosen_split)
+        known = classifier.labels_for(others) >= 0
+        if known.any():
+            names = sorted({others.classes[k] for k in others.labels[known].tolist()})
+            notes.append(
+                f"{count(int(known.sum()), 'image')} of {called(unknown)} "
+                f"{'was' if int(known.sum()) == 1 else 'were'} left out: the run knows "
+                f"{listed([quoted(name) for name in names])}."
+            )
+            others = Subset(others, (~known).nonzero().flatten())
+        if len(others) == 0:
+            notes.append(f"No image of {called(unknown)} is left to count as unknown.")
+            others = None
+        elif tested is not None and absolute(unknown) != absolute(data or (shares.data if shares else "")):
+            notes.append(
+                f"The unknown images of {called(unknown)} come from other data than the known ones. A network may tell "
+                "them apart by how they were taken, not by what they show; images of your own kind are the better test."
+            )
+        origin += f"{', and ' if tested is not None else ''}{called(unknown, chosen_split)} as unknown"
+    return ChosenImages(tested, others, new, origin, notes, missing)
+
+
+def called(data: str, split: str | None = None) -> str:
+    """Data as it is called in a sentence: of a path the last part alone, as the folders above are nobody's business."""
+    name = Path(absolute(data)).name if Path(data).expanduser().exists() else data
+    return quoted(name) + (f", split {quoted(split)}" if split else "")
+
+
+def usual_split(data: str) -> str | None:
+    """The split that stands for testing: "test" where there is one, otherwise the last; None where none."""
+    splits = available_splits(data)
+    return "test" if "test" in splits else splits[-1] if splits else None
+
+
+def training_split(data: str) -> str | None:
+    """The split that `backmix fit` trains on: "train" where there is one, otherwise the first; None where none."""
+    splits = available_splits(data)
+    return "train" if "train" in splits else splits[0] if splits else None
+
+
+def seen_before(
+    classifier: OpenSetClassifier,
+    tested: ImageSource,
+    data: str,
+    split: str | None,
+    shares: Shares | None,
+    trained_on: str | None,
+) -> list[str]:
+    """Sentences on images among the tested ones that the run was trained or calibrated on, as far as it says.
+
+    Args:
+        classifier: of the run.
+        tested: the images.
+        data: where they are, a path made absolute.
+        split: which of it.
+        shares: what the run held out; None where it does not say.
+        trained_on: the data it was trained on, as it was typed.
+    """
+    if data != (shares.data if shares else trained_on and absolute(trained_on)):
+        return []
+    training = training_split(data)
+    if shares is None:
+        if split != training:
+            return []
+        return ["Most of these images were trained on, so the figures are far better than those of new images."]
+    known = (classifier.labels_for(tested) >= 0).nonzero().flatten().tolist()
+    names = {image_key(tested, i) for i in known}
+    calibrated = _among(shares.calibration, split, names)
+    free = _among(shares.test, split, names)
+    trained = names - calibrated - free if split == training else set()
+    found = []
+    if trained:
+        found.append(
+            f"{count(len(trained), 'image')} of those tested {'was' if len(trained) == 1 else 'were'} trained on, so "
+            "the figures are better than those of new images."
+        )
+    if calibrated:
+        found.append(
+            f"The threshold was fitted on {count(len(calibrated), 'image')} of those tested, so that promised and "
+            "observed acceptance agree more closely than they would on new images."
+        )
+    return found
+
+
+def _among(share: Share, split: str | None, names: set[str]) -> set[str]:
+    if share.split != split:
+        return set()
+    return set(names) if share.images is None else names & set(share.images)
+
+
+def _shares(run: Path) -> tuple[Shares | None, str]:
+    try:
+        return read_shares(run), ""
+    except RunError as error:
+        return None, str(error).replace(str(run), "This run", 1)
+
+
+def _own_images(shares: Shares | None, reason: str) -> tuple[ImageSource | None, str | None]:
+    how = "Test it on other images: backmix report RUN --data DATA"
+    if shares is None:
+        return None, f"{_said(reason)} {how}"
+    try:
+        source = open_share(shares, shares.test)
+        if len(source):
+            return source, None
+        return None, f"This run held out no images for testing. {how}"
+    except BackmixError as error:
+        return None, f"{_said(str(error))} {how}"
+
+
+def _said(reason: str) -> str:
+    # What follows says how to give them here.
+    for advice in (" Give the images yourself, as DATA.", " Put them back, or give other images, as DATA."):
+        reason = reason.replace(advice, "")
+    return visible(reason, 600)

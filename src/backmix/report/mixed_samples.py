@@ -1,0 +1,205 @@
+"""Samples of what BackMix does to training images: target, donor, its map, what is left of it, the mixed image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from backmix.augmentations import make_augmentation
+from backmix.classifier import OpenSetClassifier
+from backmix.data.load import load_source
+from backmix.data.loader import decode
+from backmix.errors import BackmixError, RunError
+from backmix.evidence import evidence_maps
+from backmix.fit import choose_estimator
+from backmix.mixing import BackMix
+from backmix.mixing.bank import resize_map
+from backmix.preprocess import Preprocess
+from backmix.report.chosen_images import training_split
+from backmix.report.pictures import data_uri, outlined, spotlight, thumbnail
+from backmix.report.run_facts import RunFacts
+from backmix.report.training_images import kept_bank, shares_of, training_positions
+from backmix.report.words import quoted, visible
+from backmix.shares import absolute
+
+CHECKPOINT = "checkpoint.pt"
+BATCH = 24
+MOST = 5
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a sample: its address, its part, what it shows in words, and the class it is of if it has one."""
+
+    address: str
+    part: str
+    words: str
+    of: str | None = None
+
+
+@dataclass(frozen=True)
+class MixedSamples:
+    """Samples, or why there are none.
+
+    Attributes:
+        samples: each with its pictures, in order.
+        how: what is done, in a sentence or two.
+        maps: where the maps come from, in a sentence.
+        missing: why there are none, and what to do.
+    """
+
+    samples: list[list[Picture]] = field(default_factory=list)
+    how: str = ""
+    maps: str = ""
+    missing: str | None = None
+
+
+def mixed_samples(facts: RunFacts, classifier: OpenSetClassifier, *, most: int = MOST) -> MixedSamples:
+    """Mix some training images as the run's training did.
+
+    The maps are those of the foreground bank that the training left in its checkpoint, where that still fits the
+    images; otherwise they are computed anew by the trained network. Which images are shown and where patches lie
+    depends on nothing but the run.
+
+    Args:
+        facts: of the run.
+        classifier: of the run.
+        most: samples.
+    """
+    name = str(facts.arguments.get("augmentation", "none"))
+    if not {"backmix", "swap"} & set(name.split("+")):
+        return MixedSamples(
+            missing="This run was trained without BackMix, so there is nothing mixed to show. To train with it: "
+            "backmix fit DATA --augmentation backmix --out RUN."
+        )
+    try:
+        return _samples(facts, classifier, name, most)
+    except (BackmixError, ValueError) as error:  # What its makers say when images, packages or weights are gone.
+        return MixedSamples(missing=f"Samples of the training cannot be shown: {visible(str(error), 600)}")
+
+
+def _samples(facts: RunFacts, classifier: OpenSetClassifier, name: str, most: int) -> MixedSamples:
+    shares = shares_of(facts.folder)
+    data = absolute(shares.data if shares else str(facts.arguments.get("data")))
+    split = training_split(data)
+    source = load_source(data, split)
+    bank = kept_bank(facts.folder / CHECKPOINT)
+    positions = training_positions(
+        facts, classifier, source, shares, split, None if bank is None else len(bank["maps"])
+    )
+    given = dict(facts.arguments.get("augmentation_options") or {})
+    if facts.arguments.get("patch_side") is not None:
+        given["patch_side"] = facts.arguments["patch_side"]
+    estimator, options = choose_estimator(given)
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randperm(len(positions), generator=generator)[:BATCH]
+    places = positions[rows].tolist()
+    masked = options.get("foreground") == "masks"
+    pictures = source
+    if estimator is not None:
+        from backmix.foregrounds import EstimatedMasks
+
+        pictures = EstimatedMasks(source, estimator)
+    decoded = decode(pictures, classifier.labels_for(source), classifier.preprocess, positions=places, masks=masked)
+    if len(decoded.images) < 2:
+        raise RunError(f"fewer than two of the training images in {data} can be read")
+    if bank is not None and len(bank["maps"]) == len(positions) and len(decoded.images) == len(rows):
+        mix = _backmix(name, len(positions), classifier.preprocess, options)
+        mix.bank.load_state_dict(bank)
+        index, maps = rows, "The maps are those of the foreground bank at the end of the training."
+    else:
+        mix = _backmix(name, len(decoded.images), classifier.preprocess, options)
+        found = evidence_maps(classifier, decoded.images, decoded.labels)
+        mix.bank.maps.copy_(resize_map(found, mix.bank.grid))
+        mix.bank.seen.fill_(True)
+        index = torch.arange(len(decoded.images))
+        maps = "The maps are computed anew by the trained network; those of the training are not kept, or do not fit."
+    if mix.foreground not in ("free", "clean"):
+        maps = f"The foreground is not taken from maps of the network; it is {mix.foreground!r}."
+    return _show(classifier, mix, index, decoded.images, decoded.labels, decoded.masks, generator, maps, most)
+
+
+def _show(
+    classifier: OpenSetClassifier,
+    mix: BackMix,
+    index: Tensor,
+    pixels: Tensor,
+    labels: Tensor,
+    masks: Tensor | None,
+    generator: torch.Generator,
+    maps: str,
+    most: int,
+) -> MixedSamples:
+    images = classifier.preprocess.normalise(pixels)
+    size = (images.shape[2], images.shape[3])
+    mix.generator = generator
+    draw = mix.draw(tuple(images.shape), labels=labels)
+    if masks is not None:
+        foreground = masks
+    elif mix.foreground == "none":
+        foreground = torch.zeros(len(images), *size, dtype=torch.bool)
+    else:
+        # Cells that are drawn are drawn alike here and below.
+        generator.manual_seed(1)
+        foreground = mix.foreground_mask(index, size)
+        if draw.race is not None:
+            draw = replace(draw, race=torch.empty_like(draw.race).exponential_(generator=generator.manual_seed(1)))
+    mixed = mix(images, index, labels=labels, masks=masks, draw=draw)
+    changed = ((mixed != images).flatten(1).any(1) & (draw.donor != torch.arange(len(images)))).nonzero().flatten()
+    samples = []
+    evidence = mix.bank.read(index) if mix.foreground in ("free", "clean") else foreground.float()
+    for row in changed[:most].tolist():
+        donor = int(draw.donor[row])
+        names = [classifier.classes[int(labels[k])] for k in (row, donor)]
+        target_name, donor_name = map(quoted, names)
+        left = torch.where(foreground[donor], torch.full_like(images[donor], mix.fill_value), images[donor])
+        rest, result = _picture(left, classifier.preprocess), _picture(mixed[row], classifier.preprocess)
+        if mix.how == "patch":
+            for patch in range(mix.num_patches):
+                rest = outlined(rest, _box(draw.cut[patch, :, row], draw.side, size))
+                result = outlined(result, _box(draw.paste[patch, :, row], draw.side, size))
+        donor_picture = thumbnail(_pixels(pixels[donor]))
+        shown = [
+            Picture(data_uri(thumbnail(_pixels(pixels[row]))), "target", f"Target: image of {target_name}", names[0]),
+            Picture(data_uri(donor_picture), "donor", f"Donor: image of {donor_name}", names[1]),
+            Picture(
+                data_uri(spotlight(donor_picture, evidence[donor])),
+                "its map",
+                f"Donor, bright where its object {donor_name} is estimated to be",
+            ),
+            Picture(data_uri(rest), "its background", "Donor with its estimated object hidden"),
+            Picture(data_uri(result), "mixed", f"Mixed image, still labelled {target_name}"),
+        ]
+        samples.append(shown)
+    how = {
+        "patch": "A square of the donor's background is pasted anywhere into the target; frames show where it is cut "
+        "out and where it lands.",
+        "swap": "The background of the target is replaced by that of the donor; its own object stays.",
+    }[mix.how]
+    missing = None if samples else "None of the training images that were tried would be mixed with these options."
+    return MixedSamples(samples, how, maps, missing)
+
+
+def _backmix(name: str, images: int, preprocess: Preprocess, options: dict[str, Any]) -> BackMix:
+    chain = make_augmentation(name, images, preprocess, options)
+    assert chain is not None and chain.backmix is not None  # The name holds one.
+    return chain.backmix
+
+
+def _pixels(image: Tensor) -> Image.Image:
+    return Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+
+
+def _picture(image: Tensor, preprocess: Preprocess) -> Image.Image:
+    """A normalised image (3, S, S) as it looks."""
+    mean, std = (torch.tensor(values)[:, None, None] for values in (preprocess.mean, preprocess.std))
+    return thumbnail(_pixels(((image * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)))
+
+
+def _box(corner: Tensor, side: int, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    top, left = corner.tolist()
+    return left / size[1], top / size[0], (left + side) / size[1], (top + side) / size[0]

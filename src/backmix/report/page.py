@@ -1,0 +1,154 @@
+"""The report of a run as one HTML file that needs nothing else: no network, no script, no other file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from backmix import __version__
+from backmix.checkpoint import write_text
+from backmix.report import plots, settings
+from backmix.report.by_class import FEW, class_lines
+from backmix.report.chosen_images import choose_images
+from backmix.report.confusion_section import confusion_section
+from backmix.report.galleries import make_galleries
+from backmix.report.mixed_samples import mixed_samples
+from backmix.report.run_facts import RunFacts, read_facts
+from backmix.report.score_section import score_section
+from backmix.report.short_names import roots, short_name
+from backmix.report.summary import Summary, summarise
+from backmix.report.tested import Tested, Thresholds, run_tests
+from backmix.report.training_images import shares_of
+from backmix.report.words import count, interval, number, percent, visible
+from backmix.run import load_run
+
+FILE = "report.html"
+MOST_LINES = 500  # Classes in the table; each line of a thousand more would be read by nobody.
+MOST_UNREADABLE = 100
+SECTIONS = {
+    "summary": "Summary",
+    "confusion": "What is taken for what",
+    "scores": "Known or unknown",
+    "classes": "Class by class",
+    "pictures": "Where it goes wrong",
+    "backmix": "What BackMix did",
+    "training": "Training",
+    "settings": "Settings and how to repeat this",
+}
+
+
+def write_report(
+    run: str | Path,
+    out: str | Path | None = None,
+    *,
+    data: str | None = None,
+    split: str | None = None,
+    unknown: str | None = None,
+    unknown_split: str | None = None,
+    workers: int = 2,
+    on_images: Callable[[int, int], object] | None = None,
+) -> Path:
+    """Test a run and write its report: one HTML file that loads nothing and runs nothing.
+
+    The images tested are those that the run held out for testing, or those of `data`. Classes that the run does not
+    know count as unknown. The same run and images give the same file, to the byte on the same machine.
+
+    Args:
+        run: folder that `backmix fit` left behind.
+        out: file to write; None: report.html in the run.
+        data: test images, as `backmix.data.load_source` takes them; None: the run's own.
+        split: split of `data`, or of the run's data; None: "test" where there is one.
+        unknown: further images that all count as unknown; those of classes that the run knows are left out.
+        unknown_split: split of `unknown`; None: "test" where there is one.
+        workers: threads that decode.
+        on_images: told how many images were tested so far, and how many there are.
+
+    Returns:
+        The file.
+
+    Raises:
+        RunError: when the folder is no finished run. What else is missing in it is said in the report.
+        DataError: when images that were asked for cannot be opened, or none can be read.
+        TrainingError: when the file cannot be written.
+    """
+    folder = Path(run)
+    classifier = load_run(folder)
+    facts = read_facts(folder)
+    asked = settings.Asked(data, split, unknown, unknown_split)
+    chosen = choose_images(
+        folder, classifier, facts.config, data=data, split=split, unknown=unknown, unknown_split=unknown_split
+    )
+    tested = run_tests(classifier, chosen, workers=workers, on_images=on_images)
+    thresholds = Thresholds.of(classifier)
+    history = facts.history
+    shares = shares_of(folder)
+    places = [data, unknown, facts.arguments.get("data"), shares.data if shares else None]
+    page: dict[str, Any] = {
+        "title": folder.resolve().name,
+        "version": __version__,
+        "sections": SECTIONS,
+        "classifier": classifier,
+        "origin": chosen.origin,
+        "missing": chosen.missing,
+        "summary": Summary([]) if tested is None else summarise(tested, chosen, thresholds, facts),
+        "confusion": None if tested is None else confusion_section(tested),
+        "scores": None if tested is None else score_section(tested, thresholds),
+        "lines": None if tested is None else class_lines(tested, thresholds),
+        "most_lines": MOST_LINES,
+        "few": FEW,
+        "thresholds": thresholds,
+        "galleries": None if tested is None else make_galleries(tested, classifier),
+        "mixed": mixed_samples(facts, classifier),
+        "history": history,
+        "no_history": facts.no_metrics or "metrics.json of the run tells no epochs.",
+        "curves": training_curves(history),
+        "options": settings.option_groups(facts, classifier, thresholds),
+        "counts": settings.data_counts(facts, classifier, tested),
+        "versions": settings.versions(facts),
+        "commands": settings.commands(facts, thresholds, asked),
+        "recipe": facts.recipe,
+        "unreadable": unreadable(facts, tested),
+        "most_unreadable": MOST_UNREADABLE,
+        "shorter": partial(short_name, roots=roots(places)),
+    }
+    file = folder / FILE if out is None else Path(out)
+    write_text(file, render(page))
+    return file
+
+
+def render(page: dict[str, Any]) -> str:
+    """Fill the template; every text in `page` is escaped but for `Markup`."""
+    environment = Environment(
+        loader=PackageLoader("backmix", "report/templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(visible=visible, percent=percent, number=number, counted=count, interval=interval)
+    environment.globals["style"] = Markup((Path(__file__).parent / "templates" / "report.css").read_text("utf-8"))
+    return environment.get_template("report.html").render(page)
+
+
+def training_curves(history: list[dict[str, float]]) -> list[tuple[str, Markup]]:
+    """Charts of loss, accuracy and learning rate; none without epochs."""
+    if not history:
+        return []
+    loss, accuracy, rate = ([entry[key] for entry in history] for key in ("loss", "accuracy", "lr"))
+    return [
+        ("Loss", plots.training_curve(loss, "loss", from_zero=False)),
+        ("Accuracy", plots.training_curve(accuracy, "accuracy", shares=True)),
+        ("Learning rate", plots.training_curve(rate, "learning rate")),
+    ]
+
+
+def unreadable(facts: RunFacts, tested: Tested | None) -> list[tuple[str, str, str]]:
+    """(when, name, reason) of each image that could not be read, in training or now."""
+    now = [] if tested is None else tested.unreadable
+    return [("training", *entry) for entry in facts.unreadable] + [("test", *entry) for entry in now]

@@ -1,0 +1,87 @@
+"""Which images a run was trained on, and the foreground bank that it kept of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from backmix.checkpoint import load_checkpoint
+from backmix.classifier import OpenSetClassifier
+from backmix.data.source import ImageSource
+from backmix.errors import RunError
+from backmix.report.run_facts import RunFacts
+from backmix.shares import Shares, image_key, read_shares
+from backmix.split import repeat_rare
+
+
+def shares_of(run: Path) -> Shares | None:
+    """What a run held out; None where it does not say."""
+    try:
+        return read_shares(run)
+    except RunError:
+        return None
+
+
+def training_positions(
+    facts: RunFacts,
+    classifier: OpenSetClassifier,
+    source: ImageSource,
+    shares: Shares | None,
+    split: str | None,
+    images: int | None = None,
+) -> Tensor:
+    """Positions (M,) of the images that the run trained on, in the order in which its bank counts them.
+
+    Known images of the training split, but for those that were held out of it and those that could not be read. Where
+    the run does not say what it held out, all known ones.
+
+    Args:
+        facts: of the run.
+        classifier: of the run.
+        source: its training split.
+        shares: what it held out.
+        split: name of the training split.
+        images: of the bank; where that is as many as images of rare classes that stand there several times make, they
+            do so here. None: each stands there once.
+    """
+    labels = classifier.labels_for(source)
+    held: set[str] = set()
+    for share in (shares.calibration, shares.test) if shares else ():
+        if share.split == split and share.images is not None:
+            held |= set(share.images)
+    known = (labels >= 0).nonzero().flatten()
+    if held:
+        known = torch.tensor([k for k in known.tolist() if image_key(source, k) not in held], dtype=torch.int64)
+    gone = {name for name, _ in facts.unreadable}
+
+    def readable(positions: Tensor) -> Tensor:
+        if not gone:
+            return positions
+        return torch.tensor([k for k in positions.tolist() if source.name(k) not in gone], dtype=torch.int64)
+
+    once = readable(known)
+    if images is None or images == len(once) or not len(known):
+        return once
+    repeated = readable(repeat_rare(labels, known))
+    return repeated if len(repeated) == images else once
+
+
+def kept_bank(checkpoint: Path) -> dict[str, Tensor] | None:
+    """The foreground bank that a training left behind; None where there is none, or one without a map.
+
+    Args:
+        checkpoint: file of `backmix.checkpoint.save_checkpoint`.
+    """
+    try:
+        state: Any = load_checkpoint(checkpoint).get("augmentation")
+    except RunError:
+        return None
+    found = state if isinstance(state, dict) else {}
+    ends = {key.rpartition("bank.")[2]: value for key, value in found.items() if ".bank." in f".{key}"}
+    maps, seen = ends.get("maps"), ends.get("seen")
+    if not isinstance(maps, Tensor) or not isinstance(seen, Tensor) or len(maps) != len(seen) or not seen.any():
+        return None
+    return {"maps": maps, "seen": seen}

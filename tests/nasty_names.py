@@ -1,0 +1,25 @@
+"""Names that no one chose with a web page in mind, or that somebody did."""
+
+NASTY = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "a | b | c",
+    "a\n\n# heading",
+    "a\r\n---\r\nlicense: mine",
+    "\u202egnp.exe",
+    "\u2066x\u2069\ufeff",
+    "[click](javascript:alert(1))",
+    "![x](http://x/y.png)",
+    "https://example.org www.example.org jane@example.org",
+    "**bold** _it_ ~~no~~ `code` $x$",
+    "&lt;b&gt; &#60;",
+    "\\| \\<",
+    "@jane #1 :smile:",
+    "=cmd()",
+    "1. one",
+    "- item",
+    "",
+    "\x00\x1b[31m",
+    "größer 猫 قط 👩‍🚀",
+    "a" * 500,
+]
