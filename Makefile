@@ -29,8 +29,8 @@ help: ## list what can be made
 demo: $(INSTALLED) ## train with and without BackMix on the embedded digits; leaves figures and a picture in runs/demo
 	@$(BIN)/backmix demo --out runs/demo
 
-test: $(INSTALLED) ## run the tests but for the slow ones (PYTEST_ARGS="-k bank" is passed on)
-	@$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+test: $(INSTALLED) ## run the tests but for the slow ones, on two cores (PYTEST_ARGS="-k bank" is passed on)
+	@$(PYTEST) -m "not slow" -n 2 --dist loadfile $(PYTEST_ARGS)
 
 slow: $(INSTALLED) ## run the slow tests
 	@$(PYTEST) -m slow $(PYTEST_ARGS)

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import photo_results
+
 from backmix.augmentations import AUGMENTATIONS
 from backmix.benchmark.results import read_results
 from backmix.benchmark.sheet import to_markdown
@@ -324,6 +326,22 @@ def more_sections() -> list[str]:
     return parts
 
 
+def photo_sections() -> list[str]:
+    if not (ROOT / "results" / "photos.json").is_file():
+        return []
+    found = read("photos.json")
+    run, acceptance, export = photo_results.words(found)
+    return [
+        "## Folders of photos",
+        run,
+        table(photo_results.TRAINING, photo_results.training_rows(found)),
+        acceptance,
+        table(photo_results.ACCEPTANCE, photo_results.acceptance_rows(found)),
+        export,
+        table(photo_results.EXPORT, photo_results.export_rows(found)),
+    ]
+
+
 def results() -> str:
     demos = sorted((ROOT / "results").glob("demo-*.json"))
     cifar = cifar_files()
@@ -365,6 +383,7 @@ def results() -> str:
         table(CIFAR_HEAD, cifar_rows(cifar)),
         "Tried before, with weight decay 0.1; the code as it stands no longer makes this row:",
         table(CIFAR_HEAD, cifar_rows(["trial-cifar10-none.json"])),
+        *photo_sections(),
         *more_sections(),
         *bench_sections(),
         "## Speed",

@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from backmix import OpenSetClassifier, TrainOptions
-from backmix.commands.fit import begun_precision
+from backmix.commands.fit import begun_choices
 from backmix.precision import has_bf16_units, resolve_precision
 from backmix.train import make_accelerator
 
@@ -58,7 +58,7 @@ def test_another_word_is_refused():
 
 
 def test_a_resumed_run_goes_on_in_the_precision_it_began_in(tmp_path):
-    assert begun_precision(tmp_path) == "auto"
+    assert "precision" not in begun_choices(tmp_path)
     content = {"format": 1, "arguments": {"precision": "auto"}, "training": {"precision": "bf16"}}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
-    assert begun_precision(tmp_path) == "bf16"
+    assert begun_choices(tmp_path)["precision"] == "bf16"

@@ -49,7 +49,12 @@ def test_what_it_writes(folders, tmp_path, capsys):
     result = audit_command(arguments(folders), tmp_path / "out")
     written, rows = read(tmp_path / "out")
     assert written == json.loads(json.dumps(result))
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [FILE, "audit.json", "images.csv"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "audit.html",
+        FILE,
+        "audit.json",
+        "images.csv",
+    ]
     assert set(written["accuracy"]) == set(SETS) and set(written["classes"]) == {"cat", "dog", "owl"}
     assert all(0 <= written["accuracy"][name] <= 1 and written["images"][name] == 24 for name in SETS)
     gap = written["background_gap"]

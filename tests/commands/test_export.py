@@ -2,12 +2,17 @@
 
 import json
 import os
+import re
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from command_folders import colour
+from exported_files import calibrated
 from PIL import Image
 
 from backmix.classifier import OpenSetClassifier
@@ -45,6 +50,27 @@ def test_the_file_stands_in_the_run_and_answers_as_it_does(exported_run, tmp_pat
     assert one.threshold == classifier.thresholds["max_logit"].threshold and "format" in json.loads(content[KEY])
 
 
+def test_the_examples_of_the_page_run_without_torch(exported_run, tmp_path):
+    page = Path(__file__).parents[2] / "docs" / "export.md"
+    alone, ours = re.findall(r"^```py\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    colour(tmp_path / "one.jpg", (200, 40, 40), (70, 50))
+    colour(tmp_path / "two.png", (40, 190, 60), (31, 90))
+    shutil.copy(exported_run / "model.onnx", tmp_path)
+    classifier = OpenSetClassifier.load(exported_run)
+    one, two = classifier.predict([tmp_path / "one.jpg", tmp_path / "two.png"])
+    said = run_alone(alone, tmp_path, "backmix", "torch").splitlines()
+    assert [line.split()[:2] for line in said] == [["one.jpg", one.label], ["two.png", two.label]]
+    assert f"p-value {one.p_value:.3f}" in said[0]
+    assert run_alone(ours, tmp_path, "torch", "onnx").split()[0] == one.label
+
+
+def run_alone(code, folder, *absent):
+    check = f"\nimport sys\nassert not {set(absent)} & set(sys.modules)\n"
+    return subprocess.run(
+        [sys.executable, "-c", code + check], cwd=folder, capture_output=True, text=True, check=True
+    ).stdout
+
+
 def test_what_was_compared_is_said(trained, tmp_path, capsys):
     found = export_command(trained, form="torchscript", out=tmp_path / "deep" / "colours.pt")
     said = " ".join(capsys.readouterr().out.split())
@@ -53,8 +79,18 @@ def test_what_was_compared_is_said(trained, tmp_path, capsys):
     assert f"the decision is the same on {found.same_decisions} of {found.images}" in said
     assert "max_logit decides, one threshold for all, to accept 95% of known images; 3 classes, 32 px" in said
     assert "colours.pt (1." in said
-    assert ("lie so close" in said) == bool(found.close)
+    assert ("so close" in said) == bool(found.close)
     assert found.same_decisions >= found.images - found.close and found.score < 1e-3
+
+
+def test_a_run_in_bf16_is_compared_in_float32_and_that_is_said(tmp_path, capsys):
+    classifier = calibrated(model="compact-s")
+    classifier.precision = "bf16"
+    classifier.save(tmp_path / "run")
+    found = export_command(tmp_path / "run", form="torchscript")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "The file computes in float32" in said and "calibrated, in bf16" in said and found.score < 1e-5
+    assert "compared on made images alone: " in said and "does not say which images it held out" in said
 
 
 def test_a_run_without_a_threshold_is_refused_with_what_to_do(trained, tmp_path):

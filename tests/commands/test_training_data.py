@@ -22,7 +22,7 @@ def test_validation_images_calibrate_and_are_counted_rightly(tmp_path, capsys):
     fit_command(small(data, known_classes="red,blue"), tmp_path / "run")
     assert "12 images of 2 known classes to train on, 8 held out for calibration" in capsys.readouterr().out
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert metrics["images"] == {"train": 12, "held_out": 8}
+    assert metrics["images"] == {"train": 12, "held_out": 8, "test": 4}
 
 
 @pytest.mark.parametrize(("side", "expected"), [(20, 32), (40, 32), (60, 64), (100, 96), (128, 128), (300, 224)])

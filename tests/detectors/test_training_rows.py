@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from backmix.classifier import OpenSetClassifier
+from backmix.commands.fit_data import open_data
 from backmix.data.folder import FolderSource
 from backmix.detectors import DETECTORS, METHOD, OpenMax, PytorchOOD, PytorchOODOnImages, PytorchOODOnStages
 from backmix.detectors.fitting import TrainingOutputs
-from backmix.fit import split_known
+from backmix.split import split_apart
 
 pytest.importorskip("pytorch_ood")
 
@@ -17,7 +18,8 @@ FITTED = [name for name in DETECTORS if DETECTORS[name]().needs_fitting]
 def test_what_is_kept_are_the_rows_trained_on(trained, pictures):
     classifier, source = OpenSetClassifier.load(trained), FolderSource(pictures / "train")
     labels = classifier.labels_for(source)
-    split = split_known(labels, classifier.classes, True, None, 0)
+    data = open_data(str(pictures), known_classes="red,green,blue")
+    split = split_apart(labels, classifier.classes, True, data.holdout, data.test_share, data.groups, 0)
     assert len(split.held) > 0 and (labels[split.train] >= 0).all() and (labels < 0).any()
     outputs = classifier._collect(source, labels, split.train.tolist(), 1, stages=True)
     kept = classifier.training_outputs
@@ -75,12 +77,12 @@ def test_rows_are_learnt_from_and_images_that_are_scored_are_not(name, trained, 
     before = scores(classifier, known)
     scores(classifier, unknown)
     assert torch.equal(scores(classifier, known), before)
-    # Other rows, other scores: half of them, or, where these say the same, all with the channels in another order.
+    # Other rows, other scores: half of them, or, where these say the same, all of them smaller and in another order of channels.
     kept, head = classifier.training_outputs, classifier.network.head.head
     half = torch.cat([(kept.labels == k).nonzero()[:, 0][::2] for k in range(len(classifier.classes))])
     classifier.training_outputs = TrainingOutputs.from_tensors({key: x[half] for key, x in kept.tensors().items()})
     if torch.equal(scores(classifier, known), before):
-        features = kept.features.float().flip(1)
+        features = kept.features.float().flip(1) / 2
         classifier.training_outputs = TrainingOutputs.of(head(features).detach(), features, kept.labels)
         assert not torch.equal(scores(classifier, known), before)
 

@@ -95,6 +95,7 @@ CRAFTED = {
     "a training graph": (with_training(), "a training graph"),
     "terabytes declared": (small_model(extra=[huge(2**20, 2**20)]), "larger than what it holds"),
     "a side below zero": (small_model(extra=[huge(-1, raw_data=b"1234")]), "larger than what it holds"),
+    "nothing, but very wide": (small_model(extra=[huge(0, 2**62)]), "larger than what it holds"),
     "terabytes in a constant": (constant(huge(2**62, 4, raw_data=b"1234")), "larger than what it holds"),
     "very many sides": (small_model(extra=[huge(*[1] * 40, raw_data=b"1234")]), "larger than what it holds"),
 }

@@ -23,7 +23,7 @@ def audit(
         ),
     ],
     data: Data,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for audit.json and images.csv.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for audit.html, audit.json and images.csv.")],
     masks: Annotated[
         str | None,
         typer.Option(
@@ -91,6 +91,7 @@ def audit(
         ),
         out,
         resume=resume,
+        fail_above=fail_above,
     )
     reason = None if fail_above is None else gap_above(result, fail_above)
     if reason is not None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from backmix.audit.class_map import read_class_map
 from backmix.audit.gather import choose_masks, gather, masks_of_unknown
 from backmix.audit.journal import fingerprint
 from backmix.audit.models import TORCHSCRIPT, ModelOptions, check_answers, load_model
+from backmix.audit.page import FILE as PAGE
+from backmix.audit.page import write_audit_page
 from backmix.audit.pictures import remove_pictures
 from backmix.audit.results import audit_results
 from backmix.audit.run import AuditRun
@@ -52,13 +55,16 @@ class AuditArguments:
     workers: int = 2
 
 
-def audit_command(arguments: AuditArguments, out: Path, *, resume: bool = False) -> dict[str, Any]:
-    """Audit a model; writes audit.json and images.csv into a folder, prints a short table.
+def audit_command(
+    arguments: AuditArguments, out: Path, *, resume: bool = False, fail_above: float | None = None
+) -> dict[str, Any]:
+    """Audit a model; writes audit.html, audit.json and images.csv into a folder, prints a short table.
 
     Args:
         arguments: what to audit.
         out: the folder, made if missing.
         resume: whether to go on with what lies in it.
+        fail_above: background gap that is allowed; the page says whether it is kept.
 
     Returns:
         What audit.json holds.
@@ -111,7 +117,7 @@ def audit_command(arguments: AuditArguments, out: Path, *, resume: bool = False)
         "seed": arguments.seed,
         "batch_size": batch_size,
     }
-    done = _finished(out / JSON, settings) if resume else None
+    done = _finished(out / JSON, settings) if resume and (out / PAGE).exists() else None
     if done is not None:
         say(console, done)
         return done
@@ -122,26 +128,29 @@ def audit_command(arguments: AuditArguments, out: Path, *, resume: bool = False)
             run.read(advance)
         with image_bar(console, len(items), "auditing") as advance:
             audit = run.answer(advance)
-    result = {
-        "backmix": __version__,
-        "model": {
-            "name": arguments.model,
-            "kind": model.kind,
-            "outputs": outputs,
-            "image_size": side,
-            "unknown_score": model.score,
-        },
-        "data": {"name": arguments.data, "split": split, "scenes": arguments.scenes, "unknown": arguments.unknown},
-        "seed": arguments.seed,
-        **audit_results(audit, gathered, masks, model.score, seed=arguments.seed),
-        "fingerprint": fingerprint(settings),
-    }
-    result["notes"] = [*model.notes, *result["notes"]]
-    write_rows(out / ROWS, audit, gathered)
-    write_json(out / JSON, result)
+        result = {
+            "backmix": __version__,
+            "model": {
+                "name": arguments.model,
+                "kind": model.kind,
+                "outputs": outputs,
+                "image_size": side,
+                "unknown_score": model.score,
+            },
+            "data": {"name": arguments.data, "split": split, "scenes": arguments.scenes, "unknown": arguments.unknown},
+            "seed": arguments.seed,
+            **audit_results(audit, gathered, masks, model.score, seed=arguments.seed),
+            "fingerprint": fingerprint(settings),
+        }
+        result["notes"] = [*model.notes, *result["notes"]]
+        write_rows(out / ROWS, audit, gathered)
+        command = typed(arguments, fail_above)
+        show = partial(run.show, audit=audit)
+        write_audit_page(out / PAGE, result, audit, gathered, show, command=command, fail_above=fail_above)
+        write_json(out / JSON, result)
     remove_pictures(out)
     say(console, result)
-    console.print(f"written to {out / JSON} and {out / ROWS}")
+    console.print(f"written to {out / PAGE}, {out / JSON} and {out / ROWS}")
     return result
 
 
@@ -156,6 +165,18 @@ def gap_above(result: dict[str, Any], most: float) -> str | None:
         f"the background gap is {gap['value']:.3f} (95 % interval {gap['low']:.3f} to {gap['high']:.3f}), above the "
         f"{most:g} allowed"
     )
+
+
+def typed(arguments: AuditArguments, fail_above: float | None = None) -> list[str]:
+    """The words of the command that repeats an audit into the folder NEW; what is as it is by default is left out."""
+    words = ["backmix", "audit", arguments.model, arguments.data, "--out", "NEW"]
+    for field in fields(arguments):
+        value = getattr(arguments, field.name)
+        if field.name in ("model", "data") or value == field.default:
+            continue
+        told = ",".join(str(number) for number in value) if isinstance(value, tuple) else str(value)
+        words += [f"--{field.name.replace('_', '-')}", told]
+    return words if fail_above is None else [*words, "--fail-above", str(fail_above)]
 
 
 def _open(data: str, split: str | None) -> tuple[ImageSource, str | None]:

@@ -78,6 +78,6 @@ def in_words(agreement: Agreement, trial: TrialImages) -> list[str]:
     ]
     if agreement.close:
         lines.append(
-            f"{agreement.close} of them lie so close to a threshold, or between two classes, that rounding may decide"
+            f"so close to a threshold, or between two classes, that rounding may decide: {agreement.close} of them"
         )
     return lines

@@ -115,8 +115,8 @@ class _Check:
             if number == 1:
                 for side in [value] if wire == 0 else self._varints(part):
                     dimensions += 1
-                    size *= min(side, MAX_BYTES + 1)
-                    if dimensions > _MAX_DIMENSIONS or size > 2 * len(tensor):
+                    size *= side
+                    if dimensions > _MAX_DIMENSIONS or side > MAX_BYTES or size > 2 * len(tensor):
                         raise ValueError("it declares a tensor larger than what it holds of it")
 
     def _domain(self, message: memoryview, at: int) -> None:

@@ -70,9 +70,10 @@ def quiet() -> Iterator[None]:
 def _decompositions() -> dict[Any, Callable[..., Any]]:
     """What to spell out: operations that ONNX lacks, or that its export would round."""
     aten, known = torch.ops.aten, torch.export.default_decompositions()
-    losses = (aten.cross_entropy_loss.default, aten.nll_loss_nd.default, aten.nll_loss_forward.default)
+    # A cross-entropy passes through all of these; ONNX's own has shapes that runtimes complain about.
+    losses = (aten.cross_entropy_loss, aten.nll_loss_nd, aten.nll_loss, aten.nll_loss_forward)
     return {
-        **{operation: known[operation] for operation in losses},
+        **{operation.default: known[operation.default] for operation in losses},
         aten.cdist.default: distances,
         aten._cdist_forward.default: distances,
         aten.log1p.default: log1p,

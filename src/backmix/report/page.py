@@ -121,8 +121,8 @@ def write_report(
     return file
 
 
-def render(page: dict[str, Any]) -> str:
-    """Fill the template; every text in `page` is escaped but for `Markup`."""
+def render(page: dict[str, Any], template: str = "report.html") -> str:
+    """Fill a template of this package; every text in `page` is escaped but for `Markup`."""
     environment = Environment(
         loader=PackageLoader("backmix", "report/templates"),
         autoescape=True,
@@ -133,7 +133,7 @@ def render(page: dict[str, Any]) -> str:
     )
     environment.filters.update(visible=visible, percent=percent, number=number, counted=count, interval=interval)
     environment.globals["style"] = Markup((Path(__file__).parent / "templates" / "report.css").read_text("utf-8"))
-    return environment.get_template("report.html").render(page)
+    return environment.get_template(template).render(page)
 
 
 def training_curves(history: list[dict[str, float]]) -> list[tuple[str, Markup]]:
