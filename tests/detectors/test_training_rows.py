@@ -77,7 +77,7 @@ def test_rows_are_learnt_from_and_images_that_are_scored_are_not(name, trained, 
     before = scores(classifier, known)
     scores(classifier, unknown)
     assert torch.equal(scores(classifier, known), before)
-    # Other rows, other scores: half of them, or, where these say the same, all of them smaller and in another order of channels.
+    # Other rows, other scores: half of them, or, where these say the same, all of them, smaller, channels exchanged.
     kept, head = classifier.training_outputs, classifier.network.head.head
     half = torch.cat([(kept.labels == k).nonzero()[:, 0][::2] for k in range(len(classifier.classes))])
     classifier.training_outputs = TrainingOutputs.from_tensors({key: x[half] for key, x in kept.tensors().items()})
