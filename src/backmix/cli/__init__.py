@@ -18,6 +18,7 @@ from backmix.cli.fit import fit
 from backmix.cli.predict import predict
 from backmix.cli.report import report
 from backmix.cli.share import share
+from backmix.cli.study import study
 from backmix.cli.tables import tables
 
 app = typer.Typer(
@@ -27,7 +28,21 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, fit, calibrate, report, app_command, predict, export, evaluate, audit, share, bench, tables):
+for command in (
+    demo,
+    fit,
+    calibrate,
+    report,
+    app_command,
+    predict,
+    export,
+    evaluate,
+    audit,
+    study,
+    share,
+    bench,
+    tables,
+):
     app.command(command.__name__.removesuffix("_command"))(command)
 
 
