@@ -43,7 +43,8 @@ bench: $(INSTALLED) ## measure what BackMix costs: a batch against CutMix, a tra
 	@$(BIN)/python benchmarks/mixing.py
 	@$(BIN)/python benchmarks/overhead.py
 
-docs: $(INSTALLED) ## build the documentation site into build/site
+docs: $(INSTALLED) ## train a small study on the embedded digits (once) and build the documentation site into build/site
+	@$(BIN)/backmix study --priors 0.1667,0.95 --seeds 0 --out build/study
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 clean: ## remove .venv, caches and build products; runs/ stays

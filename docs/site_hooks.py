@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from enum import EnumType
 from pathlib import Path
@@ -19,6 +20,8 @@ COMMANDS = re.compile(r"<!-- commands:.*?-->")
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     """Called by mkdocs with the text of each page."""
     markdown = COMMANDS.sub(lambda _: list_commands(), markdown)
+    if page.file.src_uri == "study.md":
+        markdown += study_of_this_build(ROOT / "build" / "study" / "study.json")
     return unlink_files(markdown, Path(page.file.abs_src_path).parent)
 
 
@@ -35,6 +38,25 @@ def on_page_context(context: Any, *, page: Any, **_: Any) -> Any:
             for section in title.children:
                 section.children.clear()  # A hundred messages are no table of contents.
     return context
+
+
+def study_of_this_build(file: Path) -> str:
+    """Tables of the study that `make docs` made before, as Markdown; nothing where there is none."""
+    if not file.is_file():
+        return ""
+    from backmix.study.summary import summarise, to_markdown
+
+    study = json.loads(file.read_text(encoding="utf-8"))
+    seeds = len({cell["seed"] for cell in study["cells"]})
+    parts = [
+        "## As this build of the pages made it",
+        f"`make docs` has trained and measured {len(study['cells'])} networks on the embedded digits, {seeds} seed"
+        f"{'' if seeds == 1 else 's'} each, before it built these pages: the figures above are of the repository, these "
+        "of the machine that built the pages.",
+    ]
+    for part in summarise(study):
+        parts += [f"### ({part.key}) {part.title}", *(to_markdown(table) for table in part.tables)]
+    return "\n\n" + "\n\n".join(parts) + "\n"
 
 
 def unlink_files(markdown: str, folder: Path) -> str:

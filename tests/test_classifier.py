@@ -46,9 +46,10 @@ def test_an_image_is_unknown_when_its_score_is_above_the_threshold(classifier, c
     answers = classifier.predict([colours.path(i) for i in range(len(colours))])
     threshold = classifier.thresholds[classifier.detector]
     for answer in answers:
-        assert (answer.label == UNKNOWN) == (answer.unknown_score > threshold.threshold)
+        score = answer.unknown_score - threshold.tolerance
+        assert (answer.label == UNKNOWN) == (score > threshold.threshold)
         assert answer.p_value == pytest.approx(
-            (1 + int((threshold.scores >= answer.unknown_score).sum())) / (len(threshold.scores) + 1)
+            (1 + int((threshold.scores >= score).sum())) / (len(threshold.scores) + 1)
         )
 
 
@@ -341,8 +342,8 @@ def test_openmax_decides(trained, colours):
     classifier = OpenSetClassifier.load(trained)
     classifier.detector = "openmax"
     answers = classifier.predict([colours.path(i) for i in range(len(colours))])
-    threshold = classifier.thresholds["openmax"].threshold
-    assert all((a.label == UNKNOWN) == (a.unknown_score > threshold) for a in answers)
+    rule = classifier.thresholds["openmax"]
+    assert all((a.label == UNKNOWN) == (a.unknown_score - rule.tolerance > rule.threshold) for a in answers)
 
 
 @pytest.mark.parametrize("name", ["knn", "vim", "odin"])
@@ -353,8 +354,8 @@ def test_detectors_of_pytorch_ood_decide_from_calibration_on(trained, colours, p
     classifier.calibrate(FolderSource(pictures / "train"), accept=0.9)
     assert set(classifier.thresholds) == {METHOD, *OURS, name}
     answers = classifier.predict([colours.path(i) for i in range(len(colours))])
-    threshold = classifier.thresholds[name].threshold
-    assert all((a.label == UNKNOWN) == (a.unknown_score > threshold) for a in answers)
+    rule = classifier.thresholds[name]
+    assert all((a.label == UNKNOWN) == (a.unknown_score - rule.tolerance > rule.threshold) for a in answers)
     result = classifier.evaluate(colours)
     assert list(result["detectors"]) == [METHOD, *OURS, name]
     assert result["detectors"][name]["accepted_known"] is not None

@@ -301,3 +301,14 @@ def test_what_is_no_repository(name, trained):
         with pytest.raises(RunError, match="is no repository of the hub; expected owner/name") as caught:
             call()
         assert "\n" not in str(caught.value)
+
+
+def test_a_shared_run_is_evaluated_by_its_name(shared, pictures, trained, capsys):
+    from pathlib import Path
+
+    from backmix.commands.evaluate import evaluate_command
+
+    ours = evaluate_command(trained, str(pictures))
+    theirs = evaluate_command(Path("hub:" + NAME), str(pictures))
+    assert theirs["accuracy"] == ours["accuracy"] and theirs["run"]["backmix"] == ours["run"]["backmix"]
+    assert theirs["detectors"]["max_logit"] == ours["detectors"]["max_logit"]

@@ -7,7 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from study_cells import made_study
 
-from backmix.study.summary import Results, accuracy, auroc, gap_told, share, spread, summarise, told, trust, verdict
+from backmix.study.summary import (
+    Results,
+    Table,
+    accuracy,
+    auroc,
+    gap_told,
+    share,
+    spread,
+    summarise,
+    to_markdown,
+    told,
+    trust,
+    verdict,
+)
 
 
 def as_text(part):
@@ -132,3 +145,8 @@ def test_mean_and_deviation(values):
 def test_numbers_as_text():
     assert share([0.5]) == "50.0" and share([]) == "–" and share([-0.123], sign=True) == "−12.3"
     assert told(None) == "as photographed" and told(1 / 6) == "0.17"
+
+
+def test_a_table_as_markdown():
+    text = to_markdown(Table("Title", ["a", "b"], [["1", "2"], ["3", "4"]], "A note."))
+    assert text == "Title:\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n| 3 | 4 |\n\nA note."

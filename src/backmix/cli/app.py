@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from backmix.cli.options import Run
+from backmix.cli.options import AnyRun
 
 
 def app_command(
-    run: Run,
+    run: AnyRun,
     host: Annotated[
         str, typer.Option(help="Address to listen on. Default: this machine alone; 0.0.0.0 is every network.")
     ] = "127.0.0.1",

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from backmix.cli.options import Data, Run, Workers
+from backmix.cli.options import AnyRun, Data, Workers
 
 
 def evaluate(
-    run: Run,
+    run: AnyRun,
     data: Data,
     split: Annotated[str | None, typer.Option(help="Split of DATA. Default: test where there is one.")] = None,
     detector: Annotated[

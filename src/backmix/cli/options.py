@@ -26,6 +26,10 @@ Data = Annotated[
     ),
 ]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder a training left behind.")]
+AnyRun = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="The folder a training left behind, or hub:owner/name, one that was shared."),
+]
 Workers = Annotated[int, typer.Option(min=1, help="Threads or processes that decode images.")]
 
 

@@ -14,6 +14,7 @@ from backmix.classifier import OpenSetClassifier
 from backmix.commands.console import image_bar, make_console
 from backmix.data.load import available_splits, load_source
 from backmix.detectors import check_name
+from backmix.hub import run_folder
 from backmix.run import read_config
 
 
@@ -26,7 +27,7 @@ def evaluate_command(
     json_file: Path | None = None,
     workers: int = 2,
 ) -> dict[str, Any]:
-    """Print, and write if asked, the figures of a run on a test set."""
+    """Print, and write if asked, the figures of a run, a folder or `hub:owner/name`, on a test set."""
     names = [name.strip() for name in detectors.split(",")] if detectors else None
     for name in names or []:
         if name != "all":
@@ -37,12 +38,13 @@ def evaluate_command(
     console = make_console()
     with image_bar(console, len(source), "evaluating") as advance:
         result = classifier.evaluate(source, detectors=names, workers=workers, on_images=advance)
-    config = read_config(run)
+    folder = run_folder(run)
+    config = read_config(folder)
     result["run"] = {
         "backmix": config["backmix"],
         "arguments": config.get("arguments"),
         "training": config.get("training"),
-        "seconds": read_seconds(run),
+        "seconds": read_seconds(folder),
     }
     images = result["images"]
     for entry in result["unreadable"]:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from backmix.data.folder import FolderSource
     from backmix.data.images import ImageError, open_image
     from backmix.data.load import available_splits, choose_known, holdout_split, load_source
+    from backmix.data.objects_on_scenes import ObjectsOnScenes
     from backmix.data.parquet import HubSource, ParquetSource
     from backmix.data.source import ImageSource, Subset, count_per_class, find_unreadable
 
@@ -19,6 +20,7 @@ _HOME = {
     "HubSource": "parquet",
     "ImageError": "images",
     "ImageSource": "source",
+    "ObjectsOnScenes": "objects_on_scenes",
     "ParquetSource": "parquet",
     "Subset": "source",
     "available_splits": "load",
@@ -36,6 +38,7 @@ __all__ = [
     "HubSource",
     "ImageError",
     "ImageSource",
+    "ObjectsOnScenes",
     "ParquetSource",
     "Subset",
     "available_splits",

@@ -11,6 +11,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.figure import FigureBase
 from PIL import Image
 
 from backmix.data.source import ImageSource
@@ -90,14 +91,14 @@ def samples(sources: Sources, known: Sequence[str]) -> bytes:
     rows = [(name, source, of_known) for name, source, of_known in rows if _some(source, known, of_known)]
     with matplotlib.rc_context(STYLE):
         canvas = Canvas(figsize=(WIDTH, 1.08 * len(rows)), dpi=200, layout="constrained")
-        grid = np.atleast_2d(canvas.subplots(len(rows), SHOWN))
-        for line, (name, source, of_known) in zip(grid, rows, strict=True):
+        lines = canvas.subfigures(len(rows), 1, squeeze=False)[:, 0]
+        for line, (name, source, of_known) in zip(lines, rows, strict=True):
             chosen = _some(source, known, of_known)
-            for axis, position in zip(line, [*chosen, *[None] * SHOWN], strict=False):
+            line.suptitle(name, x=0.01, ha="left", fontsize=10)
+            for axis, position in zip(line.subplots(1, SHOWN), [*chosen, *[None] * SHOWN], strict=False):
                 axis.set_axis_off()
                 if position is not None:
                     axis.imshow(np.asarray(source.read(position).resize((SIDE, SIDE), Image.Resampling.BILINEAR)))
-            line[0].set_title(name, loc="left")
         buffer = io.BytesIO()
         canvas.savefig(buffer, format="png", facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
@@ -166,9 +167,10 @@ def _dots(
     """A row for each training, a dot for each seed, a bar at the mean; a line shows where plain is."""
     if not names:
         return None
-    canvas = Canvas(figsize=(WIDTH, len(panels) * (0.55 + 0.27 * len(names))), dpi=200, layout="constrained")
-    for axis, (title, figure) in zip(canvas.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True):
-        axis.set_title(title, loc="left")
+    canvas = Canvas(figsize=(WIDTH, len(panels) * (0.6 + 0.27 * len(names))), dpi=200, layout="constrained")
+    parts = canvas.subfigures(len(panels), 1, squeeze=False)[:, 0]
+    for part, (title, figure) in zip(parts, panels, strict=True):
+        axis = _titled(part, title)
         plain = results.values(PLAIN, prior, figure)
         if plain:
             axis.axvline(100 * statistics.fmean(plain), color=INK, linewidth=0.8, linestyle=":")
@@ -184,8 +186,7 @@ def _gaps(results: Results) -> Canvas | None:
     if not names:
         return None
     canvas = Canvas(figsize=(WIDTH, 1.2 + 0.42 * len(names)), dpi=200, layout="constrained")
-    axis = canvas.subplots()
-    axis.set_title("background gap, points, with 95 % intervals", loc="left")
+    axis = _titled(canvas, "background gap, points, with 95 % intervals")
     axis.axvline(0, color=INK, linewidth=0.8)
     for shift, masks, colour, mark, label in (
         (-0.16, "audit", "#0072b2", "o", "true masks"),
@@ -203,6 +204,13 @@ def _gaps(results: Results) -> Canvas | None:
     handles, labels = axis.get_legend_handles_labels()
     canvas.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     return canvas
+
+
+def _titled(part: FigureBase, title: str) -> Axes:
+    """Axes with a title that begins where the names of the rows do."""
+    part.suptitle(title, x=0.01, ha="left", fontsize=10)
+    axis: Axes = part.subplots()
+    return axis
 
 
 def _row(axis: Axes, place: float, values: Sequence[float], colour: str) -> None:

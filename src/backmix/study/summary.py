@@ -147,6 +147,13 @@ def summarise(study: Mapping[str, Any]) -> list[Part]:
     return [makers[part](results) for part in results.parts if results.there((PLAIN,), _prior_of(results, part))]
 
 
+def to_markdown(table: Table) -> str:
+    """A table with its title before it and its note behind."""
+    lines = [table.head, ["---"] * len(table.head), *table.rows]
+    text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return f"{table.title}:\n\n{text}" + (f"\n\n{table.note}" if table.note else "")
+
+
 def verdict(differences: Sequence[float], *, higher_is_better: bool = True) -> str:
     """ "better in all 3", "worse in all 3" or "better in 1 of 3": what can be said of differences, seed by seed."""
     better = sum((value > 0) == higher_is_better and value != 0 for value in differences)
@@ -364,22 +371,21 @@ def mask_errors(results: Results, training: str) -> list[float]:
 def trust(results: Results, trainings: Sequence[str]) -> str:
     """How far gaps from estimated masks were from those of true masks, in a sentence."""
     errors = [error for name in trainings for error in mask_errors(results, name)]
-    orders = [
-        [
-            name
-            for _, name in sorted(
-                (statistics.fmean(results.values(name, results.strong, gap(masks))), name)
-                for name in trainings
-                if results.values(name, results.strong, gap(masks))
-            )
-        ]
-        for masks in ("audit", "audit_estimated")
-    ]
-    same = "The order of the trainings is the same" if orders[0] == orders[1] else "The order of the trainings differs"
+    same = "The order of the trainings is the same" if same_order(results, trainings) else "The order differs"
     return (
         f"Gaps from estimated masks are {share([abs(error) for error in errors])} points from those of true masks, at "
         f"most {100 * max(abs(error) for error in errors):.1f}. {same}."
     )
+
+
+def same_order(results: Results, trainings: Sequence[str]) -> bool:
+    """Whether mean gaps from true and from estimated masks order the trainings alike."""
+
+    def order(masks: str) -> list[str]:
+        means = {name: results.values(name, results.strong, gap(masks)) for name in trainings}
+        return sorted((name for name, of in means.items() if of), key=lambda name: statistics.fmean(means[name]))
+
+    return order("audit") == order("audit_estimated")
 
 
 def gap_told(results: Results, training: str, masks: str) -> str:

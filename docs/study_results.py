@@ -1,0 +1,319 @@
+"""docs/study.md and its charts, from results/study-*.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backmix.study.charts import alternative, make_charts
+from backmix.study.plan import PARTS, trainings_of
+from backmix.study.summary import (
+    Part,
+    Results,
+    Table,
+    accuracy,
+    audited,
+    auroc,
+    gap,
+    gap_told,
+    independent,
+    mask_errors,
+    misleading,
+    same_order,
+    share,
+    summarise,
+    to_markdown,
+    told,
+    verdict,
+)
+
+ROOT = Path(__file__).parents[1]
+PICTURED = ("digits", "leeds-on-scenes")
+"""Studies whose charts are on the page; the others have tables alone."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """One result file.
+
+    Attributes:
+        name: of the file.
+        title: for people.
+        options: of the command that makes it.
+    """
+
+    name: str
+    title: str
+    options: str
+
+    def read(self) -> dict[str, Any] | None:
+        path = ROOT / "results" / f"study-{self.name}.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+ON_SCENES = "--scenes intel-scenes --other-scenes dtd-part"
+STUDIES = (
+    Study("digits", "Embedded digits", ""),
+    Study("leeds-on-scenes", "Butterflies on scenes", f"leeds-butterfly {ON_SCENES} --outliers cifar10"),
+    Study("msrc-on-scenes", "MSRC objects on scenes", f"msrc-v2-objects {ON_SCENES} --outliers leeds-butterfly"),
+    Study(
+        "eth80-on-scenes",
+        "ETH-80 objects on scenes",
+        f"eth80 --known-classes apple,car,cow {ON_SCENES} --outliers leeds-butterfly",
+    ),
+    Study("leeds", "Butterflies as photographed", "leeds-butterfly --parts c,d"),
+    Study("msrc", "MSRC objects as photographed", "msrc-v2-objects --parts c,d"),
+    Study("eth80", "ETH-80 as photographed", "eth80 --known-classes apple,car,cow --parts c,d"),
+)
+CHANGES = ("patch", "swap", "swap, saliency", "swap, true masks")
+
+
+def there() -> Iterator[tuple[Study, dict[str, Any]]]:
+    """Studies whose result files are there."""
+    for study in STUDIES:
+        if (found := study.read()) is not None:
+            yield study, found
+
+
+def what_it_changes() -> Table:
+    """BackMix minus plain in every study: gains and losses alike."""
+    figures = (("accuracy", accuracy), ("accuracy, independent", independent), ("AUROC", auroc("Kk-Qk")))
+    rows = []
+    for study, found in there():
+        results = Results(found)
+        priors = [results.middle, results.strong] if results.priors else [None]
+        for prior in dict.fromkeys(priors):
+            for name in CHANGES:
+                differences = [results.differences(name, prior, figure) for _, figure in figures]
+                if not differences[0]:
+                    continue
+                shown = [f"{share(of, sign=True)}, {verdict(of)}" if of else "–" for of in differences]
+                gaps = results.differences(name, prior, gap())
+                shown.append(f"{share(gaps, sign=True)}, {verdict(gaps, higher_is_better=False)}")
+                rows.append([study.title, told(prior), name, *shown])
+    return Table(
+        "With BackMix minus plain, points, seed by seed, mean ± standard deviation",
+        ["study", "prior", "training", *(name for name, _ in figures), "background gap"],
+        rows,
+    )
+
+
+def not_helping() -> str:
+    """In how many of the comparisons of `what_it_changes` something got worse, by training and figure."""
+    lines = []
+    for name in CHANGES:
+        counts = {"AUROC": [0, 0, 0], "accuracy": [0, 0, 0]}
+        for _, found in there():
+            results = Results(found)
+            for prior in dict.fromkeys([results.middle, results.strong] if results.priors else [None]):
+                for title, figure in (("AUROC", auroc("Kk-Qk")), ("accuracy", accuracy)):
+                    of = results.differences(name, prior, figure)
+                    if of:
+                        counts[title][0 if min(of) > 0 else 1 if max(of) < 0 else 2] += 1
+        told_counts = "; ".join(
+            f"{title} higher in {up} of {up + down + mixed}, lower in {down}"
+            for title, (up, down, mixed) in counts.items()
+        )
+        lines.append(f"- {name}: {told_counts}.")
+    return "\n".join(lines)
+
+
+def part_sections(key: str) -> list[str]:
+    """One part, study by study."""
+    sections: list[str] = []
+    for study, found in there():
+        parts: dict[str, Part] = {part.key: part for part in summarise(found)}
+        if key not in parts:
+            continue
+        part = parts[key]
+        if not sections:
+            sections += [f"## ({key}) {part.title}", part.about]
+        sections.append(f"### {study.title}")
+        sections.append("\n".join(f"- {sentence}" for sentence in part.findings))
+        if study.name in PICTURED:
+            sections.append(f"![{alternative(key)}](images/study-{study.name}-{key}.png)")
+        sections += [to_markdown(table) for table in part.tables]
+    return sections
+
+
+def settings() -> Table:
+    rows = []
+    for study, found in there():
+        setting = found["setting"]
+        cells = [cell for cell in found["cells"] if not cell.get("left_out")]
+        rows.append(
+            [
+                study.title,
+                f"`backmix study {study.options} --out DIR`".replace("  ", " "),
+                ", ".join(setting["data"]["known"]),
+                f"{setting['model']}, {setting['image_size']} px, {setting['training']['epochs']} epochs",
+                f"{len({cell['seed'] for cell in cells})}, {len(cells)}",
+                f"{sum(cell['seconds'] for cell in cells) / 60:.0f}",
+            ]
+        )
+    return Table("What was run", ["study", "command", "known classes", "network", "seeds, trainings", "minutes"], rows)
+
+
+def page() -> str:
+    """docs/study.md."""
+    parts = [
+        "# The study: what a classifier learns of backgrounds",
+        "<!-- Written by docs/make_results.py from results/study-*.json: change those, not this page. -->",
+        "Put an unknown animal on a known meadow, and a classifier says “cow”. BackMix rests on that observation. Here it "
+        "is made again, with dials: how often a class stands on its own background, what the network is trained with, "
+        "and what unknown objects stand on. Everything is measured on the same networks: accuracy, AUROC, the "
+        "[audit](audit.md), and the logits of single places.",
+        "```sh\nbackmix study --out study                                    # the embedded digits: no data needed\n"
+        "backmix study DATA --scenes SCENES --out study               # your objects, cut out by their masks, on scenes\n"
+        "backmix study DATA --out study                               # photographs as they are\n```",
+        "`study.html` in that folder is the page to look at, `study.json` has every figure of every network. A study that "
+        "was cut off goes on where it was; more `--parts` and `--seeds` are added to what is there. DATA needs masks, and "
+        "training and test images apart. Nothing is chosen by what comes out: the digits have the recipe of `backmix "
+        "demo`, all else has one of its length, and every difference is that of two networks with the same weights to "
+        "start from, order and crops.",
+        "![Known digits in the training, and unknown ones in the test, on textures of known digits and on other ones."
+        "](images/study-digits.png)",
+        "## In short",
+        to_markdown(what_it_changes()),
+        "“Independent” is accuracy on test images whose background says nothing of the class. AUROC is that of unknown "
+        "objects on the backgrounds of known ones, by max logit. “As photographed” nobody can choose the prior.",
+        "### Where BackMix does not help",
+        "Counted over the rows of that table: how often a figure is higher, or lower, in every seed. The rest are not the "
+        "same in every seed.",
+        not_helping(),
+        TEXT,
+    ]
+    for key in PARTS:
+        parts += part_sections(key)
+    parts += ["## What was run", to_markdown(settings()), NOTES]
+    return "\n\n".join(parts) + "\n"
+
+
+TEXT = ""
+NOTES = (
+    "Objects on scenes: each object is cut out by its mask, brought to 50 to 80 % of the side and laid on a square of a "
+    "scene (Intel scenes: buildings, forest, glacier, mountain, sea, street); class number c goes with scene number c, "
+    "counted round where there are more classes than scenes. Other backgrounds are textures (DTD). Objects and scenes of "
+    "training, held-out and test pictures are apart. The networks are small and trained from random weights for about "
+    "half a minute; larger ones may differ."
+)
+
+
+AUDITED = ("plain", "swap, true masks", "swap, true masks, every image")
+PAIRS = ("Kk-Qk", "Kk-Qq", "Kq-Qk", "Kq-Qq")
+
+
+def audit_figures() -> str:
+    """What docs/audit.md says of networks trained in known ways, and of estimated masks."""
+    found = next(each for study, each in there() if study.name == "digits")
+    results = Results(found)
+    seeds = len(results.seeds("plain", results.strong))
+    sets = ("original", "only-background", "mixed-same", "mixed-random")
+    rows = [
+        [
+            name,
+            *(share(results.values(name, results.strong, audited(each))) for each in sets),
+            gap_told(results, name, "audit"),
+            gap_told(results, name, "audit_estimated"),
+        ]
+        for name in AUDITED
+    ]
+    networks = Table(
+        f"Embedded digits, networks trained at the prior {told(results.strong)}, {seeds} seeds, percent",
+        ["training", *sets, "background gap, true masks", "background gap, saliency masks"],
+        rows,
+        "Mean ± standard deviation of the seeds; behind a gap the widest of the seeds' 95 % intervals. `swap` replaces the "
+        "background of every second image, or of every image: a network that still sees half of its images on their own "
+        "background goes on learning it. That one which never saw a whole picture is less accurate on originals is part "
+        "of the price.",
+    )
+    unknown = Table(
+        "The same networks and unknown digits, by max logit, AUROC in percent",
+        ["training", *PAIRS, "misleading index"],
+        [
+            [
+                name,
+                *(share(results.values(name, results.strong, auroc(pair))) for pair in PAIRS),
+                share(results.values(name, results.strong, misleading)),
+            ]
+            for name in AUDITED
+        ],
+    )
+    trusted = []
+    for study, each in there():
+        results = Results(each)
+        names = results.there(trainings_of("d"), results.strong)
+        errors = [error for name in names for error in mask_errors(results, name)]
+        if not errors:
+            continue
+        true = [value for name in names for value in results.values(name, results.strong, gap())]
+        found_masks = [
+            cell["audit_estimated"]["masks_at_fault"]
+            for name in names
+            for cell in results.seeds(name, results.strong).values()
+        ]
+        trusted.append(
+            [
+                study.title,
+                str(len(errors)),
+                f"{100 * min(true):.0f} to {100 * max(true):.0f}".replace("-", "−"),
+                share(errors, sign=True),
+                f"{100 * max(abs(error) for error in errors):.1f}",
+                "yes" if same_order(results, names) else "no",
+                str(max(found_masks)),
+            ]
+        )
+    trust = Table(
+        "Background gap from saliency masks minus that from true ones, points",
+        ["images", "audits", "gaps, true masks", "difference", "largest", "same order of trainings", "no object found"],
+        trusted,
+    )
+    return "\n\n".join(
+        [
+            "From the result files of [the study](study.md), which has more of them:",
+            to_markdown(networks),
+            to_markdown(unknown),
+            "### How far estimated masks can be trusted",
+            "Every network of part (d) of the study was audited twice, with the true masks and with saliency masks.",
+            to_markdown(trust),
+        ]
+    )
+
+
+def memory_figures() -> str:
+    """What docs/audit.md says of many images."""
+    path = ROOT / "results" / "audit-memory.json"
+    audits = json.loads(path.read_text(encoding="utf-8"))["audits"]
+    rows = [
+        [
+            f"{each['images']:,}",
+            str(each["kills"]),
+            f"{each['rows']:,}",
+            str(each["peak_mb"]),
+            f"{each['cpu_seconds'] / each['images']:.3f}",
+        ]
+        for each in audits
+    ]
+    table = Table(
+        "224 pixels, a network of one layer (`python benchmarks/audit_memory.py DATA`)",
+        [
+            "images",
+            "times killed and gone on",
+            "rows of images.csv",
+            "most memory in use, MB",
+            "processor seconds an image",
+        ],
+        rows,
+    )
+    return to_markdown(table)
+
+
+def write_charts(folder: Path) -> None:
+    """Write the charts of `PICTURED`."""
+    for study, found in there():
+        if study.name in PICTURED:
+            for key, png in make_charts(Results(found)).items():
+                (folder / f"study-{study.name}-{key}.png").write_bytes(png)
