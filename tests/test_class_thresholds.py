@@ -30,7 +30,10 @@ def test_a_class_stranger_than_the_rest_is_not_rejected_more():
 
 @given(st.lists(st.tuples(st.integers(-9, 9), st.integers(0, 3)), min_size=1, max_size=120), st.integers(-10, 10))
 def test_is_the_slow_rule(rows, score):
-    """Class by class, image by image: count the held-out images of the same answer that are as strange."""
+    """Class by class, image by image: count the held-out images of the same answer that are as strange.
+
+    These scores are whole numbers, and every tolerance is far below one.
+    """
     scores = torch.tensor([float(value) for value, _ in rows])
     predicted = torch.tensor([number for _, number in rows])
     overall, by_class = ConformalThreshold.fit(scores, 0.75), fit_class_thresholds(scores, predicted, 4, 0.75)

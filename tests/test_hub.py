@@ -312,3 +312,18 @@ def test_a_shared_run_is_evaluated_by_its_name(shared, pictures, trained, capsys
     theirs = evaluate_command(Path("hub:" + NAME), str(pictures))
     assert theirs["accuracy"] == ours["accuracy"] and theirs["run"]["backmix"] == ours["run"]["backmix"]
     assert theirs["detectors"]["max_logit"] == ours["detectors"]["max_logit"]
+
+
+def test_a_shared_run_predicts_by_its_name(shared, pictures, trained, tmp_path, capsys):
+    from typer.testing import CliRunner
+
+    from backmix.cli import app
+
+    answers = []
+    for number, run in enumerate((trained, "hub:" + NAME)):
+        out = tmp_path / f"{number}.csv"
+        CliRunner().invoke(
+            app, ["predict", str(run), str(pictures / "test"), "--out", str(out)], catch_exceptions=False
+        )
+        answers.append(out.read_text())
+    assert answers[0] == answers[1] and answers[0].count("\n") == 25

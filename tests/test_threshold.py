@@ -1,5 +1,7 @@
 import json
 import math
+import statistics
+from decimal import Decimal
 from fractions import Fraction
 
 import pytest
@@ -52,14 +54,75 @@ def test_threshold_is_the_kth_smallest(held_out, accept):
 @given(scores, scores, shares)
 def test_accepted_is_a_p_value_above_alpha(held_out, new, accept):
     rule = ConformalThreshold.fit(tensor(held_out), accept)
-    new = [*new, *held_out]
-    slow = [Fraction(1 + sum(h >= s for h in held_out), len(held_out) + 1) for s in new]
+    edges = [score + rule.tolerance for score in held_out]
+    beside = [math.nextafter(edge, way) for edge in edges for way in (-math.inf, math.inf)]
+    new = [*new, *held_out, *edges, *beside, math.inf, -math.inf]
+    slow = [Fraction(1 + sum(h >= s - rule.tolerance for h in held_out), len(held_out) + 1) for s in new]
     exact_alpha = 1 - Fraction(str(accept))
     accepted, p_values = rule.accept(tensor(new)), rule.p_value(tensor(new))
     assert accepted.tolist() == [p > exact_alpha for p in slow]
     assert p_values.tolist() == [float(p) for p in slow]
     assert accepted.tolist() == (p_values > rule.alpha).tolist()
     assert rule.alpha == float(exact_alpha)
+
+
+@settings(deadline=None)
+@given(scores, scores, shares)
+def test_the_tolerance_accepts_more_and_makes_no_p_value_smaller(held_out, new, accept):
+    """The promise of the rule without it is the promise of the rule with it."""
+    rule = ConformalThreshold.fit(tensor(held_out), accept)
+    new = [*new, *held_out]
+    plain = [(1 + sum(h >= s for h in held_out)) / (len(held_out) + 1) for s in new]
+    assert rule.accept(tensor(new))[tensor(new) <= rule.threshold].all()
+    assert all(found >= least for found, least in zip(rule.p_value(tensor(new)).tolist(), plain, strict=True))
+
+
+@settings(deadline=None)
+@given(scores)
+def test_the_tolerance_is_a_hundred_thousandth_of_the_spread(held_out):
+    exact = [Fraction(value) for value in held_out if math.isfinite(value)]
+    mean = sum(exact, Fraction()) / max(1, len(exact))
+    variance = sum(((value - mean) ** 2 for value in exact), Fraction()) / max(1, len(exact))
+    # Decimals have no smallest exponent that matters here: hypothesis draws differences whose squares floats lack.
+    deviation = (Decimal(variance.numerator) / Decimal(variance.denominator)).sqrt()
+    found = ConformalThreshold.fit(tensor(held_out)).tolerance
+    assert found == pytest.approx(1e-5 * float(deviation), rel=1e-12, abs=5e-324)
+    assert ConformalThreshold.fit(tensor(held_out[::-1])).tolerance == found
+
+
+@pytest.mark.parametrize(
+    "held_out", [[0.1], [0.1] * 7, [-1e300] * 3, [math.inf], [-math.inf, math.inf], [2.5, math.inf, -math.inf]]
+)
+def test_without_spread_there_is_no_tolerance(held_out):
+    assert ConformalThreshold.fit(tensor(held_out), 0.1).tolerance == 0
+
+
+def test_without_a_tolerance_the_next_number_above_the_threshold_is_rejected():
+    rule = ConformalThreshold.fit(tensor([0.1] * 9), 0.9)
+    assert rule.accept(tensor([0.1, math.nextafter(0.1, 1)])).tolist() == [True, False]
+    assert rule.p_value(tensor([0.1, math.nextafter(0.1, 1)])).tolist() == [1.0, 0.1]
+
+
+def test_the_largest_numbers_have_a_tolerance_too():
+    rule = ConformalThreshold.fit(tensor([-1.7e308, 1.7e308, math.inf]), 0.25)
+    assert rule.tolerance == pytest.approx(1.7e303)
+    assert rule.accept(tensor([-1.7e308, 1.7e308, math.inf, -math.inf])).tolist() == [True, False, False, True]
+
+
+@pytest.mark.parametrize("accept", [0.5, 0.9, 0.95])
+@pytest.mark.parametrize(("centre", "spread"), [(0.0, 1.0), (-30.0, 4.0), (1e-6, 1e-9), (5e4, 1e3)])
+def test_the_image_that_is_the_threshold_is_accepted_when_its_last_digits_change(accept, centre, spread):
+    """Asked again in another batch or an exported file, its score may come out higher, and nothing has changed."""
+    values = centre + spread * torch.randn(200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    rule = ConformalThreshold.fit(values, accept)
+    deviation = statistics.pstdev(values.tolist())
+    again = rule.threshold + 1e-7 * deviation
+    assert again > rule.threshold
+    assert rule.accept(tensor([again])).item() and rule.p_value(tensor([again])).item() > rule.alpha
+    assert rule.p_value(tensor([again])).item() == rule.p_value(tensor([rule.threshold])).item()
+    # A rule that accepted everything would pass the lines above.
+    beyond = rule.threshold + 1.1e-5 * deviation
+    assert not rule.accept(tensor([beyond])).item() and rule.p_value(tensor([beyond])).item() <= rule.alpha
 
 
 @settings(deadline=None)
@@ -70,6 +133,7 @@ def test_round_trip_is_exact(held_out, accept):
     again = ConformalThreshold.from_dict(json.loads(text))
     assert [s.hex() for s in again.scores.tolist()] == [s.hex() for s in rule.scores.tolist()]
     assert (again.accept_share, again.threshold) == (rule.accept_share, rule.threshold)
+    assert again.tolerance == rule.tolerance
     assert json.dumps(again.to_dict()) == text
 
 
@@ -116,7 +180,7 @@ def test_threshold_of_float32_scores_accepts_them_at_any_precision():
     # Half precision would round the threshold; the score is widened instead.
     edge = tensor([rule.threshold])
     half = edge.half()
-    assert rule.accept(half).item() == (half.double() <= edge).item()
+    assert rule.accept(half).item() == (half.double() - rule.tolerance <= edge).item()
 
 
 def test_order_of_the_held_out_images_does_not_matter():

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from backmix.checkpoint import sha256
 from backmix.errors import RunError, in_one_line
+from backmix.hub import run_folder
 from backmix.prediction import Prediction
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class RunPredictor:
 
 
 def load_predictor(path: str | Path) -> Predictor:
-    """Load a run folder or an .onnx file of `backmix export`; nothing in it is executed.
+    """Load a run, a folder or `hub:owner/name`, or an .onnx file of `backmix export`; nothing in it is executed.
 
     Raises:
         RunError: when it is missing, damaged, altered, of another version, or a file that may hold code.
@@ -100,9 +101,9 @@ def fingerprint(path: str | Path) -> str:
     The latter holds the fingerprints of the weights, the classes and the calibration.
 
     Raises:
-        RunError: when the file cannot be read.
+        RunError: when the file cannot be read, or a run of the hub not be fetched.
     """
-    path = Path(path)
+    path = run_folder(path)
     file = path / "config.yaml" if path.is_dir() else path
     try:
         return sha256(file)

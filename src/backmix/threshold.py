@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import math
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 RULE = "split-conformal"
+# Well above what rounding in float32 makes of a score, some 1e-7 of the spread, and well below what sets images apart.
+_TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,9 +25,15 @@ class ConformalThreshold:
 
     With n scores of known images that were not trained on, k = ceil((n + 1) * accept). If they and a new known image
     are exchangeable (drawn alike, scored by the same network), the new image is rejected with probability at most
-    alpha = 1 - accept; with distinct scores also at least alpha - 1 / (n + 1). That holds for any network and score,
-    in expectation over both the held-out images and the new one: the share rejected by one particular threshold
-    scatters around it. It says nothing of unknown images, nor of known ones photographed under other conditions.
+    alpha = 1 - accept; with scores further apart than `tolerance` also at least alpha - 1 / (n + 1). That holds for any
+    network and score, in expectation over both the held-out images and the new one: the share rejected by one
+    particular threshold scatters around it. It says nothing of unknown images, nor of known ones photographed under
+    other conditions.
+
+    The threshold is itself the score of an image. Asked about that image again, in a batch of another size or in an
+    exported file, the network may give a score higher by its last digits, and nothing that was seen has changed. So
+    `accept` and `p_value` look at the score less `tolerance`. The promise holds as before: every image that the rule
+    accepts without it is accepted with it, and no p-value gets smaller.
 
     Sources: Vovk, Gammerman and Shafer, "Algorithmic learning in a random world", 2005; Lei et al., JASA 2018; for
     outlier detection with conformal p-values Bates et al., Annals of Statistics 2023 (arXiv 2104.08279, 2021).
@@ -60,9 +70,22 @@ class ConformalThreshold:
 
     @property
     def threshold(self) -> float:
-        """Largest unknown score accepted; +inf when there are too few held-out images to reject any, see `note`."""
+        """The k-th smallest held-out score; +inf when there are too few held-out images to reject any, see `note`.
+
+        A score is accepted up to `tolerance` above it.
+        """
         rank = math.ceil((len(self.scores) + 1) * _exact(self.accept_share))
         return float(self.scores[rank - 1]) if rank <= len(self.scores) else math.inf
+
+    @cached_property
+    def tolerance(self) -> float:
+        """How much higher a score may come out and count as the same: 1e-5 of the spread of the held-out scores.
+
+        The spread is the standard deviation of those that are finite, with n below the sum, 0 for fewer than two of
+        them. It comes from exact sums and is the same number on every machine.
+        """
+        finite = self.scores[self.scores.isfinite()].tolist()
+        return _TOLERANCE * statistics.pstdev(finite) if finite else 0.0
 
     @property
     def alpha(self) -> float:
@@ -81,7 +104,9 @@ class ConformalThreshold:
         )
 
     def accept(self, scores: Tensor) -> Tensor:
-        """Whether images are accepted as known: the score is at most the threshold, or `p_value` above `alpha`.
+        """Whether images are accepted as known: the score less `tolerance` is at most the threshold.
+
+        That is, `p_value` is above `alpha`.
 
         Args:
             scores: (B,) float unknown scores from the network and detector that were calibrated.
@@ -92,12 +117,13 @@ class ConformalThreshold:
         Raises:
             ValueError: for a NaN, another shape or dtype.
         """
-        return (_check_scores(scores) <= self.threshold).to(scores.device)
+        return (self._less_tolerance(scores) <= self.threshold).to(scores.device)
 
     def p_value(self, scores: Tensor) -> Tensor:
         """Conformal p-value of "this image is known": (1 + held-out scores at least as high) / (n + 1).
 
-        For a new known image, P(p-value <= q) is at most q for every q. A small one speaks for unknown.
+        As high as the score less `tolerance`. For a new known image, P(p-value <= q) is at most q for every q. A small
+        one speaks for unknown.
 
         Args:
             scores: (B,) float unknown scores from the network and detector that were calibrated.
@@ -109,7 +135,7 @@ class ConformalThreshold:
             ValueError: for a NaN, another shape or dtype.
         """
         held_out = len(self.scores)
-        below = torch.searchsorted(self.scores, _check_scores(scores))
+        below = torch.searchsorted(self.scores, self._less_tolerance(scores))
         return (1 + held_out - below).double() / (held_out + 1)
 
     def to_dict(self) -> dict[str, Any]:
@@ -152,6 +178,10 @@ class ConformalThreshold:
                     "Calibrate again."
                 )
         return result
+
+    def _less_tolerance(self, scores: Tensor) -> Tensor:
+        # To add to the threshold instead would round otherwise: accept, p_value and exported files use one expression.
+        return _check_scores(scores) - self.tolerance
 
     def _digest(self) -> str:
         written = " ".join([RULE, self.accept_share.hex(), *(score.hex() for score in self.scores.tolist())])

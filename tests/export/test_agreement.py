@@ -98,17 +98,45 @@ def test_a_p_value_or_decision_that_does_not_follow_from_the_score(classifier, e
         compare(classifier, expected, replace(expected, decision=decision), NAMES)
 
 
-def test_a_score_on_the_threshold_is_counted_as_close_and_may_be_decided_either_way(classifier, expected):
-    at = classifier.thresholds["max_logit"].threshold
-    scores = expected.unknown_score.copy()
-    scores[0] = at
-    tied = moved(classifier, replace(expected, unknown_score=scores), 0.0)
-    above = scores.copy()
-    above[0] = np.nextafter(at, np.inf)
-    beyond = moved(classifier, replace(expected, unknown_score=above), 0.0)
-    assert tied.decision[0] >= 0 > beyond.decision[0]
-    found = compare(classifier, tied, beyond, NAMES)
+def with_first(classifier, answers, score):
+    """Answers whose first image has another score, and what follows from it."""
+    scores = answers.unknown_score.copy()
+    scores[0] = score
+    return moved(classifier, replace(answers, unknown_score=scores), 0.0)
+
+
+def test_the_image_that_is_the_threshold_is_answered_alike_when_its_last_digits_change(classifier, expected):
+    threshold = classifier.thresholds["max_logit"]
+    tied = with_first(classifier, expected, threshold.threshold)
+    again = with_first(classifier, expected, threshold.threshold + 0.01 * threshold.tolerance)
+    assert tied.decision[0] == again.decision[0] >= 0
+    found = compare(classifier, tied, again, NAMES)
+    assert found.same_decisions == found.same_p_values == 30
+
+
+def test_the_largest_score_accepted_is_counted_as_close_and_may_be_decided_either_way(classifier, expected):
+    threshold = classifier.thresholds["max_logit"]
+    largest = threshold.threshold + threshold.tolerance
+    within = with_first(classifier, expected, largest - 0.001 * threshold.tolerance)
+    beyond = with_first(classifier, expected, largest + 0.001 * threshold.tolerance)
+    assert within.decision[0] >= 0 > beyond.decision[0]
+    found = compare(classifier, within, beyond, NAMES)
     assert found.close >= 1 and found.same_decisions == 29
+
+
+def test_close_is_within_what_a_score_may_differ_by_of_the_largest_accepted(classifier, expected):
+    threshold = classifier.thresholds["max_logit"]
+    largest, spread = threshold.threshold + threshold.tolerance, float(threshold.scores.std(correction=0))
+    allowed = 1e-4 * abs(largest) + min(1e-4, 1e-3 * spread)
+    assert threshold.tolerance > 0.002 * allowed  # Or it could be left out and nobody would see.
+
+    def close(score):
+        answers = with_first(classifier, expected, score)
+        return compare(classifier, answers, answers, NAMES).close
+
+    others = close(largest + 1)
+    for times, near in ((-1.001, 0), (-0.999, 1), (0.999, 1), (1.001, 0)):
+        assert close(largest + times * allowed) == others + near
 
 
 def test_another_class_is_a_difference_unless_two_are_as_likely(classifier, expected):

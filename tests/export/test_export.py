@@ -13,9 +13,6 @@ from backmix.export.export import SUFFIXES, export
 from backmix.methods import METHODS
 from backmix.onnx_model import OnnxModel
 
-# Their scores are computed in pieces of 16 images, which torch cannot write down for any number of them.
-IN_PIECES = {"pcssr", "rcssr"}
-
 
 def test_a_file_with_a_threshold_a_class_answers_as_the_classifier(tmp_path):
     classifier = calibrated(per_class=True, classes=2)
@@ -65,12 +62,7 @@ def check(tmp_path, form, **options):
 @pytest.mark.parametrize("form", SUFFIXES)
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method(tmp_path, method, form):
-    if method in IN_PIECES:
-        with pytest.raises(RunError, match=f"method {method} cannot be exported.*--detector max_logit"):
-            check(tmp_path, form, method=method, detector=METHOD)
-        check(tmp_path, form, method=method, detector="max_logit")
-    else:
-        check(tmp_path, form, method=method, detector=METHOD)
+    check(tmp_path, form, method=method, detector=METHOD)
 
 
 @pytest.mark.slow

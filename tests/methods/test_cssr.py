@@ -358,3 +358,26 @@ def test_wrong_features_and_labels(kind):
     for call in (method.loss, method.evidence):
         with pytest.raises(ValueError, match=f"{kind.name}: labels must lie in 0..3"):
             call(FEATURES, LABELS - 1)
+
+
+@BOTH
+def test_the_exported_score_takes_any_number_of_images(kind):
+    """Computed at once in place of in pieces of 16, whatever number it was exported with."""
+    method = make(kind)
+    features, labels = draw(40, seed=12)
+    method.learn(lambda: [(features, labels)])
+
+    class Score(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.method = method
+
+        def forward(self, features):
+            return self.method.unknown_score(features)
+
+    dynamic = {"features": {0: torch.export.Dim("batch")}}
+    with torch.no_grad():
+        program = torch.export.export(Score(), (features[:2],), dynamic_shapes=dynamic, strict=True)
+        for count in (1, 2, 16, 17, 40):
+            asked = features[:count]
+            assert torch.allclose(program.module()(asked), method.unknown_score(asked), rtol=1e-5, atol=1e-5)

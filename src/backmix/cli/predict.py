@@ -28,7 +28,11 @@ class Linking(StrEnum):
 
 def predict(
     model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="The folder a training left behind, or its exported .onnx file.")
+        Path,
+        typer.Argument(
+            metavar="MODEL",
+            help="The folder a training left behind, its exported .onnx file, or hub:owner/name, a shared run.",
+        ),
     ],
     paths: Annotated[
         list[str],

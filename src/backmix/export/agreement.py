@@ -33,11 +33,11 @@ class Agreement:
         batches: sizes of the batches in which the file was asked.
         score: largest difference of an unknown score.
         logit: largest difference of a logit.
-        same_p_values: images whose p-value is the same to the last digit. A score between whose two values a held-out
-            score lies has another one.
+        same_p_values: images whose p-value is the same to the last digit. A score between whose two values, less the
+            tolerance of the threshold, a held-out score lies has another one.
         same_decisions: images that are answered the same.
-        close: images whose score lies so close to its threshold, or whose two likeliest classes so close together, that
-            rounding may decide; all others must be answered the same.
+        close: images whose score lies so close to the largest that is accepted, or whose two likeliest classes so close
+            together, that rounding may decide; all others must be answered the same.
         unknown: images that PyTorch calls unknown.
     """
 
@@ -169,10 +169,12 @@ def _close(classifier: OpenSetClassifier, answers: Answers, allowed: Any, logit_
     """(N,) bool where rounding may decide."""
     overall = classifier.thresholds[classifier.detector]
     own = classifier.class_thresholds if classifier.per_class else [None] * len(classifier.classes)
-    limits = np.array([(one or overall).threshold for one in own])[answers.logits.argmax(1)]
+    predicted = answers.logits.argmax(1)
+    limits = np.array([(one or overall).threshold for one in own])[predicted]
+    tolerances = np.array([(one or overall).tolerance for one in own])[predicted]
     best = np.sort(answers.logits, 1)
     with np.errstate(invalid="ignore"):  # Both may be infinite.
-        near = np.abs(answers.unknown_score - limits) <= allowed
+        near = np.abs(answers.unknown_score - tolerances - limits) <= allowed
     return near | (best[:, -1] - best[:, -2] <= 2 * logit_allowed)
 
 

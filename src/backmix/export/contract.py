@@ -35,8 +35,8 @@ class Answers:
 
     Attributes:
         logits: (N, K) float32.
-        unknown_score: (N,) float64, higher = more unknown. float64, as thresholds are: a score that is one of the
-            calibration scores must be found equal to it.
+        unknown_score: (N,) float64, higher = more unknown. float64, as thresholds are: p-value and decision follow from
+            it to the last bit.
         p_value: (N,) float64, conformal, above 0 and at most 1; small = unknown.
         decision: (N,) int64 number of the class, -1 for unknown.
     """
@@ -75,7 +75,8 @@ class Description:
         image_size: side S of the images in pixels.
         detector: whose unknown score it is, see `backmix.detectors.DETECTORS`.
         accept: share of known images that the threshold is to accept, 0..1.
-        threshold: largest unknown score accepted; +inf where there were too few held-out images to reject any.
+        threshold: unknown score up to which an image is accepted, but for the tolerance of `ConformalThreshold`, which
+            the file holds; +inf where there were too few held-out images to reject any.
         held_out: how many known images it was fitted on.
         class_thresholds: one for each class where those decide, None for a class where `threshold` stands in; None
             where one threshold decides for all.

@@ -13,7 +13,8 @@ from backmix.threshold import ConformalThreshold
 class Decision(nn.Module):
     """The answers of `backmix.class_thresholds.decide`, bit for bit, with the calibration scores as buffers.
 
-    A NaN score, for which `decide` raises, is unknown here, with the smallest p-value there is.
+    Each score is looked at less the tolerance of the threshold that decides. A NaN score, for which `decide` raises, is
+    unknown here, with the smallest p-value there is.
 
     Args:
         num_classes: known classes K.
@@ -25,6 +26,7 @@ class Decision(nn.Module):
     start: Tensor
     count: Tensor
     limit: Tensor
+    tolerance: Tensor
 
     def __init__(
         self,
@@ -46,6 +48,8 @@ class Decision(nn.Module):
         self.register_buffer("count", torch.tensor([len(threshold.scores) for threshold in deciding]))
         limits = [threshold.threshold for threshold in deciding]
         self.register_buffer("limit", torch.tensor(limits, dtype=torch.float64))
+        tolerances = [threshold.tolerance for threshold in deciding]
+        self.register_buffer("tolerance", torch.tensor(tolerances, dtype=torch.float64))
         self.halvings = int(self.count.max()).bit_length()
 
     def forward(self, scores: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,6 +60,7 @@ class Decision(nn.Module):
             predicted: (B,) int64 likeliest class of each.
         """
         start, count = self.start[predicted], self.count[predicted]
+        scores = scores - self.tolerance[predicted]
         below = predicted * 0
         # How many held-out scores are lower, by bisection: to compare with all of them at once would take B n numbers.
         for power in reversed(range(self.halvings)):

@@ -17,6 +17,8 @@ _POWER = 8
 _CLIP = 100.0
 _CHUNK = 16
 _TINY = 1e-8
+# torch 2.6 has no is_exporting.
+_is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
 
 
 class CSSR(Method):
@@ -45,7 +47,7 @@ class CSSR(Method):
     `parts=(0, 2)` leaves it out. S0 and S2 do not mind signs.
 
     Memory: Gbar takes 4 K C^2 bytes, 16 MB for 16 classes of 512 channels, in every copy of the weights; a step holds
-    a few tensors of B h w K C numbers.
+    a few tensors of B h w K C numbers. The score holds a few of 16 C^2, and of B C^2 in an exported file.
 
     Args:
         num_features: channels C of the feature map.
@@ -141,18 +143,20 @@ class CSSR(Method):
         features = features.float()
         first = self.first_part(own, features.abs().mean(1)).mean((1, 2))
         second = (self.prototypes[predicted] * features.mean((2, 3))).mean(1)
-        # As few images at a time as keeps (B, C, C) small.
-        third = torch.cat(
-            [
-                (gram(some) * self.grams[classes]).sum((1, 2))
-                for some, classes in zip(features.split(_CHUNK), predicted.split(_CHUNK), strict=True)
-            ]
-        )
+        if _is_exporting():  # The number of pieces would be fixed, and with it that of the images.
+            third = self._third_part(features, predicted)
+        else:  # As few images at a time as keeps (B, C, C) small.
+            pieces = zip(features.split(_CHUNK), predicted.split(_CHUNK), strict=True)
+            third = torch.cat([self._third_part(some, classes) for some, classes in pieces])
         return torch.stack([first, second, third], 1)
 
     def first_part(self, own: Tensor, activation: Tensor) -> Tensor:
         """S0 at each cell, from the predicted class's logit and the mean of |f| there: (B, h, w) each."""
         raise NotImplementedError
+
+    def _third_part(self, features: Tensor, predicted: Tensor) -> Tensor:
+        """S2: (B, C, h, w), (B,) -> (B,)."""
+        return (gram(features) * self.grams[predicted]).sum((1, 2))
 
     @torch.no_grad()
     def evidence(self, features: Tensor, labels: Tensor) -> Tensor:
