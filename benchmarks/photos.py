@@ -70,6 +70,8 @@ def run_set(photos: PhotoSet, data: Path, out: Path, budget: str) -> dict[str, o
     seconds = {}
     if not (run / "metrics.json").is_file():
         asked = ["--known-classes", ",".join(known), "--augmentation", "backmix", "--budget", budget, "--resume"]
+        # A file computes in float32, so the run it is compared with does too.
+        asked += ["--precision", "fp32"]
         seconds["fit"] = command("fit", folder, *asked, "--out", run)
     seconds["calibrate"] = command("calibrate", run, "--accept", ACCEPT)
     seconds["report"] = command("report", run)

@@ -72,7 +72,7 @@ def words(found: dict[str, Any]) -> list[str]:
     """Paragraphs: what was run, what the acceptance table says, what the export table says."""
     return [
         f"`python benchmarks/photos.py DATA --budget {found['budget']}`: each set is written out as a folder of photos, train and test images\n"
-        "together, and `backmix fit FOLDER --known-classes ... --augmentation backmix --budget "
+        "together, and `backmix fit FOLDER --known-classes ... --augmentation backmix --precision fp32 --budget "
         f"{found['budget']}` chooses the rest, from random\n"
         "weights. The classes called unknown were fixed by their names before anything was trained. One seed, small sets, few epochs: the\n"
         "figures show what comes out of a folder on 2 processor cores in that time, not what the method can do.",

@@ -16,7 +16,7 @@ def made_cell(cell, *, auroc=0.7, accuracy=0.9, gap=0.4, estimated=None, entropy
         **cell.key(),
         "accuracy": accuracy,
         "accuracy_independent": accuracy - gap / 2,
-        "auroc": {"max_logit": {"Kk-Qk": auroc, "Kk-Qq": auroc + 0.1}},
+        "auroc": {"max_logit": {"Kk-Qk": auroc, "Kk-Qq": auroc + 0.1, "Kq-Qk": auroc - 0.1}},
         "misleading_index": {"max_logit": 0.1},
         "spread": {"inside": 2.0, "outside": outside},
         "audit": audit,

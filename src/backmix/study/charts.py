@@ -69,8 +69,9 @@ def make_charts(results: Results) -> dict[str, bytes]:
 def alternative(part: str) -> str:
     """A chart in words; the figures stand in the table below it."""
     return {
-        "a": "Three charts over the prior, a line for each training: accuracy where backgrounds say nothing, AUROC "
-        "with unknown objects on known backgrounds, and the background misleading index.",
+        "a": "Four charts over the prior, a line for each training: accuracy where backgrounds say nothing, AUROC "
+        "with unknown objects on known backgrounds, with known ones on other backgrounds too, and the background "
+        "misleading index.",
         "b": "AUROC of each training, a dot for each seed, unknown objects on known backgrounds.",
         "c": "Three charts of each training: entropy on pure backgrounds, accuracy on them, and the spread of logits "
         "beside the object as a share of that on it.",
@@ -122,6 +123,7 @@ def _rising(results: Results) -> Canvas | None:
     panels: list[tuple[str, Figure]] = [
         ("accuracy where backgrounds say nothing, %", independent),
         ("AUROC, unknown objects on known backgrounds, %", auroc("Kk-Qk")),
+        ("AUROC, known objects on other, unknown ones on known backgrounds, %", auroc("Kq-Qk")),
         ("background misleading index, points", misleading),
     ]
     there = [(title, figure) for title, figure in panels if results.values(PLAIN, results.priors[0], figure)]

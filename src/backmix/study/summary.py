@@ -197,6 +197,7 @@ def _priors(results: Results) -> Part:
         ("accuracy, backgrounds say nothing", independent),
         ("AUROC, unknown on known backgrounds", auroc("Kk-Qk")),
         ("AUROC, unknown on other backgrounds", auroc("Kk-Qq")),
+        ("AUROC, known on other, unknown on known backgrounds", auroc("Kq-Qk")),
         ("misleading index", misleading),
     ]
     rows = [
@@ -209,6 +210,7 @@ def _priors(results: Results) -> Part:
     for name, figure in (
         ("accuracy where backgrounds say nothing of the class", independent),
         ("AUROC with unknown objects on known backgrounds", auroc("Kk-Qk")),
+        ("AUROC with known objects on other backgrounds, and unknown ones on known", auroc("Kq-Qk")),
     ):
         low, high = results.values(PLAIN, first, figure), results.values(PLAIN, last, figure)
         if low and high:
