@@ -85,10 +85,13 @@ def test_gaps_with_the_widest_of_the_intervals_and_how_far_masks_can_be_trusted(
     assert gap_told(results, "plain", "audit_estimated") == "45.0 (35.0 to 55.0)"
     part = by_key(study)["d"]
     assert "Gaps from estimated masks are 5.0 ± 0.0 points from those of true masks, at most 5.0." in part.findings[-1]
-    assert "is the same" in part.findings[-1]
+    # Two trainings have gaps of 10 points and four of 50, with intervals 10 points wide.
+    assert "They order 8 of 8 pairs of trainings alike" in part.findings[-1]
     assert any("Swap, true masks: the gap changes by −40.0 ± 0.0 points, better in all 3" in s for s in part.findings)
     differ = Results(made_study(lambda cell: {"gap": 0.1 if "true" in cell.training else 0.5, "estimated": 0.3}))
-    assert "differs" in trust(differ, ["plain", "swap, true masks"])
+    assert "They order 0 of 1 pairs" in trust(differ, ["plain", "swap, true masks"])
+    alike = Results(made_study(lambda cell: {"gap": 0.1, "estimated": 0.3}))
+    assert "order" not in trust(alike, ["plain", "swap, true masks"])
 
 
 def test_cells_that_are_missing_or_left_out():

@@ -373,34 +373,45 @@ def mask_errors(results: Results, training: str) -> list[float]:
 def trust(results: Results, trainings: Sequence[str]) -> str:
     """How far gaps from estimated masks were from those of true masks, in a sentence."""
     errors = [error for name in trainings for error in mask_errors(results, name)]
-    same = "The order of the trainings is the same" if same_order(results, trainings) else "The order differs"
+    kept, pairs = kept_order(results, trainings)
+    order = f"They order {kept} of {pairs} pairs of trainings alike whose intervals from true masks do not meet."
     return (
         f"Gaps from estimated masks are {share([abs(error) for error in errors])} points from those of true masks, at "
-        f"most {100 * max(abs(error) for error in errors):.1f}. {same}."
+        f"most {100 * max(abs(error) for error in errors):.1f}." + (f" {order}" if pairs else "")
     )
 
 
-def same_order(results: Results, trainings: Sequence[str]) -> bool:
-    """Whether mean gaps from true and from estimated masks order the trainings alike."""
+def kept_order(results: Results, trainings: Sequence[str]) -> tuple[int, int]:
+    """How many pairs of trainings told apart by true masks are ordered alike by estimated ones, and how many there are.
 
-    def order(masks: str) -> list[str]:
-        means = {name: results.values(name, results.strong, gap(masks)) for name in trainings}
-        return sorted((name for name, of in means.items() if of), key=lambda name: statistics.fmean(means[name]))
+    Two trainings are told apart where the widest intervals of their seeds do not meet.
+    """
+    ends = {name: _widest(results, name, "audit") for name in trainings}
+    means = {name: results.values(name, results.strong, gap("audit_estimated")) for name in trainings}
+    kept = pairs = 0
+    for low in trainings:
+        for high in trainings:
+            one, other = ends[low], ends[high]
+            if one and other and means[low] and means[high] and one[1] < other[0]:
+                pairs += 1
+                kept += statistics.fmean(means[low]) < statistics.fmean(means[high])
+    return kept, pairs
 
-    return order("audit") == order("audit_estimated")
+
+def _widest(results: Results, training: str, masks: str) -> tuple[float, float] | None:
+    """Lowest and highest end of the seeds' 95 % intervals of the background gap."""
+    cells = results.seeds(training, results.strong).values()
+    found = [cell[masks]["background_gap"] for cell in cells if gap(masks)(cell) is not None]
+    return (min(of["low"] for of in found), max(of["high"] for of in found)) if found else None
 
 
 def gap_told(results: Results, training: str, masks: str) -> str:
     """Mean background gap and the widest of the seeds' intervals."""
-    found = [
-        cell[masks]["background_gap"]
-        for cell in results.seeds(training, results.strong).values()
-        if cell.get(masks, {}).get("background_gap")
-    ]
-    if not found:
+    ends = _widest(results, training, masks)
+    if ends is None:
         return "–"
-    low, high = min(of["low"] for of in found), max(of["high"] for of in found)
-    mean = statistics.fmean(of["value"] for of in found)
+    low, high = ends
+    mean = statistics.fmean(results.values(training, results.strong, gap(masks)))
     return f"{100 * mean:.1f} ({100 * low:.1f} to {100 * high:.1f})".replace("-", "−")
 
 
