@@ -124,8 +124,8 @@ def test_differences_are_paired_by_seed():
         ([], "not measured"),
         ([0.1], "better"),
         ([-0.1], "worse"),
-        ([0.1, 0.2], "better in all 2"),
-        ([-0.1, -0.2], "worse in all 2"),
+        ([0.1, 0.2], "better in both"),
+        ([-0.1, -0.2], "worse in both"),
         ([-0.1, 0.2], "better in 1 of 2"),
         ([0.0, -0.2], "better in 0 of 2"),
     ],
@@ -147,6 +147,7 @@ def test_mean_and_deviation(values):
 
 def test_numbers_as_text():
     assert share([0.5]) == "50.0" and share([]) == "–" and share([-0.123], sign=True) == "−12.3"
+    assert share([-0.0001]) == "0.0" and share([0.0], sign=True) == "+0.0"
     assert told(None) == "as photographed" and told(1 / 6) == "0.17"
 
 

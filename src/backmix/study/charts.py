@@ -123,7 +123,7 @@ def _rising(results: Results) -> Canvas | None:
     panels: list[tuple[str, Figure]] = [
         ("accuracy where backgrounds say nothing, %", independent),
         ("AUROC, unknown objects on known backgrounds, %", auroc("Kk-Qk")),
-        ("AUROC, known objects on other, unknown ones on known backgrounds, %", auroc("Kq-Qk")),
+        ("AUROC, known on other, unknown on known backgrounds, %", auroc("Kq-Qk")),
         ("background misleading index, points", misleading),
     ]
     there = [(title, figure) for title, figure in panels if results.values(PLAIN, results.priors[0], figure)]

@@ -155,15 +155,16 @@ def to_markdown(table: Table) -> str:
 
 
 def verdict(differences: Sequence[float], *, higher_is_better: bool = True) -> str:
-    """ "better in all 3", "worse in all 3" or "better in 1 of 3": what can be said of differences, seed by seed."""
+    """ "better in all 3", "worse in both" or "better in 1 of 3": what can be said of differences, seed by seed."""
     better = sum((value > 0) == higher_is_better and value != 0 for value in differences)
     count = len(differences)
+    in_all = {1: "", 2: " in both"}.get(count, f" in all {count}")
     if not count:
         return "not measured"
     if better == count:
-        return f"better in all {count}" if count > 1 else "better"
+        return "better" + in_all
     if better == 0 and all(differences):
-        return f"worse in all {count}" if count > 1 else "worse"
+        return "worse" + in_all
     return f"better in {better} of {count}"
 
 
@@ -176,7 +177,8 @@ def spread(values: Sequence[float], *, sign: bool = False, digits: int = 1) -> s
     """Mean ± standard deviation; a dash without values."""
     if not values:
         return "–"
-    mean = f"{statistics.fmean(values):{'+' if sign else ''}.{digits}f}".replace("-", "−")
+    # Adding 0 makes of −0 a 0.
+    mean = f"{round(statistics.fmean(values), digits) + 0.0:{'+' if sign else ''}.{digits}f}".replace("-", "−")
     return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
 
 
@@ -210,7 +212,7 @@ def _priors(results: Results) -> Part:
     for name, figure in (
         ("accuracy where backgrounds say nothing of the class", independent),
         ("AUROC with unknown objects on known backgrounds", auroc("Kk-Qk")),
-        ("AUROC with known objects on other backgrounds, and unknown ones on known", auroc("Kq-Qk")),
+        ("AUROC with known objects on other backgrounds and unknown ones on known backgrounds", auroc("Kq-Qk")),
     ):
         low, high = results.values(PLAIN, first, figure), results.values(PLAIN, last, figure)
         if low and high:
