@@ -128,6 +128,7 @@ def test_differences_are_paired_by_seed():
         ([-0.1, -0.2], "worse in both"),
         ([-0.1, 0.2], "better in 1 of 2"),
         ([0.0, -0.2], "better in 0 of 2"),
+        ([0.0, 0.0], "no change"),
     ],
 )
 def test_verdicts(differences, said):

@@ -161,6 +161,8 @@ def verdict(differences: Sequence[float], *, higher_is_better: bool = True) -> s
     in_all = {1: "", 2: " in both"}.get(count, f" in all {count}")
     if not count:
         return "not measured"
+    if not any(differences):
+        return "no change"
     if better == count:
         return "better" + in_all
     if better == 0 and all(differences):
