@@ -281,7 +281,7 @@ def audit_figures() -> str:
             [
                 study.title,
                 str(len(errors)),
-                f"{100 * min(true):.0f} to {100 * max(true):.0f}".replace("-", "−"),
+                f"{round(100 * min(true))} to {round(100 * max(true))}".replace("-", "−"),
                 share(errors, sign=True),
                 f"{100 * max(abs(error) for error in errors):.1f}",
                 "{} of {}".format(*kept_order(results, names)),
