@@ -15,6 +15,7 @@ def small(data, **options):
 
 def colour(path, value, size=(40, 40), **options):
     path.parent.mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng(len(os.fsencode(path)))
+    # Each picture has noise of its own, wherever the folder of the tests lies.
+    random = np.random.default_rng(list(os.fsencode(os.path.join(*path.parts[-3:]))))
     pixels = (random.normal(0, 20, (size[1], size[0], 3)) + np.array(value)).clip(0, 255).astype(np.uint8)
     Image.fromarray(pixels).save(path, **options)

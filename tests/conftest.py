@@ -45,8 +45,8 @@ def trained(pictures, tmp_path_factory) -> Path:
     from backmix.commands.fit import FitArguments, fit_command
 
     run = tmp_path_factory.mktemp("runs") / "colours"
-    arguments = FitArguments(
-        str(pictures), known_classes="red,green,blue", model="compact-s", image_size=32, epochs=6, lr=0.05
-    )
+    # In float32 on every machine: exported files compute in it, and are compared with this run.
+    options = {"model": "compact-s", "image_size": 32, "epochs": 6, "lr": 0.05, "precision": "fp32"}
+    arguments = FitArguments(str(pictures), known_classes="red,green,blue", **options)
     fit_command(arguments, run)
     return run
