@@ -218,10 +218,8 @@ def test_a_run_without_means_loads_says_what_to_do_and_that_does_it(trained, pic
     assert "mahalanobis" in result["detectors"]
     assert "`backmix fit ... --resume` on it keeps them" in result["left_out"]["multi_mahalanobis"]
     weights = (run / "model.safetensors").read_bytes()
-    arguments = FitArguments(
-        str(pictures), known_classes="red,green,blue", model="compact-s", image_size=32, epochs=6, lr=0.05
-    )
-    fit_command(arguments, run, resume=True)
+    options = {"model": "compact-s", "image_size": 32, "epochs": 6, "lr": 0.05, "precision": "fp32"}
+    fit_command(FitArguments(str(pictures), known_classes="red,green,blue", **options), run, resume=True)
     assert (run / "model.safetensors").read_bytes() == weights
     result = OpenSetClassifier.load(run).evaluate(source, detectors=["multi_mahalanobis"])
     assert result["detectors"]["multi_mahalanobis"]["auroc"] > 0.9
