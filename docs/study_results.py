@@ -31,7 +31,6 @@ from backmix.study.summary import (
     summarise,
     to_markdown,
     told,
-    verdict,
 )
 
 ROOT = Path(__file__).parents[1]
@@ -94,15 +93,22 @@ def what_it_changes() -> Table:
                 differences = [results.differences(name, prior, figure) for _, figure in figures]
                 if not differences[0]:
                     continue
-                shown = [f"{share(of, sign=True)}, {verdict(of)}" if of else "–" for of in differences]
-                gaps = results.differences(name, prior, gap())
-                shown.append(f"{share(gaps, sign=True)}, {verdict(gaps, higher_is_better=False)}")
-                rows.append([study.title, told(prior), name, *shown])
+                shown = [counted(of) for of in differences]
+                shown.append(counted(results.differences(name, prior, gap()), higher_is_better=False))
+                rows.append([study.title, "–" if prior is None else told(prior), name, *shown])
     return Table(
-        "With BackMix minus plain, points, seed by seed, mean ± standard deviation",
+        "With BackMix minus plain, points, mean ± standard deviation, and in how many of the seeds it is better",
         ["study", "prior", "training", *(name for name, _ in figures), "background gap"],
         rows,
     )
+
+
+def counted(differences: list[float], *, higher_is_better: bool = True) -> str:
+    """Mean ± deviation of differences, and in how many of them something is better."""
+    if not differences:
+        return "–"
+    better = sum((value > 0) == higher_is_better and value != 0 for value in differences)
+    return f"{share(differences, sign=True)} ({better}/{len(differences)})"
 
 
 def not_helping() -> str:
@@ -170,9 +176,9 @@ def page() -> str:
         "is made again, with dials: how often a class stands on its own background, what the network is trained with, "
         "and what unknown objects stand on. Everything is measured on the same networks: accuracy, AUROC, the "
         "[audit](audit.md), and the logits of single places.",
-        "```sh\nbackmix study --out study                                    # the embedded digits: no data needed\n"
-        "backmix study DATA --scenes SCENES --out study               # your objects, cut out by their masks, on scenes\n"
-        "backmix study DATA --out study                               # photographs as they are\n```",
+        "```sh\n# the embedded digits: no data needed\nbackmix study --out study\n"
+        "# your objects, cut out by their masks, on scenes\nbackmix study DATA --scenes SCENES --out study\n"
+        "# photographs as they are\nbackmix study DATA --out study\n```",
         "`study.html` in that folder is the page to look at, `study.json` has every figure of every network. A study that "
         "was cut off goes on where it was; more `--parts` and `--seeds` are added to what is there. DATA needs masks, and "
         "training and test images apart. Nothing is chosen by what comes out: the digits have the recipe of `backmix "
@@ -180,15 +186,15 @@ def page() -> str:
         "start from, order and crops.",
         "![Known digits in the training, and unknown ones in the test, on textures of known digits and on other ones."
         "](images/study-digits.png)",
-        "## In short",
+        TEXT,
+        "## Where BackMix does not help",
+        "Counted over the rows of the table below: how often a figure is higher, or lower, in every seed. The rest are not the "
+        "same in every seed. `patch` is BackMix as in the paper, `swap` replaces the whole background; both find the object by "
+        "the bank, by saliency, or by true masks.",
+        not_helping(),
         to_markdown(what_it_changes()),
         "“Independent” is accuracy on test images whose background says nothing of the class. AUROC is that of unknown "
-        "objects on the backgrounds of known ones, by max logit. “As photographed” nobody can choose the prior.",
-        "### Where BackMix does not help",
-        "Counted over the rows of that table: how often a figure is higher, or lower, in every seed. The rest are not the "
-        "same in every seed.",
-        not_helping(),
-        TEXT,
+        "objects on the backgrounds of known ones, by max logit. As photographed nobody can choose the prior.",
     ]
     for key in PARTS:
         parts += part_sections(key)
@@ -196,7 +202,7 @@ def page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-TEXT = """### In words
+TEXT = """## In short
 
 - **Backgrounds mislead, the more the better they go with the class.** Digits on textures, MSRC and ETH-80 objects on
   scenes lose accuracy as soon as the background says nothing, and known objects on other backgrounds are hard to tell
