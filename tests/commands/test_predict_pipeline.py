@@ -46,6 +46,16 @@ def test_each_path_gets_its_answer_in_order(files, workers, batch_size):
     assert sum(model.batches) == 26 and max(model.batches) <= batch_size
 
 
+def test_batches_are_full_whatever_is_unreadable(files, tmp_path):
+    model = ColourModel()
+    run(found(*files), model, batch_size=5)
+    assert model.batches == [5] * 5 + [1]
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    model = ColourModel()
+    answers = run(found(files[0], *[tmp_path / "bad.png"] * 20, files[1]), model, batch_size=4)
+    assert model.batches == [1, 1] and len(answers) == 22  # Rows do not pile up behind one image.
+
+
 def test_the_model_sees_the_central_square(files):
     seen = []
 

@@ -63,24 +63,30 @@ def answer_images(
     try:
         look_ahead(batch_size)
         while waiting:
-            batch = [waiting.popleft() for _ in range(min(batch_size, len(waiting)))]
-            look_ahead(batch_size + 2 * workers)  # What the threads do while the model is at this batch.
-            yield from _answer(batch, predictor, top)
+            rows: list[tuple[Found, Pixels | str]] = []
+            images = 0
+            # Full batches, whatever is unreadable among them: for every other size the networks keep buffers and code.
+            while waiting and images < batch_size and len(rows) < 2 * batch_size:
+                one, future = waiting.popleft()
+                look_ahead(batch_size + 2 * workers)  # What the threads do while the model is at this batch.
+                rows.append((one, future.result()))
+                images += not isinstance(rows[-1][1], str)
+            yield from _answer(rows, predictor, top)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _answer(
-    batch: list[tuple[Found, Future[Pixels | str]]], predictor: Predictor, top: int
+    rows: list[tuple[Found, Pixels | str]], predictor: Predictor, top: int
 ) -> Iterator[tuple[Found, Prediction]]:
-    decoded = [(one, readable(one.path), future.result()) for one, future in batch]
-    good = [(name, result) for _, name, result in decoded if not isinstance(result, str)]
+    named = [(one, readable(one.path), result) for one, result in rows]
+    good = [(name, result) for _, name, result in named if not isinstance(result, str)]
     answers: Iterator[Prediction] = iter(())
     if good:
         # (N, S, S, 3) in memory, which is how networks on processors like it.
         images = np.stack([pixels for _, pixels in good]).transpose(0, 3, 1, 2)
         answers = iter(predictor.answer(images, [name for name, _ in good], top=top))
-    for one, name, result in decoded:
+    for one, name, result in named:
         yield one, Prediction(name, error=result) if isinstance(result, str) else next(answers)
 
 
