@@ -89,10 +89,11 @@ class PerImage:
 
 
 def ways_of(
-    batch: int, size: int, device: torch.device, layout: torch.memory_format
+    batch: int, size: int, device: torch.device, layout: torch.memory_format, dtype: torch.dtype = torch.float32
 ) -> dict[str, tuple[Callable, int]]:
     """What to time, with the number of images a call handles."""
-    images = torch.randn(batch, 3, size, size, device=device).contiguous(memory_format=layout)
+    images = (64 * torch.randn(batch, 3, size, size, device=device) + 128).clamp(0, 255).to(dtype)
+    images = images.contiguous(memory_format=layout)
     labels = torch.randint(0, 10, (batch,), device=device)
     crop, cutmix = FlipCrop(size // 8), v2.CutMix(num_classes=10)
     mix, in_place = BackMix(BANK).to(device), BackMix(BANK, inplace=True).to(device)

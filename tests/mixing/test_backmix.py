@@ -81,7 +81,8 @@ def slow_backmix(mix, images, index, draw, masks=None, view=None):
     result = images.clone()
     for target in range(batch):
         donor = int(draw.donor[target])
-        if not draw.mixed[target] or (mix.unseen == "skip" and not seen[donor]):
+        chosen = draw.mixed is None or bool(draw.mixed[target])
+        if not chosen or (mix.unseen == "skip" and not seen[donor]):
             continue
         if mix.how == "swap" and not seen[target]:
             continue
@@ -182,7 +183,7 @@ def test_equals_the_loop_with_all_options(seed, batch, channels, height, width, 
     assert torch.equal(images, before) and torch.equal(mix.bank.maps, state)
     assert mixed.data_ptr() != images.data_ptr()
     assert mixed.is_contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
-    unmixed = ~draw.mixed
+    unmixed = torch.zeros(batch, dtype=torch.bool) if draw.mixed is None else ~draw.mixed
     assert torch.equal(mixed[unmixed], images[unmixed])
     if mix.how == "patch":
         untouched = torch.ones(batch, height, width, dtype=torch.bool)
@@ -261,7 +262,8 @@ def test_check_5_labels_stay_and_every_image_has_one_donor(donor):
     counts = torch.zeros(8, 8)
     for _ in range(1500):
         drawn = mix.draw((8, 1, 4, 4), labels=labels)
-        assert drawn.donor.shape == (8,) and drawn.mixed.all()
+        assert drawn.donor.shape == (8,)
+        assert drawn.mixed is None if donor == "any" else drawn.mixed.all()
         counts[torch.arange(8), drawn.donor] += 1
     mixed = mix(torch.randn(8, 1, 4, 4), torch.arange(8), labels=labels)
     assert torch.equal(labels, before) and isinstance(mixed, torch.Tensor)

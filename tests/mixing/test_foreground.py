@@ -168,7 +168,7 @@ def test_what_is_visible_is_what_is_not_foreground(grid, size, repeat, through_v
     hidden = foreground.in_windows(item, corner, 7, repeat=repeat)
     visible = foreground.visible_in_windows(item, corner, 7, repeat=repeat)
     assert visible.dtype == torch.float32
-    assert torch.equal(visible, 1 - hidden.float())
+    assert torch.equal(visible, 1 - hidden[:, None].float())
 
 
 @given(shape=st.tuples(st.integers(1, 4), st.integers(1, 9), st.integers(1, 62)), seed=st.integers(0, 2**31))

@@ -178,10 +178,14 @@ class BackMix(nn.Module):
             return images
         if images.ndim != 4:
             raise ValueError(f"images must be (B, C, H, W); got {tuple(images.shape)}")
-        batch, size, device = images.shape[0], (images.shape[2], images.shape[3]), images.device
+        bank, device = self.bank, images.device
+        batch, size = images.shape[0], (images.shape[2], images.shape[3])
         if index.shape != (batch,):
             raise ValueError(f"index must be ({batch},), one for each image; got {tuple(index.shape)}")
-        self.bank.check_index(index)
+        # Looking costs a tenth of the call, and on the CPU a wrong index fails when the bank is read with it.
+        fails = device.type == index.device.type == "cpu" and index.dtype == torch.int64 and self.foreground_cells > 0
+        if not (fails and self._reads_bank and self.donor == "any" and draw is None):
+            bank.check_index(index)
         if self.foreground == "masks":
             if masks is None:
                 raise ValueError('foreground="masks" needs masks=(B, H, W) bool at every call')
@@ -190,19 +194,30 @@ class BackMix(nn.Module):
             masks = masks.to(device, torch.bool)
         if view is not None:
             view = view.to(device)
-        if self.bank.maps.device != device:
-            self.bank.to(device)
+        if bank.maps.device != device:
+            bank.to(device)
+        if draw is None:
+            draw = self.draw(tuple(images.shape), labels=labels)
+        try:
+            return self._mix(images, index, draw.to(device), masks, view)
+        except IndexError:
+            bank.check_index(index)
+            raise
+
+    def _mix(self, images: Tensor, index: Tensor, draw: Draw, masks: Tensor | None, view: View | None) -> Tensor:
+        bank, device = self.bank, images.device
+        size = (images.shape[2], images.shape[3])
         position = index.to(device)
-        draw = (self.draw(tuple(images.shape), labels=labels) if draw is None else draw).to(device)
         foreground = self._foreground(position, draw.race, size, view, masks)
         mixed = draw.mixed
-        if self._reads_bank:
-            seen = self.bank.seen.index_select(0, position)
+        if self._reads_bank and not bank.all_seen:
+            seen = bank.seen.index_select(0, position)
             if self.unseen == "skip":
-                mixed = mixed & seen.index_select(0, draw.donor)
+                of_donor = seen.index_select(0, draw.donor)
+                mixed = of_donor if mixed is None else mixed & of_donor
             if self.how == "swap":
                 # Without a map of its own the target would lose its object.
-                mixed = mixed & seen
+                mixed = seen if mixed is None else mixed & seen
         fill_value = self.fill_value if self.fill == "grey" else None
         donors = None
         if self.fill == "elsewhere" and foreground is not None:
@@ -210,10 +225,10 @@ class BackMix(nn.Module):
         if self.how == "swap":
             assert foreground is not None  # The constructor refuses to swap around nothing.
             result, own = swap_backgrounds(images, draw, mixed, foreground, fill_value, donors=donors)
-            self._last = (index, partial(swapped_cells, own, self.bank.grid))
+            self._last = (index, partial(swapped_cells, own, bank.grid))
         else:
             result = paste_patches(images, draw, mixed, foreground, fill_value, donors=donors, inplace=self.inplace)
-            self._last = (index, partial(pasted_cells, draw.paste, draw.side, mixed, size, self.bank.grid))
+            self._last = (index, partial(pasted_cells, draw.paste, draw.side, mixed, size, bank.grid))
         return result
 
     def draw(self, shape: tuple[int, ...], *, labels: Tensor | None = None) -> Draw:
@@ -234,9 +249,10 @@ class BackMix(nn.Module):
             donor, mixed = draw_donors_of_other_classes(labels.to(device), self.generator)
         else:
             donor = torch.randperm(batch, generator=self.generator, device=device)
-            mixed = torch.ones(batch, dtype=torch.bool, device=device)
+            mixed = None
         if self.probability < 1:
-            mixed = mixed & (torch.rand(batch, generator=self.generator, device=device) < self.probability)
+            chosen = torch.rand(batch, generator=self.generator, device=device) < self.probability
+            mixed = chosen if mixed is None else mixed & chosen
         race = self._draw_race(batch) if self._is_random else None
         noise = None
         if self.fill == "noise":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -54,6 +55,7 @@ class ForegroundBank(nn.Module):
         start = 0.5 if dtype == torch.float32 else 128
         self.register_buffer("maps", torch.full((num_images, grid, grid), start, dtype=dtype))
         self.register_buffer("seen", torch.zeros(num_images, dtype=torch.bool))
+        self._all_seen: tuple[Tensor, int] | None = None  # `seen` was true everywhere then, at which version.
         self._top: Tensor | None = None  # Highest cells of all images, packed; see `packed_top`.
         self._top_of: tuple[Tensor, int, int] | None = None  # Of which maps, at which version, how many.
 
@@ -65,6 +67,17 @@ class ForegroundBank(nn.Module):
     def __len__(self) -> int:
         """Return the number of images."""
         return self.maps.shape[0]
+
+    @property
+    def all_seen(self) -> bool:
+        """Whether every image has had a map; false on accelerators, where to look would be to wait."""
+        seen = self.seen
+        if self._all_seen is not None and self._all_seen[0] is seen and self._all_seen[1] == seen._version:
+            return True
+        if seen.device.type != "cpu" or seen.is_inference() or not bool(seen.all()):
+            return False
+        self._all_seen = (seen, seen._version)
+        return True
 
     def read(self, index: Tensor) -> Tensor:
         """Maps of some images: (B,) int64 -> (B, g, g) float32 in 0..1."""
@@ -79,19 +92,20 @@ class ForegroundBank(nn.Module):
             return top_cells(self._read(index), count)
         return unpack_cells(packed.index_select(0, index), self.grid)
 
-    @torch.no_grad()
     def packed_top(self, count: int) -> Tensor | None:
         """Mark the `count` highest cells of all images: (N, g) int64, see `pack_cells`; not to be written to.
 
         A bank in float32 remembers them: they change when a map does, not when it is read. None where they are not
         remembered; then use `top`.
         """
+        if self._remembers(count):
+            return self._top
         if self.maps.dtype == torch.uint8 or self.maps.is_inference() or self.grid > MOST_PACKED:
             return None
-        if self._top is None or not self._remembers(count):
-            # First use, or somebody has written to the maps.
+        # First use, or somebody has written to the maps.
+        with torch.no_grad():
             self._top = pack_cells(top_cells(self.maps.float(), count))
-            self._top_of = (self.maps, self.maps._version, count)
+        self._top_of = (self.maps, self.maps._version, count)
         return self._top
 
     @torch.no_grad()
@@ -141,26 +155,28 @@ class ForegroundBank(nn.Module):
         if self._top is not None and current:
             self._top[index] = pack_cells(top_cells(moved, count))
             self._top_of = (self.maps, self.maps._version, count)
-        self.seen[index] = self.seen[index] | observed.flatten(1).any(1)
+        if not self.all_seen:
+            self.seen[index] = self.seen[index] | observed.flatten(1).any(1)
 
     def check_index(self, index: Tensor) -> None:
         """Raise ValueError unless index is (B,) int64 within the bank (values are read on the CPU alone)."""
         if index.ndim != 1 or index.dtype != torch.int64:
             raise ValueError(f"index must be (B,) int64 positions; got {tuple(index.shape)} {index.dtype}")
         # Reading values from an accelerator would wait for it at every step.
-        if index.device.type == "cpu" and index.numel():
+        # As numbers without a sign those below 0 are the largest, so that one look finds either.
+        if index.device.type == "cpu" and index.numel() and int(index.numpy().view(np.uint64).max()) >= len(self):
             low, high = (int(end) for end in index.aminmax())
-            if low < 0 or high >= len(self):
-                raise ValueError(
-                    f"index must lie in 0..{len(self) - 1}, the images of the bank; got {low}..{high}. "
-                    "Was BackMix made with the length of this training set?"
-                )
+            raise ValueError(
+                f"index must lie in 0..{len(self) - 1}, the images of the bank; got {low}..{high}. "
+                "Was BackMix made with the length of this training set?"
+            )
 
     def _remembers(self, count: int) -> bool:
         """Whether the remembered cells are as many as asked, of these maps, and nobody has written to them since."""
-        if self._top_of is None or self.maps.is_inference():
+        if self._top_of is None:
             return False
         maps, version, remembered = self._top_of
+        # A tensor of inference mode has no version; such maps are not remembered, see `packed_top`.
         return maps is self.maps and version == maps._version and remembered == count
 
     def _read(self, index: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ class Draw:
 
     Attributes:
         donor: (B,) int64 position in the batch of each image's donor.
-        mixed: (B,) bool, whether the image receives anything.
+        mixed: (B,) bool, whether the image receives anything; None: every image does.
         cut: (P, 2, B) int64 top and left pixel of each patch in its donor.
         paste: (P, 2, B) int64 top and left pixel of each patch in its target.
         side: s in pixels.
@@ -24,7 +24,7 @@ class Draw:
     """
 
     donor: Tensor
-    mixed: Tensor
+    mixed: Tensor | None
     cut: Tensor
     paste: Tensor
     side: int
@@ -41,7 +41,7 @@ class Draw:
 
         return Draw(
             self.donor.to(device, non_blocking=True),
-            self.mixed.to(device, non_blocking=True),
+            moved(self.mixed),
             self.cut.to(device, non_blocking=True),
             self.paste.to(device, non_blocking=True),
             self.side,
@@ -57,7 +57,8 @@ def draw_corners(
     device = generator.device if generator is not None else torch.device("cpu")
     if size[0] == size[1]:  # One call instead of three.
         corner = torch.randint(size[0] - side + 1, (2, patches, 2, batch), generator=generator, device=device)
-        return corner[0], corner[1]
+        cut, paste = corner.unbind()
+        return cut, paste
     shape = (2, patches, batch)
     top = torch.randint(size[0] - side + 1, shape, generator=generator, device=device)
     left = torch.randint(size[1] - side + 1, shape, generator=generator, device=device)

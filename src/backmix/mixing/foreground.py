@@ -85,25 +85,23 @@ class Foreground:
         pixel = torch.arange(side, device=top.device)
         return self._through_view(item, top[:, None] + pixel, left[:, None] + pixel.repeat_interleave(repeat))
 
-    def visible_in_windows(self, item: Tensor, corner: Tensor, side: int, *, repeat: int = 1) -> Tensor:
-        """What `in_windows` leaves: (n, side, side * repeat) float32, 0 on the foreground and 1 elsewhere."""
+    def visible_in_windows(
+        self, item: Tensor, corner: Tensor, side: int, *, repeat: int = 1, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """What `in_windows` leaves: (n, 1, side, side * repeat), 0 on the foreground and 1 elsewhere."""
         down, across = self._shape
         if self.view is not None or across > MOST_LISTED:
-            return 1 - self.in_windows(item, corner, side, repeat=repeat).float()
+            return (~self.in_windows(item, corner, side, repeat=repeat)).unsqueeze(1).to(dtype)
         if self._packed is None:
             self._packed = pack_cells(self.cells)
         # A row of cells, packed into one number, names a line of the list; the window shows a run of that line.
         top, left = corner.unbind()
         place = item if self._place is None else self._place.index_select(0, item)
         row = _cells_of_windows(self.size[0], down, side, 1, top.device).index_select(0, top)
-        row = row.add_(place[:, None], alpha=down).view(-1)
-        pattern = self._packed.view(-1).index_select(0, row).view(-1, side)
-        width = self.size[1] * repeat
-        first = torch.add(left[:, None] * repeat, pattern, alpha=width).view(-1)
-        listed = _visible_rows(self.size[1], across, repeat, top.device)
-        run = side * repeat
-        runs = listed.as_strided((listed.numel() - run + 1, run), (1, 1))
-        return runs.index_select(0, first).view(-1, side, run)
+        line = self._packed.index_select(0, place).gather(1, row)
+        first = torch.add(left.unsqueeze(1), line, alpha=self.size[1]).view(-1)
+        runs = _visible_runs(self.size[1], across, side, repeat, dtype, top.device)
+        return runs.index_select(0, first).view(-1, 1, side, side * repeat)
 
     def everywhere(self) -> Tensor:
         """Foreground of the whole batch: (B, H, W) bool."""
@@ -187,9 +185,16 @@ def _cells_of_windows(pixels: int, cells: int, side: int, repeat: int, device: t
 
 
 @lru_cache(maxsize=4)
-def _visible_rows(pixels: int, cells: int, repeat: int, device: torch.device) -> Tensor:
-    """Every row of cells there can be, blown up to pixels: (2^cells, pixels * repeat) float32, 0 on the foreground."""
+def _visible_rows(pixels: int, cells: int, repeat: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Every row of cells there can be, blown up to pixels: (2^cells, pixels * repeat), 0 on the foreground, else 1."""
     with torch.inference_mode(False):
-        hidden = unpack_cells(torch.arange(2**cells, device=device), cells)
-        shown = _cell_of_pixel(pixels, cells, device).repeat_interleave(repeat)
-        return 1 - hidden[:, shown].float()
+        visible = ~unpack_cells(torch.arange(2**cells, device=device), cells)
+        return visible[:, _cell_of_pixel(pixels, cells, device).repeat_interleave(repeat)].to(dtype)
+
+
+@lru_cache(maxsize=4)
+def _visible_runs(pixels: int, cells: int, side: int, repeat: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Every run of `side` pixels in the list of `_visible_rows`, by its first pixel: (n, side * repeat), a view."""
+    with torch.inference_mode(False):
+        rows = _visible_rows(pixels, cells, repeat, dtype, device)
+        return rows.as_strided((rows.numel() // repeat - side + 1, side * repeat), (repeat, 1))

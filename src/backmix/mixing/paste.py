@@ -14,7 +14,7 @@ from backmix.mixing.windows import windows_of
 def paste_patches(
     images: Tensor,
     draw: Draw,
-    mixed: Tensor,
+    mixed: Tensor | None,
     foreground: Foreground | None,
     fill_value: float | None,
     *,
@@ -26,7 +26,7 @@ def paste_patches(
     Args:
         images: (B, C, H, W).
         draw: donors and places.
-        mixed: (B,) bool; images where it is false come back unchanged.
+        mixed: (B,) bool; images where it is false come back unchanged. None: every image is mixed.
         foreground: what to mask in donors; None: nothing.
         fill_value: what masked pixels become; None: the mean of the donor's background, plus the drawn noise if any.
         donors: (B, C, H, W) images to cut from instead of `images`; then nothing is masked.
@@ -38,54 +38,69 @@ def paste_patches(
     last = images.is_contiguous(memory_format=torch.channels_last)
     # Copies only images that lie neither way.
     images = images.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
-    result = images if inplace and not images.requires_grad else images.clone()
     if not images.shape[0]:
-        return result
+        return images if inplace else images.clone()
     if donors is not None:
         foreground = None
         donors = donors.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
     windows = windows_of(images, draw.side)
     # Reading a value on the CPU costs less than choosing pixel by pixel; on an accelerator it would wait for it.
-    all_mixed = mixed.device.type == "cpu" and bool(mixed.all())
+    if mixed is not None and mixed.device.type == "cpu" and bool(mixed.all()):
+        mixed = None
     statistics = None
     if foreground is not None and fill_value is None:
         statistics = background_statistics(images, foreground)
-    patches = []
-    for number, (cut, paste) in enumerate(zip(draw.cut, draw.paste, strict=True)):
-        to_rows = windows.rows(None, paste)
-        from_rows = windows.rows(draw.donor, cut)
-        if not all_mixed:
-            # An image that is not mixed gives its own pixels to itself: no branch, no wait for the device.
-            from_rows = torch.where(mixed[:, None], from_rows, to_rows)
-        patch = windows.read(images if donors is None else donors, from_rows)
-        if donors is not None and not all_mixed:
-            # What it gives itself must be its own pixels, not those of the donors.
-            patch = torch.where(mixed[:, None, None, None], patch, windows.read(images, from_rows))
-        if foreground is not None and statistics is None:
-            visible = foreground.visible_in_windows(draw.donor, cut, windows.side, repeat=windows.run // windows.side)
-            if not all_mixed:
-                visible = visible.where(mixed[:, None, None], 1.0)
-            visible = visible[:, None].to(images.dtype)
-            # A product with 0 and 1 chooses as `where` does, but is vectorised.
-            patch.mul_(visible)
-            if fill_value:
-                patch.add_(1 - visible, alpha=fill_value if images.is_floating_point() else int(fill_value))
-        elif foreground is not None:
-            noise = None if draw.noise is None else draw.noise[number]
-            filling = _filling(statistics, draw.donor, noise, images.dtype)
-            hidden = foreground.in_windows(draw.donor, cut, windows.side)[:, None] & mixed[:, None, None, None]
-            pixels = windows.as_images(patch)
-            pixels.copy_(torch.where(hidden, filling, pixels))
-        patches.append((to_rows, patch))
-    for to_rows, patch in patches:  # When all are cut: a donor is a target as well.
+    # All patches at once, as if there were so many images: first one for each image, then the next.
+    count = len(draw.cut)
+    cut, paste, donor = _in_a_row(draw.cut), _in_a_row(draw.paste), draw.donor
+    if count > 1:
+        donor = donor.repeat(count)
+        mixed = None if mixed is None else mixed.repeat(count)
+    to_rows = windows.rows(None, paste)
+    from_rows = windows.rows(donor, cut)
+    if mixed is not None:
+        # An image that is not mixed gives its own pixels to itself: no branch, no wait for the device.
+        from_rows = torch.where(mixed[:, None], from_rows, to_rows)
+    patch = windows.read(images if donors is None else donors, from_rows)
+    if donors is not None and mixed is not None:
+        # What it gives itself must be its own pixels, not those of the donors.
+        patch = torch.where(mixed[:, None, None, None], patch, windows.read(images, from_rows))
+    if foreground is not None and statistics is None:
+        repeat, dtype = windows.run // windows.side, images.dtype
+        visible = foreground.visible_in_windows(donor, cut, windows.side, repeat=repeat, dtype=dtype)
+        if mixed is not None:
+            visible = visible.where(mixed[:, None, None, None], 1)
+        # A product with 0 and 1 chooses as `where` does, but is vectorised.
+        patch.mul_(visible)
+        if fill_value:
+            patch.add_(1 - visible, alpha=fill_value if images.is_floating_point() else int(fill_value))
+    elif foreground is not None:
+        noise = None if draw.noise is None else draw.noise.flatten(0, 1)
+        filling = _filling(statistics, donor, noise, images.dtype)
+        hidden = foreground.in_windows(donor, cut, windows.side)[:, None]
+        if mixed is not None:
+            hidden = hidden & mixed[:, None, None, None]
+        pixels = windows.as_images(patch)
+        pixels.copy_(torch.where(hidden, filling, pixels))
+    # Not before the patches are cut: a donor is a target as well.
+    result = images if inplace and not images.requires_grad else images.clone()
+    if count == 1:
         windows.write(result, to_rows, patch)
+    else:
+        for rows, one in zip(to_rows.chunk(count), patch.chunk(count), strict=True):  # The last lies on top.
+            windows.write(result, rows, one)
     return result
+
+
+def _in_a_row(corners: Tensor) -> Tensor:
+    """(P, 2, B) -> (2, P * B)."""
+    return corners[0] if len(corners) == 1 else corners.transpose(0, 1).flatten(1)
 
 
 def swap_backgrounds(
     images: Tensor,
     draw: Draw,
-    mixed: Tensor,
+    mixed: Tensor | None,
     foreground: Foreground,
     fill_value: float | None,
     *,
@@ -99,6 +114,8 @@ def swap_backgrounds(
         (B, C, H, W) a new tensor, and (B, H, W) bool, true where pixels are the target's own.
     """
     objects = foreground.everywhere()
+    if mixed is None:
+        mixed = torch.ones(len(images), dtype=torch.bool, device=images.device)
     donor = torch.where(mixed, draw.donor, torch.arange(len(images), device=images.device))
     background = (images if donors is None else donors)[donor]
     hidden = (objects[donor] & mixed[:, None, None])[:, None]
@@ -137,27 +154,27 @@ def backgrounds_of(images: Tensor, foreground: Foreground, fill_value: float) ->
     return result.masked_fill(left[:, None], fill_value if images.is_floating_point() else int(fill_value))
 
 
-def pasted_cells(paste: Tensor, side: int, mixed: Tensor, size: tuple[int, int], grid: int) -> Tensor:
+def pasted_cells(paste: Tensor, side: int, mixed: Tensor | None, size: tuple[int, int], grid: int) -> Tensor:
     """Cells of a grid over mixed images that overlap a pasted patch.
 
     Args:
         paste: (P, 2, B) int64 top and left pixel of each patch.
         side: of the patches, in pixels.
-        mixed: (B,) bool; where it is false nothing was pasted.
+        mixed: (B,) bool; where it is false nothing was pasted. None: into every image.
         size: rows and columns of the images in pixels.
         grid: cells per side.
 
     Returns:
         (B, grid, grid) bool.
     """
-    cell = torch.arange(grid, device=mixed.device)
+    cell = torch.arange(grid, device=paste.device)
     hit = []
     for axis, length in enumerate(size):
         first = paste[:, axis, :, None]
         hit.append(((cell + 1) * length > first * grid) & (cell * length < (first + side) * grid))
     rows, columns = hit
     overlap: Tensor = (rows[..., :, None] & columns[..., None, :]).any(0)
-    return overlap & mixed[:, None, None]
+    return overlap if mixed is None else overlap & mixed[:, None, None]
 
 
 def swapped_cells(own: Tensor, grid: int) -> Tensor:

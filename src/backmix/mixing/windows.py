@@ -41,16 +41,19 @@ class Windows:
         """Where in memory the rows of one window per image begin.
 
         Args:
-            item: (n,) int64 images; None: one window in each.
+            item: (n,) int64 images; None: one window in each, and then in each again where n is a multiple of B.
             corner: (2, n) int64 top and left pixel of the window in each.
 
         Returns:
             (n, planes * s) int64.
         """
         top, left = corner.unbind()
-        start = self.starts if item is None else item * self.item
-        first = torch.add(start, top, alpha=self.row).add_(left, alpha=self.column)
-        return first[:, None] + self.offsets
+        if item is None:
+            times = len(top) // len(self.starts)
+            first = torch.add(self.starts if times == 1 else self.starts.repeat(times), top, alpha=self.row)
+        else:
+            first = torch.mul(item, self.item).add_(top, alpha=self.row)
+        return first.add_(left, alpha=self.column).unsqueeze(1) + self.offsets
 
     def read(self, images: Tensor, rows: Tensor) -> Tensor:
         """Copy windows out of the images: (n, planes, s, run), as they lie in memory."""
