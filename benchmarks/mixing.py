@@ -17,7 +17,8 @@ Seven ways take turns in one process, so that a machine whose speed drifts slows
 So `per image / backmix + crop` compares the whole pipeline with the whole pipeline and `per image, mixing only /
 backmix` the mixing with the mixing. Reading and decoding files is in none of them. Times are medians.
 
-Run: python benchmarks/mixing.py [--rounds 100] [--threads 1] [--device cpu] [--layout channels_last] [--json FILE]
+Run: python benchmarks/mixing.py [--rounds 100] [--threads 1] [--device cpu] [--layout channels_last] [--dtype float32]
+    [--json FILE]
 """
 
 from __future__ import annotations
@@ -92,11 +93,13 @@ def ways_of(
     batch: int, size: int, device: torch.device, layout: torch.memory_format, dtype: torch.dtype = torch.float32
 ) -> dict[str, tuple[Callable, int]]:
     """What to time, with the number of images a call handles."""
-    images = (64 * torch.randn(batch, 3, size, size, device=device) + 128).clamp(0, 255).to(dtype)
-    images = images.contiguous(memory_format=layout)
+    shape = (batch, 3, size, size)
+    images = torch.randn(shape) if dtype.is_floating_point else torch.randint(0, 256, shape)
+    images = images.to(device, dtype).contiguous(memory_format=layout)
     labels = torch.randint(0, 10, (batch,), device=device)
     crop, cutmix = FlipCrop(size // 8), v2.CutMix(num_classes=10)
-    mix, in_place = BackMix(BANK).to(device), BackMix(BANK, inplace=True).to(device)
+    grey = 0.0 if dtype.is_floating_point else 128.0
+    mix, in_place = (BackMix(BANK, fill_value=grey, inplace=inplace).to(device) for inplace in (False, True))
     for each in (mix, in_place):
         each.bank.update(torch.arange(BANK, device=device), torch.rand(BANK, 8, 8, device=device))
     given = images.clone()
@@ -146,6 +149,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="of torch; one by one, images never use more than one")
     parser.add_argument("--device", default="cpu", help="of the batches; one by one, images stay on the CPU")
     parser.add_argument("--layout", choices=["channels_last", "contiguous_format"], default="channels_last")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16", "uint8"], default="float32", help="of the batches")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -153,11 +157,13 @@ def main() -> None:
     device = torch.device(args.device)
     results = []
     for batch, size in BATCHES:
-        ways = ways_of(batch, size, device, getattr(torch, args.layout))
+        ways = ways_of(batch, size, device, getattr(torch, args.layout), getattr(torch, args.dtype))
         times = microseconds(ways, args.rounds if size < 64 else max(3, args.rounds // 10), device)
         ratios = {f"{a} / {b}": times[a] / times[b] for a, b in RATIOS}
         results.append({"batch": [batch, 3, size, size], "microseconds": times, "ratio": ratios})
-    table = Table("microseconds per image", title=f"Medians on {device}, {args.threads} thread(s), {args.layout}")
+    table = Table(
+        "microseconds per image", title=f"Medians on {device}, {args.threads} thread(s), {args.layout}, {args.dtype}"
+    )
     for result in results:
         table.add_column("x".join(map(str, result["batch"])), justify="right")
     for kind in ("microseconds", "ratio"):
@@ -167,7 +173,13 @@ def main() -> None:
     Console().print(table)
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        shared = {"device": args.device, "threads": args.threads, "layout": args.layout, "rounds": args.rounds}
+        shared = {
+            "device": args.device,
+            "threads": args.threads,
+            "layout": args.layout,
+            "dtype": args.dtype,
+            "rounds": args.rounds,
+        }
         args.json.write_text(json.dumps({**shared, "batches": results}, indent=2) + "\n")
 
 

@@ -56,7 +56,7 @@ def mixing_rows(found: dict[str, Any]) -> list[list[str]]:
     for entry in found["batches"]:
         cost = entry["microseconds"]
         rows.append(
-            ["x".join(map(str, entry["batch"]))]
+            ["x".join(map(str, entry["batch"])), found["dtype"]]
             + [f"{cost[name]:.1f}" for name in ("copy", "backmix", "in place", "cutmix", "backmix + crop")]
             + [f"{cost[name]:.1f}" for name in ("per image, mixing only", "per image")]
             + [f"{cost['cutmix'] / cost['backmix']:.2f}"]
@@ -68,6 +68,7 @@ def mixing_rows(found: dict[str, Any]) -> list[list[str]]:
 
 MIXING_HEAD = [
     "batch",
+    "pixels",
     "copy",
     "BackMix",
     "in place",
@@ -347,6 +348,7 @@ def results() -> str:
     cifar = cifar_files()
     setting = read("demo-0.8.json")["setting"]
     mixing, overhead, predict = read("mixing.json"), read("overhead.json"), read("predict.json")
+    mixing_bytes = read("mixing-bytes.json")
     metrics = read("metrics-speed.json")
 
     def ratios(name: str) -> str:
@@ -388,18 +390,22 @@ def results() -> str:
         *more_sections(),
         *bench_sections(),
         "## Speed",
-        f"`python benchmarks/mixing.py --threads {mixing['threads']}`: microseconds an image on the CPU, {mixing['layout']},\n"
-        "all measured in one run. CutMix is torchvision's on the same batch; copy is `images.clone()` alone, the least that\n"
-        "anything can cost that returns a new batch; in place is BackMix with `inplace=True`, which returns none. PIL is the same\n"
-        "as BackMix, flip and crop, one image at a time, as a data set does it. At 224 px the copy alone is a tenth of all that\n"
-        "PIL does, so no batched augmentation that returns a new batch can be 200 times as fast there.",
-        table(MIXING_HEAD, mixing_rows(mixing)),
+        f"`python benchmarks/mixing.py --threads {mixing['threads']} [--dtype uint8]`: microseconds an image on the CPU, {mixing['layout']},\n"
+        "all that stand in a row measured in turn in one run. CutMix is torchvision's on the same batch; copy is\n"
+        "`images.clone()` alone, the least that anything can cost that returns a new batch; in place is BackMix with\n"
+        "`inplace=True`, which returns none. PIL is the same as BackMix, flip and crop, one image at a time, as a data set does it.",
+        table(MIXING_HEAD, [*mixing_rows(mixing), *mixing_rows(mixing_bytes)]),
+        "At 32 px BackMix in place costs what some twenty calls into torch cost beside a batch that fills the cache; from run to\n"
+        "run the ratio to PIL moves by several percent, on either side of 200. At 224 px it is the memory: the copy alone is a\n"
+        "tenth of all that PIL does, so no batched augmentation that returns a new batch can be 200 times as fast there, and in\n"
+        "place reading and writing the patches alone already take more than a two-hundredth of PIL.",
         f"`python benchmarks/overhead.py`: a training step of `{overhead['model']}`, batch {overhead['batch_size']} of\n"
         f"{overhead['image_size']} px, takes {overhead['milliseconds']['none']:.0f} ms without BackMix, "
         f"{overhead['ratio']['free']:.3f} times that with a bank fed `free`,\n"
         f"{overhead['ratio']['clean']:.3f} times with one fed `clean`.",
         f"`python benchmarks/predict.py --data DATA`: `predict` on {predict['images']} CIFAR images reaches\n"
-        f"{predict['throughput_ratio']:.3f} of the throughput of the bare backbone on the same decoded batches.",
+        f"{predict['throughput_ratio']:.3f} of the throughput of the bare backbone on the same decoded batches of 256: it gives the network\n"
+        "fewer of them at a time, as many as keep the memory of a processor warm.",
         f"`python benchmarks/metrics.py`: over {metrics['scores']:,} scores AUROC takes "
         f"{ratios('auroc')} of the time of scikit-learn's\n`roc_auc_score`, OSCR {ratios('oscr')} (without and with ties).",
     ]

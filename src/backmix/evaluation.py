@@ -70,6 +70,15 @@ class Outputs:
         return Response(self.logits, self.features, self.scores)
 
 
+def most_at_a_time(image_size: int) -> int:
+    """Images above which a batch gains nothing on a processor.
+
+    The maps of more take memory that the system clears anew for every batch, which is up to half of the time of small
+    networks.
+    """
+    return min(64, max(8, 1_000_000 // image_size**2))
+
+
 # Not inference mode: detectors that take gradients are fitted on what comes out.
 @torch.no_grad()
 def run_network(
@@ -90,7 +99,7 @@ def run_network(
         preprocess: normalises.
         images: (N, 3, S, S) uint8, on any device.
         precision: "bf16", "fp32" or "auto", see `TrainOptions`.
-        batch_size: images at a time.
+        batch_size: images at a time, at most: see `most_at_a_time`.
         detectors: by name, ready ones that look at images.
         optional: names of detectors that are left out where they cannot score, instead of raising their error.
         stages: whether to give the means of the maps inside the network.
@@ -117,6 +126,8 @@ def run_network(
     inside: list[list[Tensor]] = []  # Of the same batches.
     scores: dict[str, list[Tensor]] = {name: [] for name in detectors or {}}
     left_out: dict[str, str] = {}
+    if device.type == "cpu":
+        batch_size = min(batch_size, most_at_a_time(preprocess.image_size))
     for part in images.split(batch_size):
         normalised = preprocess.normalise(part.to(device, non_blocking=True))
         response = network.head.respond(backbone, normalised)

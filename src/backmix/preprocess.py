@@ -55,11 +55,14 @@ class Preprocess:
         """
         if images.dtype != torch.uint8:
             raise ValueError(f"images must be uint8, as `decode` makes them; got {images.dtype}")
-        mean = torch.tensor(self.mean, device=images.device)[:, None, None]
-        std = torch.tensor(self.std, device=images.device)[:, None, None]
+        batch, _, height, width = images.shape
+        # For a row of pixels at a time, whose channels come last: one by one they are not vectorised.
+        mean, std = (torch.tensor(each, device=images.device).repeat(width) for each in (self.mean, self.std))
         # x / (255 std) - mean / std in two passes over one buffer instead of four buffers.
-        scaled = images.to(torch.float32, memory_format=torch.channels_last).mul_(1 / (255 * std))
-        return scaled.sub_(mean / std)
+        scaled = images.to(torch.float32, memory_format=torch.channels_last)
+        rows = scaled.permute(0, 2, 3, 1).view(batch, height, width * 3)
+        rows.mul_(1 / (255 * std)).sub_(mean / std)
+        return scaled
 
     @property
     def grey(self) -> float:

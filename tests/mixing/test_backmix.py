@@ -1,6 +1,7 @@
 import copy
 import io
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from backmix.mixing import BackMix, Draw, FlipCrop, View, class_activation_map
+from backmix.mixing import BackMix, FlipCrop, View, class_activation_map
 from backmix.mixing.view import to_view
 
 # ------------------------------------------------------------------------------------------------ slow reference
@@ -206,7 +207,7 @@ def test_check_1_the_chosen_16_cells_and_only_those_are_grey():
     images = 1 + torch.rand(2, 3, 32, 32)
     draw = mix.draw((2, 3, 32, 32))
     # A patch as large as the image shows the whole masked donor.
-    mixed = mix(images, torch.tensor([0, 1]), draw=type(draw)(torch.tensor([1, 0]), draw.mixed, *[draw.cut] * 2, 32))
+    mixed = mix(images, torch.tensor([0, 1]), draw=replace(draw, donor=torch.tensor([1, 0])))
     chosen = torch.zeros(64, dtype=torch.bool)
     chosen[cells] = True
     grey = chosen.view(8, 8).repeat_interleave(4, 0).repeat_interleave(4, 1)
@@ -744,8 +745,6 @@ def test_no_outline_of_the_donors_object_is_left_by_a_swap():
     mix = BackMix(2, apply="swap", foreground="masks", probability=1.0)
     assert mix.fill == "elsewhere" and BackMix(2).fill == "grey"
     draw = mix.draw((2, 3, 16, 16))
-    mixed = mix(
-        images, torch.arange(2), masks=masks, draw=Draw(torch.tensor([1, 0]), draw.mixed, draw.cut, draw.paste, 4)
-    )
+    mixed = mix(images, torch.arange(2), masks=masks, draw=replace(draw, donor=torch.tensor([1, 0])))
     expected = torch.where(masks[:, None], 5.0, torch.tensor([2.0, 1.0])[:, None, None, None]).expand(-1, 3, -1, -1)
     assert torch.equal(mixed, expected)

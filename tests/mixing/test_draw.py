@@ -131,7 +131,7 @@ def test_moving_a_draw():
         assert getattr(moved, name).device.type == "meta"
         assert getattr(moved, name).shape == getattr(draw, name).shape
     assert moved.side == draw.side
-    bare = Draw(draw.donor, None, draw.cut, draw.paste, draw.side).to(torch.device("meta"))
+    bare = Draw(draw.donor, None, draw.corners, draw.side).to(torch.device("meta"))
     assert bare.mixed is None and bare.race is None and bare.noise is None
 
 

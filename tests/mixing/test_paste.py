@@ -17,8 +17,8 @@ from backmix.mixing.paste import (
 
 def draw_of(cut, paste, side, donor, noise=None):
     """One patch per image at the given (top, left) corners."""
-    corners = [torch.tensor(places).T[None] for places in (cut, paste)]
-    return Draw(torch.tensor(donor), torch.ones(len(donor), dtype=torch.bool), *corners, side, None, noise)
+    corners = torch.stack([torch.tensor(places).T[None] for places in (cut, paste)])
+    return Draw(torch.tensor(donor), torch.ones(len(donor), dtype=torch.bool), corners, side, None, noise)
 
 
 ALL = torch.tensor([True, True])
@@ -36,14 +36,8 @@ def test_a_patch_lands_where_it_was_drawn_to():
 
 def test_later_patches_lie_on_earlier_ones_and_all_are_cut_from_the_originals():
     images = torch.stack([torch.zeros(1, 3, 3), torch.arange(1.0, 10).view(1, 3, 3)])
-    corner = torch.tensor
-    draw = Draw(
-        torch.tensor([1, 0]),
-        ALL,
-        cut=corner([[[0, 0], [0, 0]], [[1, 0], [1, 0]]]),
-        paste=corner([[[0, 0], [0, 0]], [[1, 0], [1, 0]]]),
-        side=2,
-    )
+    corners = torch.tensor([[[0, 0], [0, 0]], [[1, 0], [1, 0]]])  # To cut from, and the same to paste into.
+    draw = Draw(torch.tensor([1, 0]), ALL, torch.stack([corners, corners]), side=2)
     result = paste_patches(images, draw, ALL, None, 0.0)
     assert torch.equal(result[0, 0], torch.tensor([[1.0, 2, 0], [4, 5, 6], [0, 8, 9]]))
     # The second image takes the zeros of the first, not what was pasted into it just before.

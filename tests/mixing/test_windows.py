@@ -23,20 +23,26 @@ def test_reading_and_writing_equal_slicing(batch, channels, height, width, last,
     if last:
         images = images.contiguous(memory_format=torch.channels_last)
     windows = windows_of(images, side)
-    top = torch.randint(height - side + 1, (batch,), generator=generator)
-    left = torch.randint(width - side + 1, (batch,), generator=generator)
-    item = torch.randperm(batch, generator=generator)
-    rows = windows.rows(item, torch.stack([top, left]))
-    read = windows.read(images, rows)
-    assert read.shape == (batch, windows.planes, side, windows.run)
-    expected = images.clone()
-    for number in range(batch):
-        place = (item[number], slice(None), slice(top[number], top[number] + side))
-        columns = slice(left[number], left[number] + side)
-        assert torch.equal(windows.as_images(read)[number], images[(*place, columns)])
-        expected[(*place, columns)] = 7
+    times = data.draw(st.integers(1, 2))
+    top = torch.randint(height - side + 1, (2, times * batch), generator=generator)
+    left = torch.randint(width - side + 1, (2, times * batch), generator=generator)
+    donor = torch.randint(batch, (times * batch,), generator=generator)
+    from_rows, to_rows = windows.rows(donor, top, left)
+    read = windows.read(images, from_rows)
+    assert read.shape == (times * batch, windows.planes, side, windows.run)
+
+    def window(image, which, number):
+        rows = slice(top[which, number], top[which, number] + side)
+        return images[image, :, rows, left[which, number] : left[which, number] + side]
+
+    for number in range(times * batch):
+        assert torch.equal(windows.as_images(read)[number], window(donor[number], 0, number))
+    expected = images
+    images = images.clone()
+    for number in range(times * batch):
+        window(number % batch, 1, number).fill_(7)
     read.fill_(7)
-    windows.write(images, rows, read)
+    windows.write(expected, to_rows, read)
     assert torch.equal(images, expected)
 
 
@@ -50,7 +56,8 @@ def test_images_inside_a_larger_storage():
     storage = torch.rand(6, 3, 8, 8)
     before, images = storage.clone(), storage[2:5]
     windows = windows_of(images, 2)
-    rows = windows.rows(torch.arange(3), torch.tensor([[0, 6, 3], [6, 0, 2]]))
+    top, left = torch.tensor([[0, 6, 3], [0, 6, 3]]), torch.tensor([[6, 0, 2], [6, 0, 2]])
+    _, rows = windows.rows(torch.arange(3), top, left)
     windows.write(images, rows, torch.zeros_like(windows.read(images, rows)))
     changed = (storage != before).flatten(1).sum(1)
     assert changed.tolist() == [0, 0, 12, 12, 12, 0]
@@ -64,5 +71,6 @@ def test_tables_made_in_inference_mode_serve_training_later(last):
         windows_of(torch.rand(shape).contiguous(memory_format=layout), 3)
     images = torch.rand(shape).contiguous(memory_format=layout).requires_grad_(True)
     windows = windows_of(images, 3)
-    windows.read(images, windows.rows(torch.arange(2), torch.zeros(2, 2, dtype=torch.int64))).sum().backward()
+    rows, _ = windows.rows(torch.arange(2), *torch.zeros(2, 2, 2, dtype=torch.int64))
+    windows.read(images, rows).sum().backward()
     assert images.grad is not None and float(images.grad.sum()) == 2 * 3 * 9

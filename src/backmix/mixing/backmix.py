@@ -241,7 +241,7 @@ class BackMix(nn.Module):
         device = self.generator.device if self.generator is not None else torch.device("cpu")
         side = max(1, round(self.patch_side * min(height, width)))
         patches = self.num_patches
-        cut, paste = draw_corners(batch, patches, side, (height, width), self.generator)
+        corners = draw_corners(batch, patches, side, (height, width), self.generator)
         if self.donor == "other":
             if labels is None or labels.shape != (batch,):
                 found = None if labels is None else tuple(labels.shape)
@@ -258,7 +258,7 @@ class BackMix(nn.Module):
         if self.fill == "noise":
             size = (batch, channels, height, width) if self.how == "swap" else (patches, batch, channels, side, side)
             noise = torch.randn(size, generator=self.generator, device=device)
-        return Draw(donor, mixed, cut, paste, side, race, noise)
+        return Draw(donor, mixed, corners, side, race, noise)
 
     @torch.no_grad()
     def observe(

@@ -15,8 +15,8 @@ class Draw:
     Attributes:
         donor: (B,) int64 position in the batch of each image's donor.
         mixed: (B,) bool, whether the image receives anything; None: every image does.
-        cut: (P, 2, B) int64 top and left pixel of each patch in its donor.
-        paste: (P, 2, B) int64 top and left pixel of each patch in its target.
+        corners: (2, P, 2, B) int64 top and left pixel of each patch, first in its donor and then in its target: `cut`
+            and `paste`.
         side: s in pixels.
         race: (B, g, g) float, exponentially distributed, turns a sort into weighted sampling; None unless cells are
             chosen at random.
@@ -25,11 +25,20 @@ class Draw:
 
     donor: Tensor
     mixed: Tensor | None
-    cut: Tensor
-    paste: Tensor
+    corners: Tensor
     side: int
     race: Tensor | None = None
     noise: Tensor | None = None
+
+    @property
+    def cut(self) -> Tensor:
+        """(P, 2, B) int64 top and left pixel of each patch in its donor."""
+        return self.corners[0]
+
+    @property
+    def paste(self) -> Tensor:
+        """(P, 2, B) int64 top and left pixel of each patch in its target."""
+        return self.corners[1]
 
     def to(self, device: torch.device) -> Draw:
         """Return the same draw on another device."""
@@ -42,8 +51,7 @@ class Draw:
         return Draw(
             self.donor.to(device, non_blocking=True),
             moved(self.mixed),
-            self.cut.to(device, non_blocking=True),
-            self.paste.to(device, non_blocking=True),
+            self.corners.to(device, non_blocking=True),
             self.side,
             moved(self.race),
             moved(self.noise),
@@ -52,18 +60,15 @@ class Draw:
 
 def draw_corners(
     batch: int, patches: int, side: int, size: tuple[int, int], generator: torch.Generator | None
-) -> tuple[Tensor, Tensor]:
-    """Draw where patches are cut and pasted: two (P, 2, B) int64, uniform over 0..H-side and 0..W-side inclusive."""
+) -> Tensor:
+    """Draw where patches are cut and pasted: (2, P, 2, B) int64, uniform over 0..H-side and 0..W-side inclusive."""
     device = generator.device if generator is not None else torch.device("cpu")
     if size[0] == size[1]:  # One call instead of three.
-        corner = torch.randint(size[0] - side + 1, (2, patches, 2, batch), generator=generator, device=device)
-        cut, paste = corner.unbind()
-        return cut, paste
+        return torch.randint(size[0] - side + 1, (2, patches, 2, batch), generator=generator, device=device)
     shape = (2, patches, batch)
     top = torch.randint(size[0] - side + 1, shape, generator=generator, device=device)
     left = torch.randint(size[1] - side + 1, shape, generator=generator, device=device)
-    corners = torch.stack([top, left], 2)
-    return corners[0], corners[1]
+    return torch.stack([top, left], 2)
 
 
 def draw_donors_of_other_classes(labels: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:

@@ -64,19 +64,19 @@ class Foreground:
         """Foreground from true masks (B, H, W) bool in the frame of the batch."""
         return cls(masks, (masks.shape[1], masks.shape[2]))
 
-    def in_windows(self, item: Tensor, corner: Tensor, side: int, *, repeat: int = 1) -> Tensor:
+    def in_windows(self, item: Tensor, corner: tuple[Tensor, Tensor], side: int, *, repeat: int = 1) -> Tensor:
         """Whether the pixels of one square window per image are foreground.
 
         Args:
             item: (n,) int64 images of the batch.
-            corner: (2, n) int64 top and left pixel of the window in each.
+            corner: top and left pixel of the window in each, both (n,) int64.
             side: rows and columns of the windows.
             repeat: how often to repeat each column, for images with channels last.
 
         Returns:
             (n, side, side * repeat) bool; false outside the whole image.
         """
-        top, left = corner.unbind()
+        top, left = corner
         if self.view is None:
             down, across = self._shape
             row = _cells_of_windows(self.size[0], down, side, 1, top.device).index_select(0, top)
@@ -86,7 +86,13 @@ class Foreground:
         return self._through_view(item, top[:, None] + pixel, left[:, None] + pixel.repeat_interleave(repeat))
 
     def visible_in_windows(
-        self, item: Tensor, corner: Tensor, side: int, *, repeat: int = 1, dtype: torch.dtype = torch.float32
+        self,
+        item: Tensor,
+        corner: tuple[Tensor, Tensor],
+        side: int,
+        *,
+        repeat: int = 1,
+        dtype: torch.dtype = torch.float32,
     ) -> Tensor:
         """What `in_windows` leaves: (n, 1, side, side * repeat), 0 on the foreground and 1 elsewhere."""
         down, across = self._shape
@@ -95,7 +101,7 @@ class Foreground:
         if self._packed is None:
             self._packed = pack_cells(self.cells)
         # A row of cells, packed into one number, names a line of the list; the window shows a run of that line.
-        top, left = corner.unbind()
+        top, left = corner
         place = item if self._place is None else self._place.index_select(0, item)
         row = _cells_of_windows(self.size[0], down, side, 1, top.device).index_select(0, top)
         line = self._packed.index_select(0, place).gather(1, row)

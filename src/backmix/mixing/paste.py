@@ -8,7 +8,7 @@ from torch import Tensor
 
 from backmix.mixing.draw import Draw
 from backmix.mixing.foreground import Foreground
-from backmix.mixing.windows import windows_of
+from backmix.mixing.windows import Windows, windows_of
 
 
 def paste_patches(
@@ -44,20 +44,44 @@ def paste_patches(
         foreground = None
         donors = donors.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
     windows = windows_of(images, draw.side)
+    # Where nothing has a gradient, a tenth of a call on small images would be looking for it.
+    has_gradient = images.requires_grad or (donors is not None and donors.requires_grad)
+    with torch.inference_mode(not has_gradient):
+        rows, patches = _cut(windows, images, draw, mixed, foreground, fill_value, donors)
+    # Not before the patches are cut: a donor is a target as well.
+    result = images if inplace and not images.requires_grad else images.clone()
+    count = draw.corners.shape[1]
+    if count == 1:
+        windows.write(result, rows, patches)
+    else:
+        for where, patch in zip(rows.chunk(count), patches.chunk(count), strict=True):  # The last lies on top.
+            windows.write(result, where, patch)
+    return result
+
+
+def _cut(
+    windows: Windows,
+    images: Tensor,
+    draw: Draw,
+    mixed: Tensor | None,
+    foreground: Foreground | None,
+    fill_value: float | None,
+    donors: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Where the rows of the patches go, and the patches: first one for each image, then the next for each."""
     # Reading a value on the CPU costs less than choosing pixel by pixel; on an accelerator it would wait for it.
     if mixed is not None and mixed.device.type == "cpu" and bool(mixed.all()):
         mixed = None
     statistics = None
     if foreground is not None and fill_value is None:
         statistics = background_statistics(images, foreground)
-    # All patches at once, as if there were so many images: first one for each image, then the next.
-    count = len(draw.cut)
-    cut, paste, donor = _in_a_row(draw.cut), _in_a_row(draw.paste), draw.donor
+    count, donor = draw.corners.shape[1], draw.donor
     if count > 1:
         donor = donor.repeat(count)
         mixed = None if mixed is None else mixed.repeat(count)
-    to_rows = windows.rows(None, paste)
-    from_rows = windows.rows(donor, cut)
+    top, left = (of.flatten(1) for of in draw.corners.unbind(2))
+    cut = (top[0], left[0])
+    from_rows, to_rows = windows.rows(donor, top, left)
     if mixed is not None:
         # An image that is not mixed gives its own pixels to itself: no branch, no wait for the device.
         from_rows = torch.where(mixed[:, None], from_rows, to_rows)
@@ -82,19 +106,7 @@ def paste_patches(
             hidden = hidden & mixed[:, None, None, None]
         pixels = windows.as_images(patch)
         pixels.copy_(torch.where(hidden, filling, pixels))
-    # Not before the patches are cut: a donor is a target as well.
-    result = images if inplace and not images.requires_grad else images.clone()
-    if count == 1:
-        windows.write(result, to_rows, patch)
-    else:
-        for rows, one in zip(to_rows.chunk(count), patch.chunk(count), strict=True):  # The last lies on top.
-            windows.write(result, rows, one)
-    return result
-
-
-def _in_a_row(corners: Tensor) -> Tensor:
-    """(P, 2, B) -> (2, P * B)."""
-    return corners[0] if len(corners) == 1 else corners.transpose(0, 1).flatten(1)
+    return to_rows, patch
 
 
 def swap_backgrounds(

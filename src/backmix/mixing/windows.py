@@ -37,23 +37,24 @@ class Windows:
     offsets: Tensor
     starts: Tensor
 
-    def rows(self, item: Tensor | None, corner: Tensor) -> Tensor:
-        """Where in memory the rows of one window per image begin.
+    def rows(self, donor: Tensor, top: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
+        """Where in memory the rows of windows begin: those that are cut from donors, and those they are pasted into.
 
         Args:
-            item: (n,) int64 images; None: one window in each, and then in each again where n is a multiple of B.
-            corner: (2, n) int64 top and left pixel of the window in each.
+            donor: (n,) int64 images to cut from. To paste into, the images come in turn, n / B times.
+            top: (2, n) int64 first row of each window, cut and pasted.
+            left: (2, n) int64 first column of each.
 
         Returns:
-            (n, planes * s) int64.
+            Both (n, planes * s) int64.
         """
-        top, left = corner.unbind()
-        if item is None:
-            times = len(top) // len(self.starts)
-            first = torch.add(self.starts if times == 1 else self.starts.repeat(times), top, alpha=self.row)
-        else:
-            first = torch.mul(item, self.item).add_(top, alpha=self.row)
-        return first.add_(left, alpha=self.column).unsqueeze(1) + self.offsets
+        first = torch.mul(left, self.column).add_(top, alpha=self.row)
+        cut, paste = first.unbind()
+        times = len(donor) // len(self.starts)
+        cut.add_(donor, alpha=self.item)
+        paste.add_(self.starts if times == 1 else self.starts.repeat(times))
+        from_rows, to_rows = (first.unsqueeze(2) + self.offsets).unbind()
+        return from_rows, to_rows
 
     def read(self, images: Tensor, rows: Tensor) -> Tensor:
         """Copy windows out of the images: (n, planes, s, run), as they lie in memory."""
