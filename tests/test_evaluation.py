@@ -14,7 +14,7 @@ from backmix.data.images import ImageError
 from backmix.detectors import METHOD, MSP, OURS, Detector, MaxLogit
 from backmix.detectors.stages import stage_means
 from backmix.errors import DataError
-from backmix.evaluation import Outputs, collect, figures, own_answers, run_network, unknown_scores
+from backmix.evaluation import Outputs, collect, figures, most_at_a_time, own_answers, run_network, unknown_scores
 from backmix.methods import Response
 from backmix.network import create_network
 from backmix.preprocess import Preprocess
@@ -376,6 +376,17 @@ def test_names_are_checked_before_anything_is_run(trained, pictures, monkeypatch
     for names in (["all", "bogus"], ["bogus", "all"], ["msp", "bogus"]):
         with pytest.raises(ValueError, match="no detector 'bogus'; there are method, msp"):
             OpenSetClassifier.load(trained).evaluate(FolderSource(pictures / "test"), detectors=names)
+
+
+def test_a_processor_gets_fewer_images_at_a_time_than_asked(network):
+    sizes = [most_at_a_time(size) for size in (8, 32, 96, 224, 384, 2000)]
+    assert sizes == sorted(sizes, reverse=True) and sizes[0] == 64 and sizes[-1] == 8
+    seen = []
+    hook = network.backbone.register_forward_pre_hook(lambda _, arguments: seen.append(len(arguments[0])))
+    run_network(network, PREPROCESS, pixels(150), batch_size=100)
+    run_network(network, PREPROCESS, pixels(7), batch_size=4)
+    hook.remove()
+    assert seen == [64, 64, 22, 4, 3]
 
 
 def test_the_order_and_number_of_images_at_a_time_do_not_matter(network):

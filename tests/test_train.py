@@ -557,7 +557,8 @@ def test_without_a_compiler_a_training_that_wants_one_says_so(few, monkeypatch, 
 @pytest.mark.slow
 def test_compiled_for_this_machine_a_training_learns_as_it_does_without(few):
     torch._dynamo.reset()
-    options = replace(OPTIONS, batch_size=16)
+    # In bf16 what a compiler joins is rounded less often, and the two go apart.
+    options = replace(OPTIONS, batch_size=16, precision="fp32")
     (plain, history), (compiled, again) = run(few, options), run(few, replace(options, compile=True))
     assert [report.loss for report in again] == pytest.approx([report.loss for report in history], rel=1e-3)
     for name, value in plain.state_dict().items():

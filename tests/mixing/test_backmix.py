@@ -725,6 +725,32 @@ def test_calls_that_do_not_fit(options, arguments, message):
         BackMix(4, **options)(**arguments)
 
 
+@pytest.mark.parametrize("wrong", [-1, 4, 2**40, -(2**40)])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"unseen": "unmasked"},
+        {"selection": "random"},
+        {"bank_dtype": torch.uint8},
+        {"fill": "mean"},
+        {"apply": "swap"},
+        {"foreground": "none"},
+        {"foreground_share": 0.0},
+        {"donor": "other"},
+        {"patch_side": 1.0, "grid": 9},
+    ],
+)
+def test_a_wrong_index_is_told_whatever_is_read_and_changes_nothing(options, wrong):
+    inplace = options.get("apply") != "swap"
+    mix = BackMix(4, inplace=inplace, **options)
+    mix.bank.seen.fill_(True)  # So that the bank may skip looking whether a donor has a map.
+    images = IMAGES.clone()
+    with pytest.raises(ValueError, match=r"index must lie in 0..3, the images of the bank; got"):
+        mix(images, torch.tensor([1, wrong]), labels=torch.tensor([0, 1]))
+    assert torch.equal(images, IMAGES)
+
+
 @pytest.mark.parametrize("maps", [torch.rand(3, 8, 8), torch.rand(2, 64), torch.rand(2, 1, 8, 8)])
 def test_maps_that_do_not_fit(maps):
     with pytest.raises(ValueError, match=r"maps must be \(2, h, w\), one for each index; got"):

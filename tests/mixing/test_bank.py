@@ -120,6 +120,25 @@ def test_an_image_of_which_nothing_was_observed_stays_unseen():
     assert bank.seen.tolist() == [False, True]
 
 
+def test_all_seen_follows_every_change():
+    bank = ForegroundBank(3)
+    assert not bank.all_seen
+    bank.update(torch.tensor([0, 1]), torch.rand(2, 8, 8))
+    assert not bank.all_seen
+    bank.update(torch.tensor([2, 0]), torch.rand(2, 8, 8))
+    assert bank.all_seen and bank.all_seen
+    bank.update(torch.tensor([1]), torch.rand(1, 8, 8))
+    assert bank.all_seen
+    bank.seen[1] = False
+    assert not bank.all_seen
+    bank.seen[1] = True
+    assert bank.all_seen
+    bank.load_state_dict(ForegroundBank(3).state_dict())
+    assert not bank.all_seen
+    bank.seen = torch.ones(3, dtype=torch.bool)
+    assert bank.all_seen
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
 def test_broken_cells_are_left_out_and_values_cut(dtype):
     bank = ForegroundBank(2, grid=2, momentum=0.5, dtype=dtype)

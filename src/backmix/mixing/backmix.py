@@ -182,9 +182,10 @@ class BackMix(nn.Module):
         batch, size = images.shape[0], (images.shape[2], images.shape[3])
         if index.shape != (batch,):
             raise ValueError(f"index must be ({batch},), one for each image; got {tuple(index.shape)}")
-        # Looking costs a tenth of the call, and on the CPU a wrong index fails when the bank is read with it.
-        fails = device.type == index.device.type == "cpu" and index.dtype == torch.int64 and self.foreground_cells > 0
-        if not (fails and self._reads_bank and self.donor == "any" and draw is None):
+        # To look at the index costs a tenth of the call, and where the bank is read with all of it a wrong one fails.
+        on_cpu = device.type == index.device.type == "cpu" and index.dtype == torch.int64
+        read_anyway = self._reads_bank and self.foreground_cells > 0 and self.donor == "any" and draw is None
+        if not (on_cpu and read_anyway):
             bank.check_index(index)
         if self.foreground == "masks":
             if masks is None:
