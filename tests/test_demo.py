@@ -38,6 +38,7 @@ def test_setting_is_stated(demo):
     metrics, _, text = demo
     assert metrics["setting"]["prior"] == 0.8 and metrics["setting"]["contrast"] == 0.25
     assert metrics["setting"]["training"]["epochs"] == 2
+    assert metrics["setting"]["training"]["precision"] == "fp32"  # Whatever the machine is quick in.
     assert "patch_side=0.25" in metrics["setting"]["backmix"]
     assert "80%" in text
     assert "AUROC" in text
@@ -51,5 +52,6 @@ def test_picture_can_be_looked_at(demo):
 
 
 def test_one_seed_has_no_deviation(tmp_path):
-    metrics = run_demo(tmp_path, seeds=1, epochs=1, console=Console(quiet=True))
+    metrics = run_demo(tmp_path, seeds=1, epochs=1, precision="bf16", console=Console(quiet=True))
     assert metrics["none"]["auroc"]["sd"] is None
+    assert metrics["setting"]["training"]["precision"] == "bf16"

@@ -16,6 +16,7 @@ from backmix.checkpoint import write_json
 from backmix.classifier import OpenSetClassifier
 from backmix.data.digits import CONTRAST, DigitsOnTextures
 from backmix.fit import FitReport, fit
+from backmix.precision import resolve_precision
 from backmix.recipe import TrainOptions
 from backmix.report.mixing import mixing_picture
 from backmix.train import make_accelerator
@@ -31,7 +32,13 @@ FIGURES = ("accuracy", "auroc", "oscr", "fpr95")
 
 
 def run_demo(
-    out: Path, *, prior: float = 0.8, seeds: int = 3, epochs: int | None = None, console: Console | None = None
+    out: Path,
+    *,
+    prior: float = 0.8,
+    seeds: int = 3,
+    epochs: int | None = None,
+    precision: str = "fp32",
+    console: Console | None = None,
 ) -> dict[str, Any]:
     """Train with and without BackMix on the embedded digits and compare.
 
@@ -44,6 +51,7 @@ def run_demo(
         prior: rate at which the texture goes with the class.
         seeds: trainings of each kind.
         epochs: passes over the training set; None: `EPOCHS`.
+        precision: "fp32", which comes out much the same on any machine, "bf16", or "auto", the quicker one here.
         console: where to print.
 
     Returns:
@@ -57,7 +65,7 @@ def run_demo(
         f"unknown digits (6-9) stand on the same textures. {seeds} trainings without BackMix, {seeds} with it."
     )
     values: dict[str, dict[str, list[float]]] = {name: {figure: [] for figure in FIGURES} for name in AUGMENTATIONS}
-    options = replace(OPTIONS, epochs=epochs or EPOCHS)
+    options = replace(OPTIONS, epochs=epochs or EPOCHS, precision=resolve_precision(precision))
     picture: tuple[OpenSetClassifier, DigitsOnTextures, FitReport] | None = None
     with Progress(
         TextColumn("{task.description}"),
