@@ -1,6 +1,7 @@
 """How many epochs fit into a time: durations as people write them, and a measurement that leaves nothing behind."""
 
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -27,11 +28,9 @@ def test_what_is_no_duration(text):
 
 
 def test_epochs_that_fit():
-    whole, small = TrainOptions(small=0.0), TrainOptions(small=0.4)
-    assert epochs_within(1000, 10, whole, most=200) == 90
-    assert epochs_within(1000, 10, small, most=200) == 112  # 40 % of the epochs take half the time.
-    assert epochs_within(1000, 10, whole, most=50) == 50
-    assert epochs_within(5, 10, whole, most=50) == epochs_within(-5, 10, whole, most=50) == 1
+    assert epochs_within(1000, 10, most=200) == 90
+    assert epochs_within(1000, 10, most=50) == 50
+    assert epochs_within(5, 10, most=50) == epochs_within(-5, 10, most=50) == 1
 
 
 class Slow:
@@ -51,7 +50,7 @@ class Slow:
             yield Batch(images, torch.tensor([0, 1, 0, 1]), torch.arange(4))
 
 
-@pytest.mark.parametrize(("batches", "seconds", "given"), [(200, 0.5, 40), (3, 10.0, 3), (1, 10.0, 1)])
+@pytest.mark.parametrize(("batches", "seconds", "given"), [(200, 0.5, 40), (3, 10.0, 3 * 3), (1, 10.0, 3 * 1)])
 def test_an_epoch_is_measured_by_some_of_its_steps(batches, seconds, given):
     network = create_network("compact-s", "softmax", 2, image_size=32, model_options={"width": 0.25})
     before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -59,5 +58,37 @@ def test_an_epoch_is_measured_by_some_of_its_steps(batches, seconds, given):
     options = TrainOptions(epochs=7, batch_size=4, lr=0.1, precision="fp32")
     taken = measure_epoch(network, loader, Preprocess(32), options, seconds=seconds)
     assert 0.05 * batches <= taken  # A busy machine may take any time more.
-    assert loader.given <= given
+    assert loader.given <= given  # Short epochs: once to see that they are, and twice to measure one from end to end.
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_smaller_images_and_the_checkpoint_count(tmp_path, monkeypatch):
+    """A training: 5 s before an epoch, 3 s a step, 1 s where images are smaller, and 20 s for a checkpoint."""
+    clock, seen = [0.0], []
+
+    def train(network, loader, preprocess, options, chain, *, outliers, accelerator, checkpoint):
+        assert options.small in (0.0, 1.0)
+        for number in range(options.epochs):
+            clock[0] += 5.0
+            for _ in loader.epoch(number):
+                clock[0] += 1.0 if options.small else 3.0
+            if checkpoint is not None:
+                checkpoint.write_bytes(b"any")
+                clock[0] += 20.0
+        seen.append((options.small, checkpoint))
+
+    monkeypatch.setattr("backmix.budget.train", train)
+    monkeypatch.setattr("backmix.budget.time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def measure(small, folder, batches=100):
+        seen.clear()
+        options = TrainOptions(small=small, precision="fp32")
+        return measure_epoch(torch.nn.Linear(1, 1), Slow(batches, 0.0), Preprocess(32), options, folder=folder)
+
+    assert [measure(small, None) for small in (0.0, 0.5)] == pytest.approx([300, 200])
+    assert measure(0.0, tmp_path) == pytest.approx(320) and [small for small, _ in seen] == [0.0]
+    assert measure(0.5, tmp_path) == pytest.approx(220) and [small for small, _ in seen] == [0.0, 1.0]
+    assert all(checkpoint.parent.parent == tmp_path for _, checkpoint in seen) and not list(tmp_path.iterdir())
+    # Short ones are measured from end to end.
+    assert measure(1.0, None, batches=9) == pytest.approx(14) and len(seen) == 2
+    assert measure(0.0, tmp_path, batches=3) == pytest.approx(34) and len(seen) == 2

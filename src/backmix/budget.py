@@ -7,7 +7,11 @@ import math
 import re
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from backmix.augmentations.base import Chain
 from backmix.data.loader import Batch, Loader
@@ -41,17 +45,15 @@ def read_duration(text: str) -> float:
     return seconds
 
 
-def epochs_within(seconds: float, epoch_seconds: float, options: TrainOptions, *, most: int) -> int:
+def epochs_within(seconds: float, epoch_seconds: float, *, most: int) -> int:
     """Epochs that fit into some seconds, at least one and at most `most`.
 
     Args:
         seconds: what is left for training and for what follows it.
-        epoch_seconds: of one epoch at full size, see `measure_epoch`.
-        options: `small` says how many of the epochs are shown at three quarters of the side, in about half the time.
+        epoch_seconds: of one epoch, on average, see `measure_epoch`.
         most: epochs that are enough.
     """
-    fits = seconds * _SPARE / (epoch_seconds * (1 - 0.5 * options.small))
-    return max(1, min(most, math.floor(fits)))
+    return max(1, min(most, math.floor(seconds * _SPARE / epoch_seconds)))
 
 
 def measure_epoch(
@@ -63,25 +65,52 @@ def measure_epoch(
     *,
     outliers: Outliers | None = None,
     seconds: float = 10.0,
+    folder: Path | None = None,
 ) -> float:
-    """Seconds that one epoch will take, from some steps of a copy of the network, which is then thrown away.
+    """Seconds that an epoch will take on average, from some steps of a copy of the network, which is then thrown away.
 
     Args:
         network: as it will be trained; not changed.
         loader: as for `backmix.train.train`, and the other arguments likewise. `chain` is used up.
         preprocess: normalises.
-        options: how it will be trained.
+        options: how it will be trained. Images that `small` shows smaller are measured apart.
         chain: what is done to the batches.
         outliers: where other images come from.
-        seconds: how long to measure, about; the first steps, in which everything is slower, are left out.
+        seconds: how long to measure, about; the first steps, in which everything is slower, are left out. Epochs
+            shorter than that are measured whole.
+        folder: where a checkpoint is written, and removed, because one is after every epoch; None: there will be none.
+
+    Raises:
+        TrainingError: when the checkpoint cannot be written.
     """
     accelerator = make_accelerator(options.precision)
-    # Processes that train together must take equally many steps.
-    timed = _Timed(loader, seconds, 8 if accelerator.num_processes > 1 else None)
-    once = replace(options, epochs=1, small=0.0, warmup=0.0)
-    train(copy.deepcopy(network), timed, preprocess, once, chain, outliers=outliers, accelerator=accelerator)
-    # Steps on an accelerator run ahead of the batches; over the whole measurement they cannot.
-    return timed.seconds_per_batch * len(loader)
+    sizes = {0.0: 1 - options.small, 1.0: options.small}  # Share of the epochs by what is shown smaller in them.
+    sizes = {small: share for small, share in sizes.items() if share > 0}
+    total = 0.0
+    with ExitStack() as scratch:
+        checkpoint = None
+        if folder is not None and accelerator.is_main_process:
+            checkpoint = (
+                Path(scratch.enter_context(TemporaryDirectory(prefix=".measure-", dir=folder))) / "checkpoint.pt"
+            )
+        for small, share in sizes.items():
+
+            def run(timed: Loader, epochs: int, small: float = small) -> None:
+                how = replace(options, epochs=epochs, small=small, warmup=0.0)
+                rest: dict[str, Any] = {"outliers": outliers, "accelerator": accelerator, "checkpoint": checkpoint}
+                train(copy.deepcopy(network), timed, preprocess, how, chain, **rest)
+
+            # Processes that train together must take equally many steps.
+            some = _Timed(loader, seconds / len(sizes), 8 if accelerator.num_processes > 1 else None)
+            run(some, 1)
+            # Steps on an accelerator run ahead of the batches; over the whole measurement they cannot.
+            epoch = some.seconds_per_batch * len(loader) + time.monotonic() - some.ended
+            if some.whole:  # It was short: what comes before its first step counts too.
+                again = _Timed(loader, math.inf, None)
+                run(again, 2)
+                epoch = again.ends[1] - again.ends[0]
+            total += share * epoch
+    return total
 
 
 class _Timed:
@@ -90,20 +119,27 @@ class _Timed:
     def __init__(self, loader: Loader, seconds: float, batches: int | None) -> None:
         self.loader, self.seconds, self.batches = loader, seconds, batches
         self.num_images = loader.num_images
-        self.seconds_per_batch = math.nan
+        self.seconds_per_batch = self.ended = math.nan
+        self.ends: list[float] = []  # Of epochs that were not cut short, when their last step was done.
+
+    @property
+    def whole(self) -> bool:
+        return bool(self.ends)
 
     def __len__(self) -> int:
         return len(self.loader)
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        ends = [time.monotonic()]  # Of each batch, when the next one is asked for: reading and training together.
+        times = [time.monotonic()]  # Of each batch, when the next one is asked for: reading and training together.
         warm = 2 if len(self.loader) > 4 else 0
         for done, batch in enumerate(self.loader.epoch(number)):
             measured = done - warm
-            enough = measured >= 3 and ends[-1] - ends[warm] > self.seconds
+            enough = measured >= 3 and times[-1] - times[warm] > self.seconds
             if enough if self.batches is None else done == self.batches:
                 return
             yield batch
-            ends.append(time.monotonic())
+            self.ended = time.monotonic()
+            times.append(self.ended)
             if done >= warm:
-                self.seconds_per_batch = (ends[-1] - ends[warm]) / (done + 1 - warm)
+                self.seconds_per_batch = (times[-1] - times[warm]) / (done + 1 - warm)
+        self.ends.append(self.ended)

@@ -170,7 +170,10 @@ def fit(
         def measure(how: TrainOptions) -> float:
             parts, others = make_parts()
             how = replace(how, **without_crops)
-            return measure_epoch(classifier.network, loader, classifier.preprocess, how, parts, outliers=others)
+            folder = None if checkpoint is None else checkpoint.parent
+            return measure_epoch(
+                classifier.network, loader, classifier.preprocess, how, parts, outliers=others, folder=folder
+            )
 
         options = replace(plan(measure, options), **without_crops)
     chain, others = make_parts()

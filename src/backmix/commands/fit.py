@@ -156,7 +156,7 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
         assert seconds is not None
         measured = measure(options)
         epoch_seconds, left = of_chief(lambda: (measured, seconds - (time.monotonic() - begin)), accelerator)
-        epochs = epochs_within(left, epoch_seconds, options, most=options.epochs)
+        epochs = epochs_within(left, epoch_seconds, most=options.epochs)
         if chief and epoch_seconds > left:
             console.print(
                 f"one epoch takes about {epoch_seconds:.0f} s, and {max(0.0, left):.0f} s are left of "
