@@ -96,7 +96,8 @@ def measure_epoch(
         for small, share in sizes.items():
 
             def run(timed: Loader, epochs: int, small: float = small) -> None:
-                how = replace(options, epochs=epochs, small=small, warmup=0.0)
+                # In small steps: at full rate and without warmup the loss may run away.
+                how = replace(options, epochs=epochs, small=small, warmup=0.0, lr=options.lr / 1000)
                 rest: dict[str, Any] = {"outliers": outliers, "accelerator": accelerator, "checkpoint": checkpoint}
                 train(copy.deepcopy(network), timed, preprocess, how, chain, **rest)
 
