@@ -92,3 +92,5 @@ def test_smaller_images_and_the_checkpoint_count(tmp_path, monkeypatch):
     # Short ones are measured from end to end.
     assert measure(1.0, None, batches=9) == pytest.approx(14) and len(seen) == 2
     assert measure(0.0, tmp_path, batches=3) == pytest.approx(34) and len(seen) == 2
+    # Not so an epoch of a few long steps: it is not trained three times to be measured.
+    assert measure(0.0, None, batches=4) == pytest.approx(12) and len(seen) == 1

@@ -121,10 +121,11 @@ class _Timed:
         self.loader, self.seconds, self.batches = loader, seconds, batches
         self.num_images = loader.num_images
         self.seconds_per_batch = self.ended = math.nan
-        self.ends: list[float] = []  # Of epochs that were not cut short, when their last step was done.
+        self.ends: list[float] = []  # Of short epochs, when their last step was done.
 
     @property
     def whole(self) -> bool:
+        """Whether an epoch was through within the time, so that whole ones can be measured."""
         return bool(self.ends)
 
     def __len__(self) -> int:
@@ -143,4 +144,6 @@ class _Timed:
             times.append(self.ended)
             if done >= warm:
                 self.seconds_per_batch = (times[-1] - times[warm]) / (done + 1 - warm)
-        self.ends.append(self.ended)
+        # By their number of steps alone where processes must agree.
+        if self.batches is not None or times[-1] - times[0] <= self.seconds:
+            self.ends.append(self.ended)
