@@ -35,9 +35,10 @@ test: $(INSTALLED) ## run the tests but for the slow ones, on two cores (PYTEST_
 slow: $(INSTALLED) ## run the slow tests
 	@$(PYTEST) -m slow $(PYTEST_ARGS)
 
-lint: $(INSTALLED) ## check style (ruff) and types (mypy)
+lint: $(INSTALLED) ## check style (ruff), types (mypy) and which part imports which (import-linter)
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
 
 bench: $(INSTALLED) ## measure what BackMix costs: a batch against CutMix, a training step against one without
 	@$(BIN)/python benchmarks/mixing.py

@@ -22,7 +22,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from backmix.audit.journal import FILE, RECORD
-from backmix.checkpoint import write_json
+from backmix.files import write_json
 
 NETWORK = """
 import torch

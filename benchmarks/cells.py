@@ -10,8 +10,8 @@ from typing import Any
 
 from rich.console import Console
 
-from backmix.checkpoint import write_json
-from backmix.recipe import with_defaults
+from backmix.files import write_json
+from backmix.train.recipe import with_defaults
 
 
 def run_cells(

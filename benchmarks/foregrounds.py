@@ -35,11 +35,11 @@ from rich.console import Console
 from rich.table import Table
 
 from backmix.data.load import load_source
+from backmix.data.preprocess import Preprocess
 from backmix.data.source import ImageSource
 from backmix.foregrounds import AttentionForeground, GrabCutForeground, MissingWeightsError, SaliencyForeground
 from backmix.foregrounds.base import ForegroundSource, Pixels, Segmentation
 from backmix.foregrounds.centre import centre_mask, centre_prior
-from backmix.preprocess import Preprocess
 
 PHOTOGRAPHS = ("leeds-butterfly", "msrc-v2-objects")
 

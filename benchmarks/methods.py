@@ -26,11 +26,11 @@ from backmix import OpenSetClassifier
 from backmix.augmentations import AUGMENTATIONS
 from backmix.data.load import choose_known, load_source
 from backmix.data.loader import decode
+from backmix.data.preprocess import Preprocess
 from backmix.data.source import ImageSource, Subset
-from backmix.fit import auto_options, fit
+from backmix.fit.training import auto_options, fit
 from backmix.methods import METHODS
-from backmix.preprocess import Preprocess
-from backmix.train import make_accelerator
+from backmix.train.loop import make_accelerator
 
 
 class Decoded:

@@ -21,7 +21,7 @@ from rich.table import Table
 from sklearn.metrics import roc_auc_score
 
 from backmix import metrics
-from backmix.checkpoint import write_json
+from backmix.files import write_json
 
 
 def main() -> None:

@@ -20,11 +20,11 @@ import torch
 
 from backmix.augmentations import Chain
 from backmix.data.loader import Batch, Decoded, ResidentLoader
+from backmix.data.preprocess import Preprocess
+from backmix.methods.network import create_network
 from backmix.mixing import BackMix
-from backmix.network import create_network
-from backmix.preprocess import Preprocess
-from backmix.recipe import TrainOptions, make_optimizer
-from backmix.train import make_accelerator, train_step
+from backmix.train.loop import make_accelerator, train_step
+from backmix.train.recipe import TrainOptions, make_optimizer
 
 
 def endless(loader: ResidentLoader) -> Iterator[Batch]:

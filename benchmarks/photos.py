@@ -21,11 +21,11 @@ import pyarrow.parquet as pq
 import torch
 
 from backmix import __version__
-from backmix.checkpoint import write_json
-from backmix.class_thresholds import decide, fit_class_thresholds
 from backmix.classifier import OpenSetClassifier
-from backmix.shares import open_share, read_shares
-from backmix.threshold import ConformalThreshold
+from backmix.files import write_json
+from backmix.runs.held_out import open_share, read_shares
+from backmix.threshold.by_class import decide, fit_class_thresholds
+from backmix.threshold.conformal import ConformalThreshold
 
 SPLITS, ACCEPT = 20, 0.95
 

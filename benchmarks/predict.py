@@ -2,7 +2,7 @@
 
 Both see the same decoded images in the same batches. The bare backbone gets them normalised already; predict also
 normalises, applies the head, scores, compares with the threshold and writes the answers. On a processor it gives the
-network fewer images at a time (`backmix.evaluation.most_at_a_time`), which can more than pay for that.
+network fewer images at a time (`backmix.inference.evaluation.most_at_a_time`), which can more than pay for that.
 
 Run: python benchmarks/predict.py [--data DATA] [--images 2000] [--model compact] [--json FILE]
 """

@@ -24,12 +24,12 @@ import numpy as np
 from PIL import Image
 
 from backmix.classifier import OpenSetClassifier
-from backmix.commands.predict_paths import find_images
-from backmix.commands.predict_pipeline import default_batch_size
 from backmix.data.images import open_image
 from backmix.data.load import load_source
-from backmix.predictor import load_predictor
-from backmix.square import central_square
+from backmix.data.square import central_square
+from backmix.predict.paths import find_images
+from backmix.predict.pipeline import default_batch_size
+from backmix.predict.predictor import load_predictor
 
 _WATCH = """
 import resource, subprocess, sys, time
@@ -67,7 +67,7 @@ def measure(folder: Path, args: argparse.Namespace) -> dict[str, object]:
     model = folder / "run"
     classifier.save(model)
     if args.onnx:
-        from backmix.commands.export import export_command
+        from backmix.cli.export_command import export_command
 
         export_command(model)
         model /= "model.onnx"

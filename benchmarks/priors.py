@@ -21,9 +21,9 @@ from cells import run_cells
 
 from backmix import OpenSetClassifier
 from backmix.data.digits import CONTRAST, DigitsOnTextures
-from backmix.demo import COPIES, IMAGE_SIZE, MODEL, OPTIONS
-from backmix.fit import fit
-from backmix.train import make_accelerator
+from backmix.fit.digits import COPIES, IMAGE_SIZE, MODEL, OPTIONS
+from backmix.fit.training import fit
+from backmix.train.loop import make_accelerator
 
 KINDS: dict[str, dict[str, str] | None] = {"none": None, "patch, free": {"apply": "patch", "foreground": "free"}}
 KINDS |= {

@@ -18,12 +18,12 @@ from picture_rows import answers_picture, pairs_picture, steps_picture
 from torch import Tensor
 
 from backmix import BackMix, OpenSetClassifier
-from backmix.checkpoint import load_checkpoint
 from backmix.data.digits import DigitsOnTextures
 from backmix.data.loader import decode
-from backmix.demo import COPIES, IMAGE_SIZE, MODEL, OPTIONS
-from backmix.fit import fit
-from backmix.train import make_accelerator
+from backmix.files import load_checkpoint
+from backmix.fit.digits import COPIES, IMAGE_SIZE, MODEL, OPTIONS
+from backmix.fit.training import fit
+from backmix.train.loop import make_accelerator
 
 ROOT = Path(__file__).parents[1]
 

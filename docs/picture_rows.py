@@ -12,7 +12,7 @@ from torch import Tensor
 
 from backmix import BackMix, OpenSetClassifier
 from backmix.data.digits import DigitsOnTextures
-from backmix.preprocess import Preprocess
+from backmix.data.preprocess import Preprocess
 
 COLUMNS = 5
 

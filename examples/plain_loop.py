@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from backmix.data.digits import DigitsOnTextures
-from backmix.metrics import auroc
+from backmix.metrics.figures import auroc
 from backmix.mixing import BackMix, class_activation_map
 
 epochs = int(sys.argv[1]) if len(sys.argv) > 1 else 15

@@ -7,9 +7,9 @@ import sys
 
 from backmix.classifier import OpenSetClassifier
 from backmix.data.digits import DigitsOnTextures
-from backmix.fit import fit
-from backmix.recipe import TrainOptions
-from backmix.train import EpochReport
+from backmix.fit.training import fit
+from backmix.train.loop import EpochReport
+from backmix.train.recipe import TrainOptions
 
 model = sys.argv[1] if len(sys.argv) > 1 else "resnet10t"
 epochs = int(sys.argv[2]) if len(sys.argv) > 2 else 5

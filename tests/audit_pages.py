@@ -8,7 +8,7 @@ from audit_pictures import Made, draw, write_set
 from PIL import Image
 
 from backmix.audit.page import FILE
-from backmix.commands.audit import AuditArguments, audit_command
+from backmix.cli.audit_command import AuditArguments, audit_command
 
 HOSTILE = [
     "<img src=x onerror=document.title=1>",

@@ -5,7 +5,7 @@ import os
 import numpy as np
 from PIL import Image
 
-from backmix.commands.fit import FitArguments
+from backmix.fit.arguments import FitArguments
 
 
 def small(data, **options):

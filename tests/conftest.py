@@ -42,7 +42,8 @@ def pictures(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def trained(pictures, tmp_path_factory) -> Path:
     """A run that knows red, green and blue; to be read only."""
-    from backmix.commands.fit import FitArguments, fit_command
+    from backmix.cli.fit_command import fit_command
+    from backmix.fit.arguments import FitArguments
 
     run = tmp_path_factory.mktemp("runs") / "colours"
     # In float32 on every machine: exported files compute in it, and are compared with this run.

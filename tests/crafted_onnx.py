@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from backmix.export.contract import KEY, Description
+from backmix.onnx_model.contract import KEY, Description
 
 
 def description(**changes):

@@ -7,17 +7,17 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import nn
 
-from backmix.class_thresholds import fit_class_thresholds
 from backmix.classifier import OpenSetClassifier
 from backmix.detectors import METHOD
-from backmix.detectors.fitting import TrainingOutputs
-from backmix.evaluation import run_network, unknown_scores
+from backmix.detectors.training_outputs import TrainingOutputs
 from backmix.export.export import export
 from backmix.export.trial_images import TrialImages, made_images
+from backmix.inference.evaluation import run_network, unknown_scores
 from backmix.methods import METHODS
+from backmix.methods.network import Network
 from backmix.models.backbone import Backbone
-from backmix.network import Network
-from backmix.threshold import ConformalThreshold
+from backmix.threshold.by_class import fit_class_thresholds
+from backmix.threshold.conformal import ConformalThreshold
 
 _folder = TemporaryDirectory(prefix="exported")
 

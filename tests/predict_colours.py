@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from backmix.commands.predict_paths import Found
-from backmix.prediction import UNKNOWN, Prediction
+from backmix.predict.paths import Found
+from backmix.prediction.answer import UNKNOWN, Prediction
 
 NAMES = ("red", "green", "blue")
 
@@ -48,7 +48,7 @@ def found(*paths):
 def main():
     """`backmix predict` with this model in place of the one that is named: SECONDS MODEL PATHS... as typed."""
     from backmix import cli
-    from backmix.commands import predict
+    from backmix.cli import predict_command as predict
 
     seconds = float(sys.argv.pop(1))
     predict.load_predictor = lambda path: ColourModel(seconds)

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from backmix.report.tested import Tested, Thresholds
-from backmix.threshold import ConformalThreshold
+from backmix.threshold.conformal import ConformalThreshold
 
 
 class Coloured:

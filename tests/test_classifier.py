@@ -11,10 +11,10 @@ from backmix.classifier import OpenSetClassifier
 from backmix.data.folder import FolderSource
 from backmix.data.source import Subset
 from backmix.detectors import METHOD, OURS
-from backmix.detectors.fitting import TrainingOutputs
+from backmix.detectors.training_outputs import TrainingOutputs
 from backmix.errors import DataError
 from backmix.methods import METHODS, Softmax
-from backmix.prediction import UNKNOWN, Prediction
+from backmix.prediction.answer import UNKNOWN, Prediction
 
 
 @pytest.fixture(scope="module")

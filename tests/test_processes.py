@@ -10,9 +10,10 @@ import pytest
 import torch
 
 import backmix
-from backmix.checkpoint import load_checkpoint
 from backmix.classifier import OpenSetClassifier
-from backmix.commands.fit import FitArguments, fit_command
+from backmix.cli.fit_command import fit_command
+from backmix.files import load_checkpoint
+from backmix.fit.arguments import FitArguments
 
 TRAINING = """
 import sys
@@ -23,18 +24,18 @@ from backmix.classifier import OpenSetClassifier
 from backmix.data.digits import DigitsOnTextures
 from backmix.data.loader import Batch
 from backmix.fit import fit
-from backmix.recipe import TrainOptions
+from backmix.train.recipe import TrainOptions
 from backmix.train import make_accelerator
-import backmix.train
+import backmix.train.loop
 
 seen = []
-step = backmix.train.train_step
+step = backmix.train.loop.train_step
 
 def spy(accelerator, wrapped, network, batch, *rest, **more):
     seen.append(batch.index)
     return step(accelerator, wrapped, network, batch, *rest, **more)
 
-backmix.train.train_step = spy
+backmix.train.loop.train_step = spy
 accelerator = make_accelerator("bf16")
 for foreground in ("free", "clean"):
     seen.clear()
@@ -71,7 +72,7 @@ from backmix.classifier import OpenSetClassifier
 from backmix.data.digits import DigitsOnTextures
 from backmix.fit import fit
 from backmix.models import BACKBONES, Backbone
-from backmix.recipe import TrainOptions
+from backmix.train.recipe import TrainOptions
 from backmix.train import make_accelerator
 
 

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from backmix.class_thresholds import decide, fit_class_thresholds
 from backmix.classifier import OpenSetClassifier
 from backmix.data import DigitsOnTextures
-from backmix.fit import fit
-from backmix.recipe import TrainOptions
-from backmix.threshold import ConformalThreshold
+from backmix.fit.training import fit
+from backmix.threshold.by_class import decide, fit_class_thresholds
+from backmix.threshold.conformal import ConformalThreshold
+from backmix.train.recipe import TrainOptions
 
 SPLITS, ACCEPT = 20, 0.95
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from backmix.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from backmix.classifier import OpenSetClassifier
     from backmix.errors import BackmixError, DataError, RunError, TrainingError
     from backmix.mixing import BackMix, FlipCrop, ForegroundBank, View, class_activation_map, grad_cam
     from backmix.prediction import Prediction
-    from backmix.recipe import TrainOptions
     from backmix.threshold import ConformalThreshold
+    from backmix.train.recipe import TrainOptions
 
 _HOME = {
     "OpenSetClassifier": "classifier",
@@ -29,7 +33,7 @@ _HOME = {
     "class_activation_map": "mixing",
     "grad_cam": "mixing",
     "ConformalThreshold": "threshold",
-    "TrainOptions": "recipe",
+    "TrainOptions": "train.recipe",
 }
 
 __all__ = [
@@ -48,6 +52,42 @@ __all__ = [
     "class_activation_map",
     "grad_cam",
 ]
+
+MOVED = {
+    "checkpoint": "files",
+    "commands": "",
+    "commands.export": "cli.export_command",
+    "commands.fit": "cli.fit_command",
+    "commands.predict_paths": "predict.paths",
+    "commands.predict_pipeline": "predict.pipeline",
+    "evaluation": "inference.evaluation",
+    "metrics_variants": "metrics.variants",
+    "network": "methods.network",
+    "predictor": "predict.predictor",
+    "preprocess": "data.preprocess",
+    "recipe": "train.recipe",
+    "shares": "runs.held_out",
+}
+"""Modules by the name that docs, examples and others knew in 0.1.0, and where they are now; "" held only others."""
+
+
+class _Moved(MetaPathFinder, Loader):
+    """Gives the module that stands somewhere else now under the name it had."""
+
+    def find_spec(self, name: str, path: object = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        package, _, module = name.partition(".")
+        return ModuleSpec(name, self) if package == __name__ and module in MOVED else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        name = module.__name__
+        if home := MOVED[name.partition(".")[2]]:
+            # What stands here after this is what the import gives, so both names mean one module.
+            sys.modules[name] = importlib.import_module(f"{__name__}.{home}")
+        else:
+            module.__path__ = []
+
+
+sys.meta_path.append(_Moved())
 
 
 def __getattr__(name: str) -> Any:

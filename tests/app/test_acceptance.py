@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from backmix import OpenSetClassifier
 from backmix.app.acceptance import Rule, answers_at, rule_at
 from backmix.data.load import load_source
-from backmix.prediction import UNKNOWN, Prediction
-from backmix.threshold import ConformalThreshold
+from backmix.prediction.answer import UNKNOWN, Prediction
+from backmix.threshold.conformal import ConformalThreshold
 
 SHARES = [0.5, 0.7, 0.9, 0.95, 0.975, 0.999]
 

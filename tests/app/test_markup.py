@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from backmix.app.acceptance import Rule
 from backmix.app.markup import answer_card, answer_table, file_of_answers, message, share_note, two_pictures
 from backmix.app.pictures import Seen, Upload
-from backmix.prediction import Prediction
-from backmix.threshold import ConformalThreshold
+from backmix.prediction.answer import Prediction
+from backmix.threshold.conformal import ConformalThreshold
 
 NAMES = [
     "<img src=x onerror=alert(1)>.jpg",

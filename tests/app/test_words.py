@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backmix.app.words import how_strange, in_hundred, what_it_means, why
-from backmix.threshold import ConformalThreshold
+from backmix.threshold.conformal import ConformalThreshold
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from backmix.audit.frame import Frame
-from backmix.preprocess import Preprocess
+from backmix.data.preprocess import Preprocess
 
 
 def picture(width, height):

@@ -11,7 +11,7 @@ from report_html import Page
 
 from backmix.audit.counterfactuals import SETS
 from backmix.audit.page import SECTIONS
-from backmix.commands.audit import AuditArguments, audit_command
+from backmix.cli.audit_command import AuditArguments, audit_command
 from backmix.errors import TrainingError
 
 

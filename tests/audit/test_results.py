@@ -7,7 +7,8 @@ from audit_pictures import Made
 
 from backmix.audit.counterfactuals import SETS
 from backmix.audit.gather import choose_masks, gather
-from backmix.audit.models import ModelOptions, load_model
+from backmix.audit.models.base import ModelOptions
+from backmix.audit.models.load import load_model
 from backmix.audit.results import audit_results
 from backmix.audit.run import AuditRun
 from backmix.data import DigitsOnTextures, Subset

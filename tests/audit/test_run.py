@@ -8,7 +8,8 @@ from backmix.audit.counterfactuals import SETS, counterfactuals
 from backmix.audit.gather import gather
 from backmix.audit.journal import FILE
 from backmix.audit.masks import Fault, GivenMasks
-from backmix.audit.models import ModelOptions, load_model
+from backmix.audit.models.base import ModelOptions
+from backmix.audit.models.load import load_model
 from backmix.audit.run import ALL_SETS, ON_KNOWN, ON_UNKNOWN, AuditRun
 from backmix.errors import DataError
 

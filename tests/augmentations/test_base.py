@@ -7,8 +7,8 @@ import torch
 
 from backmix.augmentations import AUGMENTATIONS, Augmentation, Chain, CutMix, Cutout, Mixup, RandAugment
 from backmix.augmentations import make_augmentation as by_name
+from backmix.data.preprocess import Preprocess
 from backmix.mixing import BackMix
-from backmix.preprocess import Preprocess
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PREPROCESS = Preprocess(16, *IMAGENET)

@@ -6,7 +6,7 @@ import torch
 from backmix.augmentations import RandAugment
 from backmix.augmentations.randaugment import RandAugmentDraw
 from backmix.augmentations.randaugment_ops import MOVING, RANGES, operate
-from backmix.preprocess import Preprocess
+from backmix.data.preprocess import Preprocess
 
 PIXELS = torch.randint(256, (40, 3, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 PREPROCESS = Preprocess(16)

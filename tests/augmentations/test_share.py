@@ -5,8 +5,8 @@ import torch
 
 from backmix.augmentations import AUGMENTATIONS, Chain, CutMix, make_augmentation
 from backmix.augmentations.share import ALL, Share
+from backmix.data.preprocess import Preprocess
 from backmix.mixing import BackMix
-from backmix.preprocess import Preprocess
 
 ALONE = ("cutout", "gridmask", "hide-and-seek", "randaugment")
 

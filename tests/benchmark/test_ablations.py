@@ -7,9 +7,9 @@ import pytest
 from backmix.augmentations import make_augmentation
 from backmix.benchmark.ablations import ABLATIONS, find_ablation
 from backmix.benchmark.grid import Cell
-from backmix.fit import choose_estimator
+from backmix.data.preprocess import Preprocess
+from backmix.foregrounds.choose import choose_estimator
 from backmix.mixing import BackMix
-from backmix.preprocess import Preprocess
 
 
 @pytest.mark.parametrize("augmentation, variant", find_ablation("all"))

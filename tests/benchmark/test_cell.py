@@ -88,14 +88,14 @@ def test_an_interrupted_cell_goes_on_and_ends_alike(done, tmp_path):
 
 def test_what_goes_on_keeps_its_precision(tmp_path, monkeypatch):
     auto = dataclasses.replace(OPTIONS, precision="auto", epochs=1)
-    monkeypatch.setattr("backmix.recipe.resolve_precision", lambda name: "bf16" if name == "auto" else name)
+    monkeypatch.setattr("backmix.train.recipe.resolve_precision", lambda name: "bf16" if name == "auto" else name)
     with pytest.raises(KeyboardInterrupt):
 
         def stop(report):
             raise KeyboardInterrupt
 
         run_cell(CELL, tmp_path / "cut", auto, on_epoch=stop)
-    monkeypatch.setattr("backmix.recipe.resolve_precision", lambda name: "fp32" if name == "auto" else name)
+    monkeypatch.setattr("backmix.train.recipe.resolve_precision", lambda name: "fp32" if name == "auto" else name)
     assert run_cell(CELL, tmp_path / "cut", auto)["rows"][0]["precision"] == "bf16"
 
 

@@ -7,7 +7,7 @@ import socket
 
 import torch
 
-import backmix
+import backmix.version
 from backmix.benchmark.environment import code_fingerprint, describe_environment
 
 
@@ -28,7 +28,7 @@ def test_environment_names_neither_machine_nor_person():
 
 def test_fingerprint_follows_the_code(tmp_path, monkeypatch):
     (tmp_path / "__init__.py").write_text("a = 1\n")
-    monkeypatch.setattr(backmix, "__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(backmix.version, "__file__", str(tmp_path / "__init__.py"))
     code_fingerprint.cache_clear()
     try:
         before = code_fingerprint()

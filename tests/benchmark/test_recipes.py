@@ -10,10 +10,10 @@ from backmix.augmentations import make_augmentation
 from backmix.benchmark.recipes import RECIPES, find_recipe
 from backmix.classifier import OpenSetClassifier
 from backmix.data.digits import DigitsOnTextures
-from backmix.fit import auto_options, fit
+from backmix.data.preprocess import Preprocess
+from backmix.fit.training import auto_options, fit
 from backmix.models import BACKBONES
-from backmix.preprocess import Preprocess
-from backmix.recipe import TrainOptions, make_schedule
+from backmix.train.recipe import TrainOptions, make_schedule
 
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 

@@ -10,8 +10,8 @@ from backmix.benchmark.cell import GridOptions
 from backmix.benchmark.grid import make_grid
 from backmix.benchmark.results import Row, read_results
 from backmix.benchmark.runner import cell_folder, collect_results, locked, run_grid
-from backmix.checkpoint import write_json
 from backmix.errors import DataError, RunError
+from backmix.files import write_json
 
 CELLS = make_grid([("cifar10", "cssr", ["a", "b"])])
 

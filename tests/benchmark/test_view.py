@@ -7,7 +7,7 @@ from rich.console import Console
 
 from backmix.benchmark.grid import make_grid
 from backmix.benchmark.view import GridView, duration
-from backmix.train import Progress
+from backmix.train.loop import Progress
 
 CELLS = make_grid([("cifar10", "cssr", ["a", "b"])])
 METRICS = {"rows": [{"accuracy": 0.9, "auroc": 0.8, "oscr": 0.75}]}

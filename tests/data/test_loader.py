@@ -7,9 +7,10 @@ from PIL import Image
 
 from backmix.data.digits import DigitsOnTextures
 from backmix.data.images import ImageError
-from backmix.data.loader import Decoded, ResidentLoader, WorkerLoader, decode, seed_of
+from backmix.data.loader import Decoded, ResidentLoader, WorkerLoader, decode
+from backmix.data.preprocess import Preprocess
+from backmix.data.seeds import seed_of
 from backmix.mixing.view import to_view
-from backmix.preprocess import Preprocess
 
 
 class Ramps:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backmix.detectors import DETECTORS, METHOD, OURS, WRAPPED, Detector, check_name
-from backmix.detectors.base import check_logits
+from backmix.methods.logit_scores import check_logits
 
 each = pytest.mark.parametrize("name", ["msp", "max_logit", "energy"])  # What looks at logits and learns nothing.
 

@@ -8,7 +8,7 @@ import torch
 
 from backmix.detectors import Detector, OpenMax
 from backmix.detectors.openmax import fit_gumbel_of_minima
-from backmix.metrics import open_set_metrics
+from backmix.metrics.figures import open_set_metrics
 
 stats = pytest.importorskip("scipy.stats")
 

@@ -8,15 +8,16 @@ import pytest
 import torch
 from torch import nn
 
+from backmix.data.preprocess import Preprocess
 from backmix.detectors import DETECTORS, WRAPPED, MaxLogit, PytorchOOD
-from backmix.detectors.fitting import TrainingOutputs, evenly_spread, ready_detector
+from backmix.detectors.fitting import ready_detector
 from backmix.detectors.pytorch_ood import Whitening
 from backmix.detectors.pytorch_ood_images import shared_dropout
 from backmix.detectors.stages import stage_means
+from backmix.detectors.training_outputs import TrainingOutputs, evenly_spread
 from backmix.detectors.wrapped import LEFT_OUT
-from backmix.metrics import open_set_metrics
-from backmix.network import create_network
-from backmix.preprocess import Preprocess
+from backmix.methods.network import create_network
+from backmix.metrics.figures import open_set_metrics
 
 ood = pytest.importorskip("pytorch_ood.detector")
 

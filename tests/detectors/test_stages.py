@@ -8,17 +8,19 @@ import yaml
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from backmix.checkpoint import sha256
 from backmix.classifier import OpenSetClassifier
-from backmix.commands.fit import FitArguments, fit_command
+from backmix.cli.fit_command import fit_command
 from backmix.data.folder import FolderSource
+from backmix.data.preprocess import Preprocess
 from backmix.detectors import DETECTORS
-from backmix.detectors.fitting import TrainingOutputs, ready_detector
+from backmix.detectors.fitting import ready_detector
 from backmix.detectors.stages import STAGES_LIMIT, stage_means, stages_of
+from backmix.detectors.training_outputs import TrainingOutputs
+from backmix.files import sha256
+from backmix.fit.arguments import FitArguments
+from backmix.methods.network import create_network
 from backmix.models import create_backbone
-from backmix.network import create_network
-from backmix.preprocess import Preprocess
-from backmix.run import TRAINING, _digest
+from backmix.runs.folder import TRAINING, _digest
 
 PREPROCESS = Preprocess(32)
 

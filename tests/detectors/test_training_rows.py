@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from backmix.classifier import OpenSetClassifier
-from backmix.commands.fit_data import open_data
 from backmix.data.folder import FolderSource
+from backmix.data.split import split_apart
 from backmix.detectors import DETECTORS, METHOD, OpenMax, PytorchOOD, PytorchOODOnImages, PytorchOODOnStages
-from backmix.detectors.fitting import TrainingOutputs
-from backmix.split import split_apart
+from backmix.detectors.training_outputs import TrainingOutputs
+from backmix.fit.data import open_data
 
 pytest.importorskip("pytorch_ood")
 

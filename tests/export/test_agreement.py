@@ -9,7 +9,7 @@ from exported_files import calibrated, some_images
 
 from backmix.errors import RunError
 from backmix.export.agreement import compare, pytorch_answers, verify
-from backmix.threshold import ConformalThreshold
+from backmix.threshold.conformal import ConformalThreshold
 
 NAMES = [f"{number}.png" for number in range(30)]
 

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backmix.class_thresholds import decide
 from backmix.export.decision import Decision
-from backmix.threshold import ConformalThreshold
+from backmix.threshold.by_class import decide
+from backmix.threshold.conformal import ConformalThreshold
 
 # Few different values, so that scores tie with each other and with the threshold. With 1e300 the tolerance is larger
 # than most of them; among MODEST it is small, and some lie about as near to each other.

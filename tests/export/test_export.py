@@ -11,7 +11,7 @@ from backmix.detectors import METHOD, OURS
 from backmix.errors import RunError, TrainingError
 from backmix.export.export import SUFFIXES, export
 from backmix.methods import METHODS
-from backmix.onnx_model import OnnxModel
+from backmix.onnx_model.model import OnnxModel
 
 
 def test_a_file_with_a_threshold_a_class_answers_as_the_classifier(tmp_path):

@@ -5,8 +5,8 @@ import torch
 from exported_files import calibrated, some_images
 
 from backmix.errors import RunError
-from backmix.evaluation import run_network
 from backmix.export.module import describe, exported_model
+from backmix.inference.evaluation import run_network
 from backmix.methods import PCSSR
 
 

@@ -11,10 +11,10 @@ from exported_files import calibrated, exported, made_trial, some_images
 
 import backmix.export.to_onnx as to_onnx
 from backmix.errors import RunError
-from backmix.export.contract import OUTPUTS, Description
 from backmix.export.export import export
 from backmix.export.module import exported_model
-from backmix.threshold import ConformalThreshold
+from backmix.onnx_model.contract import OUTPUTS, Description
+from backmix.threshold.conformal import ConformalThreshold
 
 
 def test_one_file_with_named_ends_a_free_batch_and_a_description():

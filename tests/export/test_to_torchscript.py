@@ -11,9 +11,9 @@ import torch
 from exported_files import calibrated, exported, some_images
 
 from backmix.errors import RunError
-from backmix.export.contract import Description
 from backmix.export.module import exported_model
 from backmix.export.to_torchscript import answer, load_own, torchscript_bytes
+from backmix.onnx_model.contract import Description
 
 
 def test_it_answers_any_number_of_images():

@@ -5,9 +5,10 @@ import pytest
 from command_folders import colour
 from exported_files import calibrated
 
+from backmix.data.folder import image_key
 from backmix.data.load import load_source
 from backmix.export.trial_images import LIMIT, MADE, made_images, trial_images
-from backmix.shares import Share, Shares, image_key, write_shares
+from backmix.runs.held_out import Share, Shares, write_shares
 
 
 def test_made_images_are_always_the_same_and_all_different():

@@ -11,10 +11,10 @@ from PIL import Image
 from backmix.data.digits import DigitsOnTextures
 from backmix.data.images import ImageError
 from backmix.data.loader import decode
+from backmix.data.preprocess import Preprocess
 from backmix.data.source import ImageSource, Subset
 from backmix.foregrounds.base import ForegroundSource, Segmentation
 from backmix.foregrounds.estimated import EstimatedMasks
-from backmix.preprocess import Preprocess
 
 
 class Bright(ForegroundSource):

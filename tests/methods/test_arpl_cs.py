@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from backmix.methods.arpl import ARPL
 from backmix.methods.arpl_cs import ARPLCS, make_discriminator, make_generator, run_frozen
 from backmix.methods.base import TrainingBatch
+from backmix.methods.network import Network
 from backmix.models import create_backbone
 from backmix.models.dual_batch_norm import DualBatchNorm2d, use_branch
-from backmix.network import Network
-from backmix.recipe import TrainOptions, make_optimizer
+from backmix.train.recipe import TrainOptions, make_optimizer
 
 IMAGES = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2])

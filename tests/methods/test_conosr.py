@@ -10,8 +10,8 @@ from torch import nn
 
 from backmix.methods import TrainingBatch
 from backmix.methods.conosr import ConOSR, soft_contrastive_loss
+from backmix.methods.network import Network
 from backmix.models import create_backbone
-from backmix.network import Network
 
 FEATURES = torch.randn(6, 5, 3, 4, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 3, 2, 1, 3, 0])

@@ -7,10 +7,10 @@ from backmix.classifier import OpenSetClassifier
 from backmix.data.digits import DigitsOnTextures
 from backmix.data.loader import decode
 from backmix.data.source import Subset
-from backmix.fit import fit
+from backmix.fit.training import fit
 from backmix.methods import METHODS
 from backmix.mixing.foreground import centre_cells, top_cells
-from backmix.recipe import TrainOptions
+from backmix.train.recipe import TrainOptions
 
 GRID, CELLS = 8, 16  # What BackMix takes from a map by default: a quarter of 8x8 cells.
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from backmix.methods import METHODS, Method, TrainingBatch
+from backmix.methods.network import Network, create_network
 from backmix.models import create_backbone
-from backmix.network import Network, create_network
 
 CHANNELS, CLASSES, SIZE = 8, 3, 32
 

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from backmix.methods import TrainingBatch
+from backmix.methods.network import Network
 from backmix.methods.proser import PROSER, middle_of
 from backmix.mixing.cam import class_activation_map
 from backmix.models import create_backbone
-from backmix.network import Network
 
 FEATURES = torch.randn(6, 5, 3, 4, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 3, 2, 1, 3, 0])

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from backmix.detectors import MSP
+from backmix.methods.network import Network
 from backmix.methods.rpl import RPL
 from backmix.models import create_backbone
-from backmix.network import Network
 
 FEATURES = torch.randn(6, 5, 3, 4, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 3, 2, 1, 3, 0])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backmix.methods import Softmax
-from backmix.network import create_network
+from backmix.methods.network import create_network
 
 FEATURES = torch.randn(6, 5, 3, 4, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 3, 2, 1, 3, 0])

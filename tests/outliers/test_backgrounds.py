@@ -10,14 +10,14 @@ from torch import nn
 
 from backmix.data.digits import DigitsOnTextures
 from backmix.data.loader import ResidentLoader, decode
+from backmix.data.preprocess import Preprocess
+from backmix.methods.network import Network
 from backmix.methods.outlier_exposure import OutlierExposure
 from backmix.mixing import BackMix, View
 from backmix.models import create_backbone
-from backmix.network import Network
 from backmix.outliers import Backgrounds
-from backmix.preprocess import Preprocess
-from backmix.recipe import TrainOptions
-from backmix.train import train
+from backmix.train.loop import train
+from backmix.train.recipe import TrainOptions
 
 
 def make(num_images=20, seed=0, fill="elsewhere", **options):

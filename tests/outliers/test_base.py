@@ -7,11 +7,11 @@ from PIL import Image
 import backmix.outliers
 from backmix.augmentations import Chain
 from backmix.data.images import ImageError
+from backmix.data.preprocess import Preprocess
 from backmix.data.source import check_position
 from backmix.errors import DataError
 from backmix.mixing import BackMix
 from backmix.outliers import Backgrounds, DatasetOutliers, Outliers, make_outliers
-from backmix.preprocess import Preprocess
 
 PREPROCESS = Preprocess(8, mean=(0.4, 0.4, 0.4), std=(0.2, 0.2, 0.2))
 

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backmix.data.preprocess import Preprocess
 from backmix.outliers import DatasetOutliers
-from backmix.preprocess import Preprocess
 
 PREPROCESS = Preprocess(8, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
 BATCH = torch.zeros(6, 3, 8, 8)

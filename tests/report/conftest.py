@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from backmix.commands.fit import FitArguments, fit_command
+from backmix.cli.fit_command import fit_command
+from backmix.fit.arguments import FitArguments
 
 
 @pytest.fixture(scope="session")

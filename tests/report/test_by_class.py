@@ -4,7 +4,7 @@ import torch
 from report_answers import answers, thresholds
 
 from backmix.report.by_class import class_lines
-from backmix.threshold import ConformalThreshold
+from backmix.threshold.conformal import ConformalThreshold
 
 ROWS = [
     *[("cat", "cat", True, 0)] * 3,

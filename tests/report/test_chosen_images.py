@@ -5,9 +5,10 @@ import shutil
 import pytest
 from command_folders import colour
 
+from backmix.data.load import training_split, usual_split
 from backmix.errors import DataError
-from backmix.report.chosen_images import called, choose_images, training_split, usual_split
-from backmix.run import load_run, read_config
+from backmix.report.chosen_images import called, choose_images
+from backmix.runs.folder import load_run, read_config
 
 
 @pytest.fixture(scope="module")

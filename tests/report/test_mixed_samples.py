@@ -7,7 +7,7 @@ import pytest
 
 from backmix.report.mixed_samples import mixed_samples
 from backmix.report.run_facts import read_facts
-from backmix.run import load_run
+from backmix.runs.folder import load_run
 
 PARTS = ["target", "donor", "its map", "its background", "mixed"]
 

@@ -14,7 +14,7 @@ from backmix.classifier import OpenSetClassifier
 from backmix.data.load import load_source
 from backmix.errors import DataError, RunError, TrainingError
 from backmix.report.page import SECTIONS, write_report
-from backmix.run import load_run
+from backmix.runs.folder import load_run
 
 HOSTILE = [
     "<img src=x onerror=alert(1)>",

@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
+from backmix.metrics.chance import p_value_bins
 from backmix.report import plots
-from backmix.report.chance import p_value_bins
 from backmix.report.curves import curves
 from backmix.report.plots import OperatingPoint
 

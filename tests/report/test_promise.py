@@ -5,7 +5,7 @@ import torch
 from report_answers import answers, thresholds
 
 from backmix.report.promise import promise
-from backmix.threshold import ConformalThreshold
+from backmix.threshold.conformal import ConformalThreshold
 
 
 def accepted(hits, total):

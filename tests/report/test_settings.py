@@ -8,11 +8,11 @@ import pytest
 import yaml
 from report_answers import answers, thresholds
 
-from backmix import __version__
 from backmix.report.run_facts import RunFacts, read_facts
 from backmix.report.settings import Asked, commands, data_counts, fit_command, option_groups, versions
 from backmix.report.tested import Thresholds
-from backmix.run import load_run
+from backmix.runs.folder import load_run
+from backmix.version import __version__
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-import backmix.report
+import backmix.pages
 
-CSS = (Path(backmix.report.__file__).parent / "templates" / "report.css").read_text(encoding="utf-8")
+CSS = (Path(backmix.pages.__file__).parent / "templates" / "page.css").read_text(encoding="utf-8")
 BLOCKS = [
     dict(re.findall(r"--([\w-]+):\s*([^;]+);", block)) for block in re.findall(r":root \{(.*?)\}", CSS, re.DOTALL)
 ]

@@ -7,7 +7,7 @@ from command_folders import colour
 from backmix.data.load import load_source
 from backmix.report.chosen_images import ChosenImages
 from backmix.report.tested import NO_CLASS, Thresholds, run_tests
-from backmix.run import load_run
+from backmix.runs.folder import load_run
 
 
 @pytest.fixture(scope="module")

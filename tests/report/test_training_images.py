@@ -5,13 +5,13 @@ import shutil
 
 import torch
 
-from backmix.checkpoint import load_checkpoint, save_checkpoint
+from backmix.data.folder import image_key
 from backmix.data.load import load_source
+from backmix.data.split import repeat_rare
+from backmix.files import load_checkpoint, save_checkpoint
 from backmix.report.run_facts import read_facts
 from backmix.report.training_images import kept_bank, shares_of, training_positions
-from backmix.run import load_run
-from backmix.shares import image_key
-from backmix.split import repeat_rare
+from backmix.runs.folder import load_run
 
 
 def test_positions_are_those_that_nothing_else_took(mixed_run, pictures):

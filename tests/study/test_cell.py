@@ -7,7 +7,7 @@ import torch
 
 from backmix import metrics
 from backmix.data.digits import DigitsOnTextures
-from backmix.demo import OPTIONS
+from backmix.fit.digits import OPTIONS
 from backmix.study.cell import KEPT, PAIRS, Cell, audit_of, measure, run_cell
 from backmix.study.setting import DigitsSetting, PhotosSetting, Sources
 
@@ -82,7 +82,7 @@ def test_other_trainings(training):
 
 
 def test_an_audit_in_memory_is_that_of_the_command(small_classifier, tmp_path):
-    from backmix.commands.audit import AuditArguments, audit_command
+    from backmix.cli.audit_command import AuditArguments, audit_command
 
     small_classifier.calibrate(DigitsOnTextures("val"))
     small_classifier.save(tmp_path / "run")

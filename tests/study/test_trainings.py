@@ -1,9 +1,9 @@
 """The trainings of the study are ones that can be made."""
 
 from backmix.augmentations import make_augmentation
-from backmix.fit import choose_estimator
+from backmix.data.preprocess import Preprocess
+from backmix.foregrounds.choose import choose_estimator
 from backmix.methods import METHODS
-from backmix.preprocess import Preprocess
 from backmix.study.trainings import EXPOSED, MAIN, OUTLIERS, PLAIN, TRAININGS
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from backmix.class_thresholds import decide
 from backmix.classifier import OpenSetClassifier
-from backmix.prediction import UNKNOWN, Prediction
-from backmix.threshold import ConformalThreshold, min_held_out
+from backmix.prediction.answer import UNKNOWN, Prediction
+from backmix.threshold.by_class import decide
+from backmix.threshold.conformal import ConformalThreshold, min_held_out
 
 
 @dataclass(frozen=True)

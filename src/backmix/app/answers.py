@@ -13,7 +13,7 @@ from backmix.app.markup import answer_card, answer_table, message, share_note, t
 from backmix.app.pictures import Seen, look, look_at, picture_and_evidence, read_picture, uploads_in
 from backmix.classifier import OpenSetClassifier
 from backmix.data.images import ImageError
-from backmix.report.words import count, visible
+from backmix.pages.words import count, visible
 
 NO_PICTURE = '<p class="bm-empty">Drop a picture, and the answer stands here.</p>'
 NO_PICTURES = '<p class="bm-empty">Drop pictures, and a table of answers stands here.</p>'

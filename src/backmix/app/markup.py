@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from backmix.app.acceptance import Rule
 from backmix.app.pictures import Seen
 from backmix.app.words import how_strange, what_it_means, why
-from backmix.commands.predict_rows import FORMATS
-from backmix.prediction import UNKNOWN, Prediction
-from backmix.report.words import count, number, visible
+from backmix.pages.words import count, number, visible
+from backmix.prediction.answer import UNKNOWN, Prediction
+from backmix.prediction.rows import FORMATS
 
 
 def share_note(accept: float, rule: Rule | None) -> str:

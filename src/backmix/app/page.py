@@ -8,7 +8,7 @@ from typing import Any
 
 from backmix.app.answers import NO_PICTURE, NO_PICTURES, Answers
 from backmix.app.pictures import Seen
-from backmix.report.words import count, listed, visible
+from backmix.pages.words import count, listed, visible
 
 LEAST, MOST = 0.5, 0.999  # Ends of the slider, unless the run's own share lies outside.
 KEEP = 3600  # Seconds that uploads and answers are kept for a page that is open.

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from backmix.classifier import OpenSetClassifier
 from backmix.data.images import ImageError, open_image
-from backmix.evidence import evidence_maps
-from backmix.prediction import Prediction
-from backmix.report.pictures import data_uri, spotlight, thumbnail
+from backmix.inference.evidence import evidence_maps
+from backmix.pages.pictures import data_uri, spotlight, thumbnail
+from backmix.prediction.answer import Prediction
 
 LARGE, SMALL = 384, 72  # Sides in pixels of the pictures beside an answer and in the table, for sharp screens.
 

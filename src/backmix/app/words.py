@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backmix.threshold import ConformalThreshold
+from backmix.threshold.conformal import ConformalThreshold
 
 
 def how_strange(p_value: float, held_out: int) -> str:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from backmix.audit.bootstrap import RESAMPLES, Interval, bootstrap_means
 from backmix.audit.counterfactuals import SETS
 from backmix.audit.outcomes import Column
+from backmix.metrics.bootstrap import RESAMPLES, Interval, bootstrap_means
 
 DIFFERENCES = (
     "background_gap",

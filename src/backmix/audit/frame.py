@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from backmix.square import central_square
+from backmix.data.square import central_square
 
 
 @dataclass(frozen=True)

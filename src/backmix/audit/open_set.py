@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from backmix.audit.bootstrap import RESAMPLES, draw_counts, percentiles
+from backmix.metrics.bootstrap import RESAMPLES, draw_counts, percentiles
 
 PAIRS = (("Kk", "Qk"), ("Kk", "Qq"), ("Kq", "Qk"), ("Kq", "Qq"))
 _AT_ONCE = 4_000_000

@@ -10,15 +10,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from backmix import __version__
 from backmix.audit import page_figures, page_words
 from backmix.audit.gather import Gathered
 from backmix.audit.page_pictures import Show, example, masked, rows
 from backmix.audit.run import Audit
-from backmix.checkpoint import write_text
-from backmix.report.page import render
-from backmix.report.short_names import roots, short_name
-from backmix.report.words import visible
+from backmix.files import write_text
+from backmix.pages.render import render
+from backmix.pages.short_names import roots, short_name
+from backmix.pages.words import visible
+from backmix.version import __version__
 
 FILE = "audit.html"
 MOST_LINES = 500  # Classes in the table; each line of a thousand more would be read by nobody.
@@ -84,7 +84,7 @@ def write_audit_page(
         "command": [visible(shlex.quote(word), 20_000) for word in command],
         "shorter": partial(short_name, roots=roots([data["name"], data["scenes"], data["unknown"]])),
     }
-    write_text(file, render(page, "audit.html"))
+    write_text(file, render(page, "audit"))
     return file
 
 

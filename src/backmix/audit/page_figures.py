@@ -10,8 +10,8 @@ from backmix.audit import page_words as words
 from backmix.audit.counterfactuals import SETS
 from backmix.audit.page_pictures import TITLES, Row, Seen
 from backmix.audit.page_tracks import Track, common_scale, track
-from backmix.report.summary import Figure
-from backmix.report.words import count, percent
+from backmix.pages.figure import Figure
+from backmix.pages.words import count, percent
 
 FEW_OF_A_CLASS = 10
 MEANINGS = {

@@ -13,8 +13,8 @@ from backmix.audit.gather import Gathered
 from backmix.audit.items import Part
 from backmix.audit.results import answer_name
 from backmix.audit.run import Audit
-from backmix.report.pictures import data_uri, thumbnail
-from backmix.report.words import quoted
+from backmix.pages.pictures import data_uri, thumbnail
+from backmix.pages.words import quoted
 
 Show = Callable[[int], Mapping[str, Tensor]]
 """From an image to what the model saw of it, (3, S, S) uint8 by set, as `AuditRun.show` gives it."""

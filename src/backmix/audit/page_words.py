@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from backmix.report.words import GAP, count, listed, percent, quoted
+from backmix.pages.words import GAP, count, listed, percent, quoted
 
 FEW = 30  # Images below which a figure is told with a warning.
 MUCH, SOME = 0.30, 0.10  # Background gaps from which words get stronger.

@@ -25,9 +25,9 @@ from backmix.audit.filling import without_object
 from backmix.audit.frame import Frame
 from backmix.audit.items import Items
 from backmix.audit.masks import Fault, Masks, judge
-from backmix.checkpoint import write_json
 from backmix.data.images import ImageError
 from backmix.errors import DataError
+from backmix.files import write_json
 
 FILE = "pictures.bin"
 STATES = "pictures.json"

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from backmix.audit.bootstrap import Interval
 from backmix.audit.class_map import Names, some
 from backmix.audit.counterfactuals import SETS
 from backmix.audit.donors import MIXED
@@ -21,7 +20,8 @@ from backmix.audit.masks import Masks
 from backmix.audit.open_set import open_set_figures, weighted_auroc
 from backmix.audit.ranking import background_scores, decided_by_background
 from backmix.audit.run import ON_KNOWN, ON_UNKNOWN, Audit
-from backmix.data.loader import seed_of
+from backmix.data.seeds import seed_of
+from backmix.metrics.bootstrap import Interval
 
 NAMED = 20
 """Images named for each fault."""

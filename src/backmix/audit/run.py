@@ -16,10 +16,10 @@ from backmix.audit.counterfactuals import SETS, make_set
 from backmix.audit.donors import draw_donors, draw_from
 from backmix.audit.items import Items, Part
 from backmix.audit.journal import RECORD, Journal, Records, fingerprint
-from backmix.audit.models import AuditedModel, check_answers
+from backmix.audit.models.base import AuditedModel, check_answers
 from backmix.audit.outcomes import Column, read_outcomes
 from backmix.audit.pictures import Pictures, States
-from backmix.data.loader import seed_of
+from backmix.data.seeds import seed_of
 
 ON_KNOWN, ON_UNKNOWN = "on-known", "on-unknown"
 ALL_SETS = (*SETS, ON_KNOWN, ON_UNKNOWN)

@@ -19,8 +19,8 @@ from backmix.augmentations.hide_and_seek import HideAndSeek
 from backmix.augmentations.mixstyle import MixStyle
 from backmix.augmentations.mixup import Mixup
 from backmix.augmentations.randaugment import RandAugment
+from backmix.data.preprocess import Preprocess
 from backmix.mixing import BackMix
-from backmix.preprocess import Preprocess
 
 BACKMIXES: dict[str, Callable[..., BackMix]] = {"backmix": BackMix, "swap": partial(BackMix, apply="swap")}
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from backmix.augmentations.base import Augmentation
 from backmix.augmentations.check import check_images, check_probability
 from backmix.augmentations.drawing import device_of
-from backmix.erase import Erase
+from backmix.augmentations.erase import Erase
 from backmix.mixing import View
 
 
@@ -18,9 +18,9 @@ class Cutout(Augmentation):
     """A square around a point anywhere in the image is filled; it may hang over the border.
 
     DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout", 2017: squares of 16 px
-    on CIFAR-10, 8 px on CIFAR-100, 20 px on SVHN, all at 32 px. Places are drawn as `backmix.erase.Erase` does, the
-    hidden square of the training recipe. torchvision's `RandomErasing` is another rule: its boxes lie inside the image,
-    have random areas and ratios, and one is drawn for a whole batch.
+    on CIFAR-10, 8 px on CIFAR-100, 20 px on SVHN, all at 32 px. Places are drawn as
+    `backmix.augmentations.erase.Erase` does, the hidden square of the training recipe. torchvision's `RandomErasing` is
+    another rule: its boxes lie inside the image, have random areas and ratios, and one is drawn for a whole batch.
 
     Args:
         side: of the square as a share of the image's shorter side.

@@ -14,8 +14,8 @@ from backmix.augmentations.check import check_images
 from backmix.augmentations.drawing import device_of
 from backmix.augmentations.randaugment_ops import MOVING, PIXEL_RANGES, RANGES, operate
 from backmix.augmentations.share import Share
+from backmix.data.preprocess import MEAN, STD
 from backmix.mixing import View
-from backmix.preprocess import MEAN, STD
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from typing import Any
 
 import yaml
 
-from backmix import __version__
 from backmix.benchmark.clock import Clock
 from backmix.benchmark.environment import describe_environment
 from backmix.benchmark.grid import Cell
@@ -18,14 +17,15 @@ from backmix.benchmark.protocols import Trial, find_protocol
 from backmix.benchmark.recipes import Setting, find_recipe
 from backmix.benchmark.results import Row
 from backmix.benchmark.trial_data import load_trial
-from backmix.checkpoint import write_json, write_text
 from backmix.classifier import OpenSetClassifier
+from backmix.data.split import auto_holdout
 from backmix.errors import RunError
-from backmix.fit import fit
+from backmix.files import write_json, write_text
+from backmix.fit.training import fit
 from backmix.outliers.load import load_outliers
-from backmix.run import FORMAT
-from backmix.split import auto_holdout
-from backmix.train import EpochReport, Progress, make_accelerator
+from backmix.runs.folder import FORMAT
+from backmix.train.loop import EpochReport, Progress, make_accelerator
+from backmix.version import __version__
 
 CELL, CHECKPOINT, METRICS = "cell.json", "checkpoint.pt", "metrics.json"
 

@@ -6,7 +6,7 @@ import json
 import time
 from pathlib import Path
 
-from backmix.checkpoint import write_json
+from backmix.files import write_json
 
 
 class Clock:

@@ -21,9 +21,9 @@ from backmix.benchmark.runner import (
     keep_error,
     locked,
 )
-from backmix.checkpoint import write_atomically, write_text
 from backmix.errors import DataError, RunError, in_one_line
-from backmix.train import Progress
+from backmix.files import write_atomically, write_text
+from backmix.train.loop import Progress
 
 TOKEN = ".grid"
 SECONDS_BETWEEN_REPORTS = 1.0

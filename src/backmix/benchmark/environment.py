@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-import backmix
+import backmix.version
 
 PACKAGES = ("torch", "torchvision", "timm", "accelerate", "numpy", "scikit-learn", "pillow", "datasets", "pytorch-ood")
 
@@ -35,7 +35,7 @@ def describe_environment(device: torch.device | str, precision: str) -> dict[str
         except PackageNotFoundError:
             continue
     return {
-        "version": f"{backmix.__version__}+{code_fingerprint()}",
+        "version": f"{backmix.version.__version__}+{code_fingerprint()}",
         "packages": packages,
         "python": platform.python_version(),
         "device": device_name(device),
@@ -56,7 +56,7 @@ def device_name(device: torch.device) -> str:
 @cache
 def code_fingerprint() -> str:
     """First 10 digits of the SHA-256 of this package's sources: a version number stays while the code moves."""
-    root = Path(backmix.__file__).parent
+    root = Path(backmix.version.__file__).parent
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")

@@ -14,7 +14,7 @@ from backmix.benchmark.grid import Cell
 from backmix.classifier import OpenSetClassifier
 from backmix.data.loader import Decoded, ResidentLoader
 from backmix.outliers import make_outliers
-from backmix.train import make_accelerator, train
+from backmix.train.loop import make_accelerator, train
 
 STEPS = 3  # The first one, which also fills caches, does not count.
 

@@ -12,8 +12,8 @@ from backmix.benchmark.paired import CONFIDENCE, Difference, compare
 from backmix.benchmark.results import LOWER_IS_BETTER, Row
 from backmix.benchmark.summary import Setting, by_setting, in_units
 from backmix.benchmark.tables import LABELS, block_title
-from backmix.checkpoint import write_atomically
 from backmix.errors import DataError
+from backmix.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from backmix.fit import auto_batch_size, auto_epochs, auto_options
-from backmix.preprocess import MEAN, STD
-from backmix.recipe import TrainOptions
+from backmix.data.preprocess import MEAN, STD
+from backmix.fit.training import auto_batch_size, auto_epochs, auto_options
+from backmix.train.recipe import TrainOptions
 
 Channels = tuple[float, float, float]
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from backmix.checkpoint import write_text
 from backmix.errors import DataError
+from backmix.files import write_text
 
 KEY = (
     "protocol",
@@ -43,7 +43,7 @@ FIGURES = (
     "macro_f1",
     "held_out_accuracy",
 )
-"""Columns that were measured, each in 0..1; `backmix.evaluation.figures` says what they are."""
+"""Columns that were measured, each in 0..1; `backmix.inference.evaluation.figures` says what they are."""
 
 LOWER_IS_BETTER = frozenset({"fpr95"})
 """Figures of which less is better; of all others more is."""

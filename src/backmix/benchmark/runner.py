@@ -14,9 +14,9 @@ from backmix.benchmark.cell import METRICS, GridOptions, finished, run_cell
 from backmix.benchmark.environment import code_fingerprint
 from backmix.benchmark.grid import Cell
 from backmix.benchmark.results import Row, row_from, write_results
-from backmix.checkpoint import write_text
 from backmix.errors import BackmixError, RunError, in_one_line
-from backmix.train import Progress
+from backmix.files import write_text
+from backmix.train.loop import Progress
 
 CELLS, RESULTS, ERROR = "cells", "results.csv", "error.txt"
 

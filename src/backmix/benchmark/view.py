@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from backmix.benchmark.grid import Cell
-from backmix.train import Progress as TrainProgress
+from backmix.train.loop import Progress as TrainProgress
 
 SHOWN = 6  # Finished and failed cells that stay in sight.
 

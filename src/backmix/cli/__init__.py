@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from backmix.cli.app import app_command
+from backmix.cli.app import app as app_page
 from backmix.cli.audit import audit
 from backmix.cli.bench import bench
 from backmix.cli.calibrate import calibrate
@@ -33,7 +33,7 @@ for command in (
     fit,
     calibrate,
     report,
-    app_command,
+    app_page,
     predict,
     export,
     evaluate,
@@ -43,7 +43,7 @@ for command in (
     bench,
     tables,
 ):
-    app.command(command.__name__.removesuffix("_command"))(command)
+    app.command(command.__name__)(command)
 
 
 def main() -> None:

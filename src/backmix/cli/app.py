@@ -9,7 +9,7 @@ import typer
 from backmix.cli.options import AnyRun
 
 
-def app_command(
+def app(
     run: AnyRun,
     host: Annotated[
         str, typer.Option(help="Address to listen on. Default: this machine alone; 0.0.0.0 is every network.")
@@ -23,7 +23,7 @@ def app_command(
     ] = False,
 ) -> None:
     """Try a run on pictures in a web page: class or unknown, how strange, and where the network looks."""
-    from backmix.commands import app
+    from backmix.cli.app_command import AppArguments, app_command
 
-    arguments = app.AppArguments(host, port, max_upload, max_pixels, max_files, open_browser)
-    app.app_command(run, arguments)
+    arguments = AppArguments(host, port, max_upload, max_pixels, max_files, open_browser)
+    app_command(run, arguments)

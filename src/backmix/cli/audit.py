@@ -69,7 +69,7 @@ def audit(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the audit in DIR.")] = False,
 ) -> None:
     """Find out whether a classifier looks at the object or at the background."""
-    from backmix.commands.audit import AuditArguments, audit_command, gap_above
+    from backmix.cli.audit_command import AuditArguments, audit_command, gap_above
 
     result = audit_command(
         AuditArguments(

@@ -54,7 +54,7 @@ def bench(
 ) -> None:
     """Train and test a grid of protocols, methods, augmentations and seeds; leaves results.csv, tables and a plot."""
     from backmix.benchmark.cell import GridOptions
-    from backmix.commands.bench import BenchArguments, bench_command
+    from backmix.cli.bench_command import BenchArguments, bench_command
     from backmix.methods import METHODS
 
     report = bench_command(

@@ -36,7 +36,7 @@ def calibrate(
     workers: Workers = 2,
 ) -> None:
     """Set the thresholds of a run again; tells promised against observed acceptance."""
-    from backmix.commands.calibrate import calibrate_command
+    from backmix.cli.calibrate_command import calibrate_command
 
     calibrate_command(
         run,

@@ -21,6 +21,6 @@ def demo(
     ] = Precision.fp32,
 ) -> None:
     """Train with and without BackMix on the embedded digits; leaves metrics.json and a picture."""
-    from backmix.demo import run_demo
+    from backmix.demo.run import run_demo
 
     run_demo(out, prior=prior, seeds=seeds, epochs=epochs, precision=precision.value)

@@ -27,6 +27,6 @@ def evaluate(
     workers: Workers = 2,
 ) -> None:
     """Figures on a test set; classes of DATA that the run does not know count as unknown."""
-    from backmix.commands.evaluate import evaluate_command
+    from backmix.cli.evaluate_command import evaluate_command
 
     evaluate_command(run, data, split=split, detectors=detector, json_file=json_file, workers=workers)

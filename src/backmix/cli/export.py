@@ -28,6 +28,6 @@ def export(
     workers: Workers = 2,
 ) -> None:
     """Write RUN into one file that answers without backmix, and compare that with PyTorch."""
-    from backmix.commands.export import export_command
+    from backmix.cli.export_command import export_command
 
     export_command(run, form=form.value, out=out, workers=workers)

@@ -102,7 +102,8 @@ def fit(
     config: Config = None,
 ) -> None:
     """Train a classifier that can say "unknown", and calibrate it on images held out."""
-    from backmix.commands.fit import FitArguments, fit_command
+    from backmix.cli.fit_command import fit_command
+    from backmix.fit.arguments import FitArguments
 
     fit_command(
         FitArguments(

@@ -67,7 +67,7 @@ def predict(
     top: Annotated[int, typer.Option(min=1, help="How many of the likeliest classes to tell.")] = 3,
 ) -> None:
     """Answer for each image a class name or "unknown"."""
-    from backmix.commands.predict import PredictArguments, predict_command
+    from backmix.cli.predict_command import PredictArguments, predict_command
 
     report = predict_command(
         model,

@@ -30,6 +30,6 @@ def report(
     workers: Workers = 2,
 ) -> None:
     """Write one self-contained page about a run: how good it is, where it goes wrong, how it came about."""
-    from backmix.commands.report import report_command
+    from backmix.cli.report_command import report_command
 
     report_command(run, data=data, split=split, unknown=unknown, unknown_split=unknown_split, out=out, workers=workers)

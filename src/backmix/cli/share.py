@@ -39,7 +39,7 @@ def share(
     card: Annotated[bool, typer.Option(help="Whether to write README.md, over the one that is there.")] = True,
 ) -> None:
     """Put a run on the Hugging Face hub, with a model card and without paths, names of images or checkpoints."""
-    from backmix.commands.share import share_command
+    from backmix.cli.share_command import share_command
 
     share_command(
         run,

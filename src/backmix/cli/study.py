@@ -53,7 +53,7 @@ def study(
     workers: Workers = 2,
 ) -> None:
     """Train networks on chosen backgrounds and show what they learn of them: the study behind BackMix."""
-    from backmix.commands.study import StudyArguments, study_command
+    from backmix.cli.study_command import StudyArguments, study_command
 
     study_command(
         StudyArguments(

@@ -14,6 +14,6 @@ def tables(
     detector: Annotated[str | None, typer.Option(help="Show this one alone. Default: method.")] = None,
 ) -> None:
     """Means, differences and published figures from the results of `backmix bench`."""
-    from backmix.commands.tables import tables_command
+    from backmix.cli.tables_command import tables_command
 
     tables_command(results, out=out, detector=detector)

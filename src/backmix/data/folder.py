@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from backmix.data.images import IMAGE_EXTENSIONS, open_image, readable
-from backmix.data.source import check_position
+from backmix.data.source import ImageSource, check_position
 from backmix.errors import DataError
 
 
@@ -219,3 +219,8 @@ def _some(names: Sequence[str]) -> str:
     """The first few names, quoted."""
     rest = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return ", ".join(repr(name) for name in names[:5]) + rest
+
+
+def image_key(source: ImageSource, i: int) -> str:
+    """What to call image i so that it is found again: its path within a folder, its number in other data."""
+    return readable(source.path(i).relative_to(source.root)) if isinstance(source, FolderSource) else str(i)

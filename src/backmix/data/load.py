@@ -216,3 +216,21 @@ def _divided_folder(root: Path, folders: dict[str, str], chosen: str) -> FolderS
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def usual_split(data: str) -> str | None:
+    """The split that stands for testing: "test" where there is one, otherwise the last; None where none."""
+    splits = available_splits(data)
+    return "test" if "test" in splits else splits[-1] if splits else None
+
+
+def training_split(data: str) -> str | None:
+    """The split that `backmix fit` trains on: "train" where there is one, otherwise the first; None where none."""
+    splits = available_splits(data)
+    return "train" if "train" in splits else splits[0] if splits else None
+
+
+def absolute(data: str) -> str:
+    """DATA as it can be opened from another folder: a path is made absolute, a hub id or "digits" stays."""
+    path = Path(data).expanduser()
+    return os.path.abspath(path) if path.exists() and data.partition(":")[0] != "digits" else data

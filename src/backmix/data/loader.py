@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,9 +16,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from backmix.data.images import ImageError
+from backmix.data.preprocess import Preprocess
+from backmix.data.seeds import seed_of
 from backmix.data.source import ImageSource
 from backmix.mixing.view import View
-from backmix.preprocess import Preprocess
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,6 @@ class Loader(Protocol):
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """Batches of one epoch, the same for the same number."""
-
-
-def seed_of(*parts: object) -> int:
-    """A seed that depends on all parts: the randomness of a step is a function of what it is for, not of history."""
-    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=7).digest()
-    return int.from_bytes(digest, "big")
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from backmix.data.images import ImageError
 from backmix.data.source import ImageSource, check_position
+from backmix.data.square import central_square
 from backmix.errors import DataError
-from backmix.square import central_square
 
 SIZES = (0.5, 0.8)
 """Longer side of an object as a share of the picture's side, smallest and largest."""

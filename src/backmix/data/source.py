@@ -144,3 +144,21 @@ def _errors(source: ImageSource, positions: range) -> dict[int, ImageError]:
         except ImageError as error:
             errors[i] = error
     return errors
+
+
+def auto_image_size(source: ImageSource) -> int:
+    """Side for these images: the median shorter side of some, in steps of 32, between 32 and 224."""
+    sides: list[int] = []
+    first: ImageError | None = None
+    spread = range(0, len(source), max(1, len(source) // 16))
+    for position in (*spread, *range(len(source))):
+        if len(sides) == len(spread):
+            break
+        try:
+            sides.append(min(source.read(position).size))
+        except ImageError as error:
+            first = first or error
+    if not sides:
+        raise DataError(f"none of the {len(source)} images can be read. The first: {first}")
+    median = sorted(sides)[len(sides) // 2]
+    return max(32, min(224, 32 * round(median / 32)))

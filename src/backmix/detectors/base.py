@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from backmix.detectors.fitting import TrainingOutputs
+    from backmix.data.preprocess import Preprocess
+    from backmix.detectors.training_outputs import TrainingOutputs
     from backmix.methods import Method
-    from backmix.preprocess import Preprocess
 
 
 class Detector:
@@ -61,25 +60,3 @@ class Detector:
         None where it has none.
         """
         return None
-
-
-def has_float64(device: torch.device) -> bool:
-    """Whether a device computes in float64; MPS has nothing wider than float32."""
-    return device.type != "mps"
-
-
-def check_logits(logits: Tensor) -> Tensor:
-    """Logits in the precision scores are computed in: float64, or float32 where there is nothing wider.
-
-    Args:
-        logits: (B, K) float of any dtype, K at least 2.
-
-    Raises:
-        ValueError: for another shape or dtype.
-    """
-    if logits.ndim != 2 or logits.shape[1] < 2 or not logits.is_floating_point():
-        raise ValueError(
-            "logits must be (B, K) float, one column for each of two or more known classes; "
-            f"got {tuple(logits.shape)} {logits.dtype}"
-        )
-    return logits.to(torch.float64 if has_float64(logits.device) else torch.float32)

@@ -6,7 +6,8 @@ import math
 
 from torch import Tensor
 
-from backmix.detectors.base import Detector, check_logits
+from backmix.detectors.base import Detector
+from backmix.methods.logit_scores import check_logits
 
 
 class Energy(Detector):

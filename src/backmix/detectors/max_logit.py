@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from backmix.detectors.base import Detector, check_logits
+from backmix.detectors.base import Detector
+from backmix.methods.logit_scores import check_logits
 
 
 class MaxLogit(Detector):

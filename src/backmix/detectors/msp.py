@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from backmix.detectors.base import Detector, check_logits
+from backmix.detectors.base import Detector
+from backmix.methods.logit_scores import msp
 
 
 class MSP(Detector):
     """Minus the log of the largest softmax probability: logsumexp(z) - max z, in nats, 0 or more.
 
-    It ranks images as the largest probability does (Hendrycks and Gimpel, ICLR 2017), but that one rounds to exactly
-    1 for confident networks, whose images then tie. Here the probability of the other classes is summed up instead of
-    taken from 1, so two images differ until every other class is more than 700 below the first.
+    It ranks images as the largest probability does (Hendrycks and Gimpel, ICLR 2017), but without its ties, see
+    `backmix.methods.logit_scores.msp`.
     """
 
     def __call__(self, logits: Tensor, features: Tensor | None = None) -> Tensor:
@@ -23,7 +23,4 @@ class MSP(Detector):
         Raises:
             ValueError: when the logits have another shape or dtype.
         """
-        logits = check_logits(logits)
-        top, best = logits.max(1, keepdim=True)
-        others = (logits - top).exp().scatter(1, best, 0.0)
-        return others.sum(1).log1p()
+        return msp(logits)

@@ -7,7 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from backmix.detectors.base import Detector, check_logits
+from backmix.detectors.base import Detector
+from backmix.methods.logit_scores import check_logits
 
 Distance = Literal["eucos", "euclidean"]
 

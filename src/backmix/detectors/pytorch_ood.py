@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from backmix.detectors.base import Detector, check_logits, has_float64
+from backmix.detectors.base import Detector
 from backmix.detectors.wrapped import WRAPPED, Looks, Wrapped
 from backmix.errors import in_one_line
+from backmix.methods.logit_scores import check_logits, has_float64
 
 if TYPE_CHECKING:
+    from backmix.data.preprocess import Preprocess
     from backmix.methods import Method
-    from backmix.preprocess import Preprocess
 
 CHUNK = 2**24  # Numbers in a (B, K, C) tensor, which some detectors make.
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from backmix.detectors.pytorch_ood import PytorchOOD, Whitening
 
 if TYPE_CHECKING:
+    from backmix.data.preprocess import Preprocess
     from backmix.methods import Method
-    from backmix.preprocess import Preprocess
 
 
 class PytorchOODOnImages(PytorchOOD):

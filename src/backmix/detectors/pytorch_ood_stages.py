@@ -13,9 +13,9 @@ from backmix.detectors.pytorch_ood_images import Part, PytorchOODOnImages
 from backmix.detectors.stages import stage_means
 
 if TYPE_CHECKING:
-    from backmix.detectors.fitting import TrainingOutputs
+    from backmix.data.preprocess import Preprocess
+    from backmix.detectors.training_outputs import TrainingOutputs
     from backmix.methods import Method
-    from backmix.preprocess import Preprocess
 
 
 class PytorchOODOnStages(PytorchOODOnImages):

@@ -14,8 +14,8 @@ from torch import Tensor
 from backmix.classifier import OpenSetClassifier
 from backmix.detectors import METHOD
 from backmix.errors import RunError
-from backmix.evaluation import run_network, unknown_scores
-from backmix.export.contract import Answers
+from backmix.inference.evaluation import run_network, unknown_scores
+from backmix.onnx_model.contract import Answers
 
 SCORE_TOLERANCE = 1e-4
 SPREAD_TOLERANCE = 1e-3

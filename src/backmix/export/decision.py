@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from backmix.threshold import ConformalThreshold
+from backmix.threshold.conformal import ConformalThreshold
 
 
 class Decision(nn.Module):
-    """The answers of `backmix.class_thresholds.decide`, bit for bit, with the calibration scores as buffers.
+    """The answers of `backmix.threshold.by_class.decide`, bit for bit, with the calibration scores as buffers.
 
     Each score is looked at less the tolerance of the threshold that decides. A NaN score, for which `decide` raises, is
     unknown here, with the smallest p-value there is.

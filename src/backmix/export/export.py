@@ -6,14 +6,14 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from backmix.checkpoint import write_atomically
 from backmix.classifier import OpenSetClassifier
 from backmix.errors import RunError
 from backmix.export.agreement import Agreement, Images, verify
-from backmix.export.contract import Answers
 from backmix.export.module import describe, exported_model
 from backmix.export.program import capture
 from backmix.export.trial_images import TrialImages
+from backmix.files import write_atomically
+from backmix.onnx_model.contract import Answers
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt"}
 """Formats, and how their files end."""
@@ -67,7 +67,7 @@ def _content(classifier: OpenSetClassifier, form: str) -> bytes:
 def _loaded(path: Path, form: str) -> Callable[[Images], Answers]:
     """What answers from the file, loaded as users load it."""
     if form == "onnx":
-        from backmix.onnx_model import OnnxModel
+        from backmix.onnx_model.model import OnnxModel
 
         return OnnxModel.load(path).run
     from backmix.export.to_torchscript import answer, load_own

@@ -7,15 +7,15 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from backmix import __version__
 from backmix.classifier import OpenSetClassifier
+from backmix.data.preprocess import Preprocess
 from backmix.detectors import METHOD, WRAPPED, Detector
 from backmix.errors import RunError
-from backmix.export.contract import Description
 from backmix.export.decision import Decision
 from backmix.methods import Method
-from backmix.network import Network
-from backmix.preprocess import Preprocess
+from backmix.methods.network import Network
+from backmix.onnx_model.contract import Description
+from backmix.version import __version__
 
 
 class ExportedModel(nn.Module):

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
 from backmix.errors import RunError, in_one_line
-from backmix.export.contract import INPUT
 from backmix.export.module import ExportedModel
+from backmix.onnx_model.contract import INPUT
 
 _ROWS = 64
 

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from backmix import __version__
 from backmix.errors import RunError, in_one_line
-from backmix.export.contract import INPUT, KEY, OUTPUTS, Description
-from backmix.export.onnx_check import MAX_BYTES
 from backmix.export.program import quiet
+from backmix.onnx_model.check import MAX_BYTES
+from backmix.onnx_model.contract import INPUT, KEY, OUTPUTS, Description
+from backmix.version import __version__
 
 OPSET = 20
 

@@ -13,8 +13,8 @@ from torch import fx
 from torch.export import ExportedProgram
 
 from backmix.errors import RunError, in_one_line
-from backmix.export.contract import FILE, OUTPUTS, Answers, Description
 from backmix.export.program import quiet
+from backmix.onnx_model.contract import FILE, OUTPUTS, Answers, Description
 
 
 def torchscript_bytes(program: ExportedProgram, description: Description) -> bytes:

@@ -13,7 +13,7 @@ from backmix.classifier import OpenSetClassifier
 from backmix.data.loader import decode
 from backmix.data.textures import NUM_PARAMETERS, PATTERNS, draw_textures
 from backmix.errors import DataError, RunError, in_one_line
-from backmix.shares import open_share, read_shares
+from backmix.runs.held_out import open_share, read_shares
 
 LIMIT = 64
 MADE = 16

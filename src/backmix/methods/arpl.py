@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backmix.methods.base import Method
-from backmix.methods.squared_distance import cell_distance, mean_squared_distance
+from backmix.methods.pooling import cell_distance, mean_squared_distance
 from backmix.mixing.cam import scale_map
 
 

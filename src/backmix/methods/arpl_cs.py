@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from backmix.data.preprocess import MEAN, STD
 from backmix.methods.arpl import ARPL
 from backmix.methods.base import Images2Features, TrainingBatch
-from backmix.methods.squared_distance import mean_squared_distance
+from backmix.methods.pooling import mean_squared_distance
 from backmix.models.dual_batch_norm import add_second_batch_norm, use_branch
-from backmix.preprocess import MEAN, STD
 
 
 class ARPLCS(ARPL):

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backmix.detectors.msp import MSP
 from backmix.methods.base import Method
-from backmix.methods.squared_distance import mean_squared_distance
+from backmix.methods.logit_scores import msp
+from backmix.methods.pooling import mean_squared_distance
 from backmix.mixing.cam import class_activation_map
 
 SCORES = ("msp", "distance")
@@ -94,7 +94,7 @@ class GCPL(Method):
     def unknown_score(self, features: Tensor) -> Tensor:
         """Minus log of the largest softmax probability, or the smallest distance: (B, C, h, w) -> (B,) float32."""
         distances = self.distances(features)
-        return distances.amin(1) if self.score == "distance" else MSP()(-distances, None).float()
+        return distances.amin(1) if self.score == "distance" else msp(-distances).float()
 
     @torch.no_grad()
     def evidence(self, features: Tensor, labels: Tensor) -> Tensor:

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backmix.detectors.msp import MSP
 from backmix.methods.base import Method
-from backmix.methods.squared_distance import cell_distance, mean_squared_distance
+from backmix.methods.logit_scores import msp
+from backmix.methods.pooling import cell_distance, mean_squared_distance
 from backmix.mixing.cam import scale_map
 
 SCORES = ("msp", "logit")
@@ -74,7 +74,7 @@ class RPL(Method):
     def unknown_score(self, features: Tensor) -> Tensor:
         """Minus log of the largest softmax probability, or minus the largest logit: (B, C, h, w) -> (B,) float32."""
         logits = self.logits(features)
-        return -logits.amax(1) if self.score == "logit" else MSP()(logits, None).float()
+        return -logits.amax(1) if self.score == "logit" else msp(logits).float()
 
     def evidence(self, features: Tensor, labels: Tensor) -> Tensor:
         """The label's logit at each cell, scaled: (B, C, h, w), (B,) -> (B, h, w) in 0..1, without gradient."""

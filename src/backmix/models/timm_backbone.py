@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from backmix.models.backbone import Backbone, ImageSize
+from backmix.models.own import BACKBONES
 from backmix.models.timm_layout import as_map
 
 _NAMING = (
@@ -163,8 +164,6 @@ def _check_name(timm: ModuleType, name: str, pretrained: bool) -> None:
         return
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
-        from backmix.models import BACKBONES
-
         own = ", ".join(BACKBONES)
         close = difflib.get_close_matches(name.lower(), [*BACKBONES, *timm.list_models()], n=5, cutoff=0.5)
         raise ValueError(

@@ -5,14 +5,15 @@ from __future__ import annotations
 import torch
 
 from backmix.augmentations import Chain
-from backmix.data.loader import decode, seed_of
+from backmix.data.loader import decode
+from backmix.data.preprocess import Preprocess
+from backmix.data.seeds import seed_of
 from backmix.data.source import ImageSource
 from backmix.errors import DataError
 from backmix.mixing import BackMix
 from backmix.outliers.backgrounds import Backgrounds
 from backmix.outliers.base import Outliers
 from backmix.outliers.dataset import DatasetOutliers
-from backmix.preprocess import Preprocess
 
 __all__ = ["Backgrounds", "DatasetOutliers", "Outliers", "make_outliers"]
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from backmix.data.preprocess import Preprocess
 from backmix.mixing import View
 from backmix.outliers.base import Outliers
-from backmix.preprocess import Preprocess
 
 
 class DatasetOutliers(Outliers):

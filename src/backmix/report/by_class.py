@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backmix.report.chance import Share, share_of
+from backmix.metrics.chance import Share, share_of
 from backmix.report.tested import Tested, Thresholds
 
 FEW = 10  # Images of a class below which its share says little.

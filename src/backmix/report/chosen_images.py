@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from backmix.classifier import OpenSetClassifier
-from backmix.data.load import available_splits, load_source
+from backmix.data.folder import image_key
+from backmix.data.load import absolute, load_source, training_split, usual_split
 from backmix.data.source import ImageSource, Subset
 from backmix.errors import BackmixError, RunError
-from backmix.report.words import count, listed, quoted, visible
-from backmix.shares import Share, Shares, absolute, image_key, open_share, read_shares
+from backmix.pages.words import count, listed, quoted, visible
+from backmix.runs.held_out import Share, Shares, open_share, read_shares
 
 
 @dataclass(frozen=True)
@@ -104,18 +105,6 @@ def called(data: str, split: str | None = None) -> str:
     """Data as it is called in a sentence: of a path the last part alone, as the folders above are nobody's business."""
     name = Path(absolute(data)).name if Path(data).expanduser().exists() else data
     return quoted(name) + (f", split {quoted(split)}" if split else "")
-
-
-def usual_split(data: str) -> str | None:
-    """The split that stands for testing: "test" where there is one, otherwise the last; None where none."""
-    splits = available_splits(data)
-    return "test" if "test" in splits else splits[-1] if splits else None
-
-
-def training_split(data: str) -> str | None:
-    """The split that `backmix fit` trains on: "train" where there is one, otherwise the first; None where none."""
-    splits = available_splits(data)
-    return "train" if "train" in splits else splits[0] if splits else None
 
 
 def seen_before(

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from backmix.pages.pictures import data_uri
+from backmix.pages.words import count
 from backmix.report.confusion import MOST_COLUMNS, Pair, Row, confused_pairs, confusion_image, confusion_rows
-from backmix.report.pictures import data_uri
 from backmix.report.tested import Tested
-from backmix.report.words import count
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from backmix.metrics import Array, check_mask, check_scores
+from backmix.metrics.figures import Array, check_mask, check_scores
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from backmix.classifier import OpenSetClassifier
 from backmix.data.images import ImageError
-from backmix.evidence import evidence_maps
-from backmix.report.pictures import data_uri, place_of, spotlight, thumbnail
+from backmix.inference.evidence import evidence_maps
+from backmix.pages.pictures import data_uri, place_of, spotlight, thumbnail
+from backmix.pages.words import number, quoted
 from backmix.report.tested import Tested
-from backmix.report.words import number, quoted
 
 MOST = 12
 

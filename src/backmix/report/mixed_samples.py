@@ -11,20 +11,18 @@ from torch import Tensor
 
 from backmix.augmentations import make_augmentation
 from backmix.classifier import OpenSetClassifier
-from backmix.data.load import load_source
+from backmix.data.load import absolute, load_source, training_split
 from backmix.data.loader import decode
+from backmix.data.preprocess import Preprocess
 from backmix.errors import BackmixError, RunError
-from backmix.evidence import evidence_maps
-from backmix.fit import choose_estimator
+from backmix.foregrounds.choose import choose_estimator
+from backmix.inference.evidence import evidence_maps
 from backmix.mixing import BackMix
 from backmix.mixing.bank import resize_map
-from backmix.preprocess import Preprocess
-from backmix.report.chosen_images import training_split
-from backmix.report.pictures import data_uri, outlined, spotlight, thumbnail
+from backmix.pages.pictures import data_uri, outlined, spotlight, thumbnail
+from backmix.pages.words import quoted, visible
 from backmix.report.run_facts import RunFacts
 from backmix.report.training_images import kept_bank, shares_of, training_positions
-from backmix.report.words import quoted, visible
-from backmix.shares import absolute
 
 CHECKPOINT = "checkpoint.pt"
 BATCH = 24

@@ -7,11 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from backmix import __version__
-from backmix.checkpoint import write_text
+from backmix.classifier import OpenSetClassifier
+from backmix.files import write_text
+from backmix.pages.render import render
+from backmix.pages.short_names import roots, short_name
 from backmix.report import plots, settings
 from backmix.report.by_class import FEW, class_lines
 from backmix.report.chosen_images import choose_images
@@ -20,12 +21,11 @@ from backmix.report.galleries import make_galleries
 from backmix.report.mixed_samples import mixed_samples
 from backmix.report.run_facts import RunFacts, read_facts
 from backmix.report.score_section import score_section
-from backmix.report.short_names import roots, short_name
 from backmix.report.summary import Summary, summarise
 from backmix.report.tested import Tested, Thresholds, run_tests
 from backmix.report.training_images import shares_of
-from backmix.report.words import count, interval, number, percent, visible
-from backmix.run import load_run
+from backmix.runs.folder import load_run
+from backmix.version import __version__
 
 FILE = "report.html"
 MOST_LINES = 500  # Classes in the table; each line of a thousand more would be read by nobody.
@@ -77,7 +77,7 @@ def write_report(
         TrainingError: when the file cannot be written.
     """
     folder = Path(run)
-    classifier = load_run(folder)
+    classifier = load_run(folder, kind=OpenSetClassifier)
     facts = read_facts(folder)
     asked = settings.Asked(data, split, unknown, unknown_split)
     chosen = choose_images(
@@ -117,23 +117,8 @@ def write_report(
         "shorter": partial(short_name, roots=roots(places)),
     }
     file = folder / FILE if out is None else Path(out)
-    write_text(file, render(page))
+    write_text(file, render(page, "report"))
     return file
-
-
-def render(page: dict[str, Any], template: str = "report.html") -> str:
-    """Fill a template of this package; every text in `page` is escaped but for `Markup`."""
-    environment = Environment(
-        loader=PackageLoader("backmix", "report/templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(visible=visible, percent=percent, number=number, counted=count, interval=interval)
-    environment.globals["style"] = Markup((Path(__file__).parent / "templates" / "report.css").read_text("utf-8"))
-    return environment.get_template(template).render(page)
 
 
 def training_curves(history: list[dict[str, float]]) -> list[tuple[str, Markup]]:

@@ -8,10 +8,10 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from backmix.report.chance import Bins
-from backmix.report.charts import Chart, ticks
+from backmix.metrics.chance import Bins
+from backmix.pages.charts import Chart, ticks
+from backmix.pages.words import count, number, percent
 from backmix.report.curves import Curves, thinned
-from backmix.report.words import count, number, percent
 
 BARS = 28
 MOST_DOTS = 40  # Epochs up to which each has a dot.

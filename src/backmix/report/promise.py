@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from backmix.report.chance import Share, accepted_by_chance, share_of
+from backmix.metrics.chance import Share, accepted_by_chance, share_of
+from backmix.pages.words import count, interval, listed, percent, visible
 from backmix.report.run_facts import RunFacts
 from backmix.report.tested import Tested, Thresholds
-from backmix.report.words import count, interval, listed, percent, visible
 
 
 def promise(tested: Tested, thresholds: Thresholds) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from backmix.errors import in_one_line
-from backmix.run import read_config
+from backmix.runs.folder import read_config
 
 
 @dataclass(frozen=True)

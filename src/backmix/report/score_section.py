@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
+from backmix.metrics.chance import p_value_bins
+from backmix.pages.words import percent
 from backmix.report import plots
-from backmix.report.chance import p_value_bins
 from backmix.report.curves import curves
 from backmix.report.tested import Tested, Thresholds
-from backmix.report.words import percent
 
 MEANING = {
     "AUROC": "how often an unknown image seems stranger than a known one; chance: 0.5",

@@ -8,11 +8,11 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from backmix import __version__
 from backmix.classifier import OpenSetClassifier
+from backmix.pages.words import count, number, visible
 from backmix.report.run_facts import RunFacts
 from backmix.report.tested import Tested, Thresholds
-from backmix.report.words import count, number, visible
+from backmix.version import __version__
 
 PACKAGES = ("torch", "torchvision", "timm", "pillow", "numpy")
 OF_CALIBRATION = ("detector", "accept", "thresholds", "per_class", "class_thresholds")

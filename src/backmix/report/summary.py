@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from backmix.report.chance import share_of
+from backmix.metrics.chance import share_of
+from backmix.pages.figure import Figure
+from backmix.pages.words import count, interval, listed, number, percent, quoted
 from backmix.report.chosen_images import ChosenImages
 from backmix.report.promise import choice, promise
 from backmix.report.run_facts import RunFacts
 from backmix.report.tested import Tested, Thresholds
-from backmix.report.words import count, interval, listed, number, percent, quoted
 
 FEW = 30  # Images of a kind below which shares are told with a warning.
 
@@ -43,15 +44,6 @@ class Outcome:
         """All of it in a sentence."""
         told = ", ".join(f"{part.name} {part.images:,} ({percent(part.share)})" for part in self.parts)
         return f"{self.title}, {self.total:,}: {told}."
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A figure that stands out: name, value, and what it says."""
-
-    name: str
-    value: str
-    detail: str
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from backmix import metrics
 from backmix.classifier import OpenSetClassifier
 from backmix.data.source import ImageSource
 from backmix.report.chosen_images import ChosenImages
-from backmix.threshold import ConformalThreshold
+from backmix.threshold.conformal import ConformalThreshold
 
 NO_CLASS = "(no class)"
 

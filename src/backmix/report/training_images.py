@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from backmix.checkpoint import load_checkpoint
 from backmix.classifier import OpenSetClassifier
+from backmix.data.folder import image_key
 from backmix.data.source import ImageSource
+from backmix.data.split import repeat_rare
 from backmix.errors import RunError
+from backmix.files import load_checkpoint
 from backmix.report.run_facts import RunFacts
-from backmix.shares import Shares, image_key, read_shares
-from backmix.split import repeat_rare
+from backmix.runs.held_out import Shares, read_shares
 
 
 def shares_of(run: Path) -> Shares | None:
@@ -73,7 +74,7 @@ def kept_bank(checkpoint: Path) -> dict[str, Tensor] | None:
     """The foreground bank that a training left behind; None where there is none, or one without a map.
 
     Args:
-        checkpoint: file of `backmix.checkpoint.save_checkpoint`.
+        checkpoint: file of `backmix.files.save_checkpoint`.
     """
     try:
         state: Any = load_checkpoint(checkpoint).get("augmentation")

@@ -12,17 +12,17 @@ from torch import Tensor
 
 from backmix import metrics
 from backmix.audit.gather import choose_masks, gather
-from backmix.audit.model_classifier import ClassifierModel
+from backmix.audit.models.classifier import ClassifierModel
 from backmix.audit.results import audit_results
 from backmix.audit.run import AuditRun
 from backmix.classifier import OpenSetClassifier
 from backmix.data.source import ImageSource, Subset
-from backmix.evaluation import collect
-from backmix.fit import fit
+from backmix.fit.training import fit
+from backmix.inference.evaluation import collect
 from backmix.study.setting import Setting, Sources
 from backmix.study.spread import logit_spread
 from backmix.study.trainings import TRAININGS
-from backmix.train import make_accelerator
+from backmix.train.loop import make_accelerator
 
 SCORES = ("max_logit", "msp", "method")
 PAIRS = ("Kk-Qk", "Kk-Qq", "Kq-Qk", "Kq-Qq")

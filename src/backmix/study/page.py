@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from backmix import __version__
-from backmix.checkpoint import write_text
-from backmix.report.page import render
-from backmix.report.words import visible
+from backmix.files import write_text
+from backmix.pages.render import render
+from backmix.pages.words import visible
 from backmix.study.charts import alternative, make_charts
 from backmix.study.summary import Results, summarise
+from backmix.version import __version__
 
 FILE = "study.html"
 
@@ -48,7 +48,7 @@ def write_study_page(file: Path, study: Mapping[str, Any], pictures: bytes | Non
         "settings": _settings(study["setting"]),
         "command": [visible(shlex.quote(word), 20_000) for word in command],
     }
-    write_text(file, render(page, "study.html"))
+    write_text(file, render(page, "study"))
     return file
 
 

@@ -13,11 +13,11 @@ from backmix.data.digits import CONTRAST, DEFAULT_KNOWN, DigitsOnTextures
 from backmix.data.known import holdout_split
 from backmix.data.objects_on_scenes import ObjectsOnScenes
 from backmix.data.source import ImageSource, Subset
-from backmix.demo import COPIES, IMAGE_SIZE, MODEL, OPTIONS
 from backmix.errors import DataError
-from backmix.fit import auto_batch_size
-from backmix.recipe import TrainOptions
+from backmix.fit.digits import COPIES, IMAGE_SIZE, MODEL, OPTIONS
+from backmix.fit.training import auto_batch_size
 from backmix.study.digit_outliers import ScrambledDigits, TexturesAlone
+from backmix.train.recipe import TrainOptions
 
 HELD_OUT = 0.15
 PICTURES = 2400

@@ -12,7 +12,7 @@ from torch import Tensor
 from backmix.classifier import OpenSetClassifier
 from backmix.data.loader import decode
 from backmix.data.source import ImageSource
-from backmix.precision import resolve_precision
+from backmix.models.precision import resolve_precision
 
 BATCH = 256
 

@@ -1,0 +1,46 @@
+"""A classifier of ours in memory as a model to audit."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from backmix.audit.class_map import Names
+from backmix.audit.frame import Frame
+from backmix.audit.models.base import Answers
+from backmix.classifier import OpenSetClassifier
+from backmix.detectors import METHOD
+from backmix.inference.evaluation import run_network, unknown_scores
+
+
+class ClassifierModel:
+    """A classifier with the unknown score that decides in it. See `AuditedModel`.
+
+    Args:
+        classifier: fitted; where its network is, it runs.
+        fingerprint: changes when its answers may.
+    """
+
+    kind = "classifier"
+
+    def __init__(self, classifier: OpenSetClassifier, fingerprint: str) -> None:
+        self._classifier = classifier
+        self.frame = Frame(classifier.preprocess.image_size)
+        self.names: Names | None = [[name] for name in classifier.classes]
+        self.score: str | None = classifier.detector
+        self.fingerprint = fingerprint
+        self.notes: list[str] = []
+
+    def answers(self, images: Tensor) -> Answers:
+        """See `AuditedModel.answers`."""
+        classifier, name = self._classifier, self._classifier.detector
+        detector = None if name == METHOD else classifier.ready_detector(name)
+        found = run_network(
+            classifier.network,
+            classifier.preprocess,
+            images,
+            precision=classifier.precision,
+            batch_size=len(images),
+            detectors={name: detector} if detector is not None and detector.needs_images else None,
+        )
+        scores = unknown_scores(found.response, found.image_scores, {name: detector})[0][name]
+        return Answers(found.response.logits.float(), scores.float())

@@ -1,0 +1,57 @@
+"""A model to audit, by what a person typed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from backmix.audit.models.base import AuditedModel, ModelOptions
+from backmix.errors import DataError
+
+_CALLABLE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+TORCHSCRIPT = (".pt", ".pth", ".ts", ".torchscript")
+
+
+def load_model(spec: str, options: ModelOptions | None = None) -> AuditedModel:
+    """Load a model by what a person typed.
+
+    Args:
+        spec: the folder of a run; a TorchScript file (.pt, .pth, .ts, .torchscript); an ONNX file (.onnx);
+            `package.module:function`; the name of a timm model, with "timm:" before it or not, and "@FILE" behind it
+            for other weights than the published ones. A path that exists is a path.
+        options: what the model does not say of itself.
+
+    Raises:
+        DataError: when there is no such model, or it is none that can be audited.
+        RunError: when a run cannot be read.
+        OSError: when published weights are neither in the cache nor within reach.
+    """
+    options = options or ModelOptions()
+    path = Path(spec).expanduser()
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        from backmix.audit.models.run import RunModel
+
+        return RunModel(path, options)
+    if suffix == ".onnx":
+        from backmix.audit.models.onnx import load_onnx
+
+        return load_onnx(path, options)
+    if suffix in TORCHSCRIPT and "@" not in spec:
+        from backmix.audit.models.torchscript import TorchScriptModel
+
+        return TorchScriptModel(path, options)
+    if path.is_file():
+        raise DataError(
+            f"{spec} is no model that can be audited; one is the folder of a run, a TorchScript file "
+            f"({', '.join(TORCHSCRIPT)}), an .onnx file, a timm name, or package.module:function"
+        )
+    if _CALLABLE.fullmatch(spec) and not spec.startswith("timm:"):
+        from backmix.audit.models.callable import CallableModel
+
+        return CallableModel(spec, options)
+    from backmix.audit.models.timm import TimmModel
+
+    return TimmModel(spec, options)

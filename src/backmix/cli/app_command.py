@@ -1,0 +1,150 @@
+"""`backmix app`: serve a web page to try a run on pictures."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+import tempfile
+import threading
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backmix.cli.console import make_console
+from backmix.cli.stop_signals import Stop, StopSignals
+from backmix.errors import BackmixError
+
+MAX_PIXELS = 100_000_000  # 300 MB as RGB; the cameras of most telephones stay below it.
+
+
+@dataclass(frozen=True)
+class AppArguments:
+    """How the page is served.
+
+    Attributes:
+        host: name or address that it listens on.
+        port: 0: any that is free.
+        max_upload: largest file, in MB (10**6 bytes).
+        max_pixels: width times height of the largest picture.
+        max_files: how many are answered at once.
+        open_browser: whether to open it in the browser of this machine.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 7860
+    max_upload: int = 20
+    max_pixels: int = MAX_PIXELS
+    max_files: int = 200
+    open_browser: bool = False
+
+
+def app_command(run: Path, arguments: AppArguments) -> None:
+    """Serve the page until Ctrl-C.
+
+    Args:
+        run: folder of a run.
+        arguments: how.
+
+    Raises:
+        BackmixError: when gradio is not installed, or the run cannot be read.
+        OSError: when the address or the port cannot be had.
+    """
+    if importlib.util.find_spec("gradio") is None:
+        raise BackmixError('the page is made with gradio, which is not installed: pip install "backmix[app]"')
+    port = free_port(arguments.host, arguments.port)
+    console = make_console()
+    with (
+        StopSignals() as signals,
+        tempfile.TemporaryDirectory(prefix="backmix-app-", ignore_cleanup_errors=True) as folder,
+    ):
+        try:
+            page = _serve(run, arguments, port, Path(folder))
+            console.print(f"The page is at {page.local_url}  (Ctrl-C stops it)")
+            warn_of_network(console, arguments.host)
+            threading.Event().wait()
+        except Stop:
+            signals.hold()
+            console.print("stopped; the pictures that were dropped are deleted")
+
+
+def _serve(run: Path, arguments: AppArguments, port: int, folder: Path) -> Any:
+    """Load the run and start the server in a thread."""
+    import torch
+
+    from backmix.app.answers import Answers
+    from backmix.app.guard import Guard, is_loopback
+    from backmix.app.page import ON_LOAD, build_page, style, theme
+    from backmix.classifier import OpenSetClassifier
+
+    classifier = OpenSetClassifier.load(run).to("cuda" if torch.cuda.is_available() else "cpu")
+    # Before gradio is imported: it reads them then. This process has nobody to talk to but its own page.
+    os.environ |= {
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "GRADIO_TEMP_DIR": str(folder),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_OFFLINE": "1",
+        "NO_PROXY": "*",
+        "no_proxy": "*",
+    }
+    from starlette.middleware import Middleware
+
+    answers = Answers(classifier, folder, max_pixels=arguments.max_pixels, max_files=arguments.max_files)
+    page = build_page(answers)
+    largest = arguments.max_upload * 10**6
+    guard = Middleware(Guard, local_only=is_loopback(arguments.host), most_upload=arguments.max_files * largest + 10**6)
+    page.launch(
+        server_name=f"[{arguments.host}]" if ":" in arguments.host else arguments.host,
+        server_port=port,
+        inbrowser=arguments.open_browser,
+        prevent_thread_lock=True,
+        share=False,
+        quiet=True,
+        show_error=False,
+        max_file_size=largest,
+        state_session_capacity=100,
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        mcp_server=False,
+        ssr_mode=False,
+        pwa=False,
+        app_kwargs={"middleware": [guard], "docs_url": None, "redoc_url": None, "openapi_url": None},
+        theme=theme(),
+        css=style(),
+        js=ON_LOAD,
+    )
+    return page
+
+
+def warn_of_network(console: Any, host: str) -> None:
+    """Say so where others than this machine can reach the page."""
+    from backmix.app.guard import is_loopback
+
+    if not is_loopback(host):
+        console.print(
+            f"warning: it listens on {host}: anyone who can reach this machine over the network can use it, without "
+            "a password and unencrypted. --host 127.0.0.1 keeps it to this machine.",
+            style="yellow",
+        )
+
+
+def free_port(host: str, port: int) -> int:
+    """The port asked for, or one that is free for 0.
+
+    Raises:
+        OSError: when it cannot be had, with what to do.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with closing(socket.socket(family, kind, protocol)) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(address)
+            return int(trial.getsockname()[1])
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(
+            f"the page cannot listen on {host}, port {port}: {reason}. Choose another --port (0: any that is free), "
+            "or another --host."
+        ) from error

@@ -1,0 +1,198 @@
+"""`backmix audit`: does a classifier look at the object?"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from backmix.audit.class_map import read_class_map
+from backmix.audit.gather import choose_masks, gather, masks_of_unknown
+from backmix.audit.journal import fingerprint
+from backmix.audit.models.base import ModelOptions, check_answers
+from backmix.audit.models.load import TORCHSCRIPT, load_model
+from backmix.audit.page import FILE as PAGE
+from backmix.audit.page import write_audit_page
+from backmix.audit.pictures import remove_pictures
+from backmix.audit.results import audit_results
+from backmix.audit.rows import write_rows
+from backmix.audit.run import AuditRun
+from backmix.cli.audit_words import say
+from backmix.cli.console import image_bar, make_console
+from backmix.data.load import absolute, available_splits, load_source
+from backmix.data.source import ImageSource, auto_image_size
+from backmix.files import write_json
+from backmix.version import __version__
+
+JSON, ROWS = "audit.json", "images.csv"
+
+
+@dataclass(frozen=True)
+class AuditArguments:
+    """What `backmix audit` was asked for; None: chosen by the data and the model."""
+
+    model: str
+    data: str
+    masks: str | None = None
+    split: str | None = None
+    scenes: str | None = None
+    scenes_split: str | None = None
+    unknown: str | None = None
+    unknown_split: str | None = None
+    class_map: Path | None = None
+    image_size: int | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    seed: int = 0
+    batch_size: int | None = None
+    workers: int = 2
+
+
+def audit_command(
+    arguments: AuditArguments, out: Path, *, resume: bool = False, fail_above: float | None = None
+) -> dict[str, Any]:
+    """Audit a model; writes audit.html, audit.json and images.csv into a folder, prints a short table.
+
+    Args:
+        arguments: what to audit.
+        out: the folder, made if missing.
+        resume: whether to go on with what lies in it.
+        fail_above: background gap that is allowed; the page says whether it is kept.
+
+    Returns:
+        What audit.json holds.
+
+    Raises:
+        DataError: when nothing is left to audit, or the folder holds another audit.
+    """
+    console = make_console()
+    source, split = _open(arguments.data, arguments.split)
+    masks = choose_masks(arguments.masks, source, split)
+    mapping = read_class_map(arguments.class_map) if arguments.class_map is not None else None
+    size = arguments.image_size or auto_image_size(source)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    given = {name: of for name, of in (("mean", arguments.mean), ("std", arguments.std)) if of is not None}
+    if Path(arguments.model).suffix.lower() in TORCHSCRIPT:
+        console.print("A TorchScript file is a program: only load what you trust.", style="yellow")
+    model = load_model(
+        arguments.model, ModelOptions(image_size=arguments.image_size, default_size=size, device=device, **given)
+    )
+    # Two grey pictures tell how many outputs there are, and whether there is an unknown score.
+    side = model.frame.image_size
+    grey = torch.full((2, 3, side, side), 128, dtype=torch.uint8)
+    outputs = check_answers(model.answers(grey), grey).logits.shape[1]
+    unknown = _open(arguments.unknown, arguments.unknown_split) if arguments.unknown else (None, None)
+    scenes = _open(arguments.scenes, arguments.scenes_split) if arguments.scenes else (None, None)
+    gathered = gather(
+        source,
+        masks,
+        model.names,
+        outputs,
+        mapping,
+        open_set=model.score is not None,
+        unknown=unknown[0],
+        unknown_masks=None if unknown[0] is None else masks_of_unknown(masks, unknown[0]),
+        scenes=scenes[0],
+    )
+    items = gathered.items
+    batch_size = arguments.batch_size or (256 if side <= 64 else 64)
+    settings = {
+        "backmix": __version__,
+        "model": [model.kind, model.fingerprint, model.score],
+        "frame": [side, model.frame.crop, model.frame.bicubic],
+        "normalisation": [list(of) for of in given.values()],
+        "data": [absolute(arguments.data), split, _digest(source.labels)],
+        "masks": [masks.name, absolute(arguments.masks) if masks.name == "given" and arguments.masks else None],
+        "scenes": [arguments.scenes and absolute(arguments.scenes), scenes[1]],
+        "unknown": [arguments.unknown and absolute(arguments.unknown), unknown[1]],
+        "class_map": mapping,
+        "images": len(items),
+        "seed": arguments.seed,
+        "batch_size": batch_size,
+    }
+    done = _finished(out / JSON, settings) if resume and (out / PAGE).exists() else None
+    if done is not None:
+        say(console, done)
+        return done
+    console.print(f"{len(items)} images of {side} pixels, masks: {masks.name}")
+    how: dict[str, Any] = {"seed": arguments.seed, "batch_size": batch_size, "workers": arguments.workers}
+    with AuditRun(model, items, gathered.matching.to_data, out, settings, resume=resume, **how) as run:
+        with image_bar(console, len(items), "reading") as advance:
+            run.read(advance)
+        with image_bar(console, len(items), "auditing") as advance:
+            audit = run.answer(advance)
+        result = {
+            "backmix": __version__,
+            "model": {
+                "name": arguments.model,
+                "kind": model.kind,
+                "outputs": outputs,
+                "image_size": side,
+                "unknown_score": model.score,
+            },
+            "data": {"name": arguments.data, "split": split, "scenes": arguments.scenes, "unknown": arguments.unknown},
+            "seed": arguments.seed,
+            **audit_results(audit, gathered, masks, model.score, seed=arguments.seed),
+            "fingerprint": fingerprint(settings),
+        }
+        result["notes"] = [*model.notes, *result["notes"]]
+        write_rows(out / ROWS, audit, gathered)
+        command = typed(arguments, fail_above)
+        show = partial(run.show, audit=audit)
+        write_audit_page(out / PAGE, result, audit, gathered, show, command=command, fail_above=fail_above)
+        write_json(out / JSON, result)
+    remove_pictures(out)
+    say(console, result)
+    console.print(f"written to {out / PAGE}, {out / JSON} and {out / ROWS}")
+    return result
+
+
+def gap_above(result: dict[str, Any], most: float) -> str | None:
+    """A sentence when the background gap of an audit is above `most`, or cannot be given; None when all is well."""
+    gap = result["background_gap"]
+    if gap is None:
+        return "no image could be given another background, so there is no background gap to compare"
+    if gap["value"] <= most:
+        return None
+    return (
+        f"the background gap is {gap['value']:.3f} (95 % interval {gap['low']:.3f} to {gap['high']:.3f}), above the "
+        f"{most:g} allowed"
+    )
+
+
+def typed(arguments: AuditArguments, fail_above: float | None = None) -> list[str]:
+    """The words of the command that repeats an audit into the folder NEW; what is as it is by default is left out."""
+    words = ["backmix", "audit", arguments.model, arguments.data, "--out", "NEW"]
+    for field in fields(arguments):
+        value = getattr(arguments, field.name)
+        if field.name in ("model", "data") or value == field.default:
+            continue
+        told = ",".join(str(number) for number in value) if isinstance(value, tuple) else str(value)
+        words += [f"--{field.name.replace('_', '-')}", told]
+    return words if fail_above is None else [*words, "--fail-above", str(fail_above)]
+
+
+def _open(data: str, split: str | None) -> tuple[ImageSource, str | None]:
+    """The images of DATA, of its test split where there is one, and the name of the split."""
+    splits = available_splits(data)
+    chosen = split or ("test" if "test" in splits else splits[-1] if splits else None)
+    return load_source(data, chosen), chosen
+
+
+def _digest(labels: Tensor) -> str:
+    return hashlib.sha256(labels.numpy().tobytes()).hexdigest()
+
+
+def _finished(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
+    """What an audit with these settings found, where it is done already."""
+    try:
+        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return result if result["fingerprint"] == fingerprint(settings) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

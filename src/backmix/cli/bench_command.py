@@ -1,0 +1,203 @@
+"""`backmix bench`: a grid of trainings, its results file, its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from backmix.augmentations import make_augmentation
+from backmix.benchmark.ablations import find_ablation
+from backmix.benchmark.cell import GridOptions, finished, plan_cell
+from backmix.benchmark.class_names import words
+from backmix.benchmark.estimate import estimate_seconds
+from backmix.benchmark.grid import Cell, make_grid
+from backmix.benchmark.protocols import Trial, find_protocol
+from backmix.benchmark.recipes import find_recipe
+from backmix.benchmark.runner import RESULTS, GridReport, cell_folder, run_grid
+from backmix.benchmark.view import GridView, duration
+from backmix.cli.console import make_console
+from backmix.cli.tables_command import print_tables, write_tables
+from backmix.data.preprocess import Preprocess
+from backmix.detectors import check_name
+from backmix.methods import METHODS
+
+
+@dataclass(frozen=True)
+class BenchArguments:
+    """What `backmix bench` was asked for; None: chosen by the protocol."""
+
+    protocols: tuple[str, ...]
+    split_list: str | None = None
+    trials: tuple[str, ...] | None = None
+    methods: tuple[str, ...] = ("softmax",)
+    augmentations: tuple[str, ...] = ("none", "backmix")
+    seeds: tuple[int, ...] = (0,)
+    recipe: str = "cpu"
+    ablation: str | None = None
+
+
+def bench_command(
+    arguments: BenchArguments,
+    out: Path,
+    options: GridOptions,
+    *,
+    dry_run: bool = False,
+    cluster: str | None = None,
+    cpus_per_cell: float = 1,
+    gpus_per_cell: float = 0,
+) -> GridReport | None:
+    """Run a grid, or print it; leaves results.csv, tables and a plot in `out`.
+
+    Args:
+        arguments: what the grid consists of.
+        out: its folder; what is finished there is not run again.
+        options: what the cells share.
+        dry_run: print the grid, with an estimate of the time, and run nothing.
+        cluster: "local" or the address of a Ray cluster; None: one cell after the other, here.
+        cpus_per_cell: on a cluster.
+        gpus_per_cell: on a cluster.
+
+    Returns:
+        None for a dry run.
+
+    Raises:
+        ValueError, DataError: for names that do not exist, before anything runs.
+    """
+    console = make_console()
+    trials = choose_trials(arguments)
+    cells = make_cells(arguments, trials)
+    for detector in options.detectors:
+        check_name(detector)
+    print_trials(console, trials)
+    if dry_run:
+        print_grid(console, cells, out, options)
+        return None
+    before = sum(finished(cell_folder(out, cell)) is not None for cell in cells)
+    console.print(f"{len(cells)} cells, {before} of them finished; recipe {arguments.recipe}; folder {out}")
+    with GridView(console, len(cells), before) as view:
+        if cluster is None:
+            report = run_grid(cells, out, options, watcher=view)
+        else:
+            from backmix.benchmark.cluster import run_on_cluster
+
+            report = run_on_cluster(
+                cells,
+                out,
+                options,
+                address=cluster,
+                cpus_per_cell=cpus_per_cell,
+                gpus_per_cell=gpus_per_cell,
+                watcher=view,
+            )
+    asked = {cell.name for cell in cells}
+    rows = [row for row in report.rows if _cell_of(row).name in asked]
+    if rows:
+        print_tables(console, rows)
+        written = write_tables(out, report.rows)
+        console.print("written: " + ", ".join(str(path) for path in (out / RESULTS, *written)))
+    said = (finished(cell_folder(out, cell)) for cell in cells)
+    for note in dict.fromkeys(note for metrics in said if metrics is not None for note in metrics.get("notes", ())):
+        console.print(f"note: {note}", style="yellow")
+    for name, error in report.failed.items():
+        console.print(f"failed: {name}: {error}; all of it in {out / 'cells' / name / 'error.txt'}", style="red")
+    if report.failed:
+        console.print("The same command tries what failed once more.", style="red")
+    return report
+
+
+def choose_trials(arguments: BenchArguments) -> list[Trial]:
+    """The trials that are asked for.
+
+    Raises:
+        ValueError, DataError: for a protocol, list or trial that does not exist, with those that do.
+    """
+    found: list[Trial] = []
+    for name in arguments.protocols:
+        protocol = find_protocol(name)
+        there = protocol.trials(arguments.split_list if arguments.split_list is not None else protocol.default_list)
+        wrong = [trial for trial in arguments.trials or () if trial not in there]
+        if wrong:
+            raise ValueError(f"{name} has no trial {wrong[0]!r}; there are {', '.join(there)}")
+        found += [there[trial] for trial in arguments.trials or there]
+    return found
+
+
+def make_cells(arguments: BenchArguments, trials: Sequence[Trial]) -> list[Cell]:
+    """The grid of these trials, with every name in it checked.
+
+    Raises:
+        ValueError: for a method, augmentation, recipe or ablation that does not exist.
+    """
+    find_recipe(arguments.recipe)
+    wrong = [name for name in arguments.methods if name not in METHODS]
+    if wrong:
+        raise ValueError(f"no method {wrong[0]!r}; there are {', '.join(METHODS)}")
+    for name in arguments.augmentations:
+        make_augmentation(name, 1, Preprocess(32))
+    lists: dict[tuple[str, str], list[str]] = {}
+    for trial in trials:
+        lists.setdefault((trial.protocol, trial.split_list), []).append(trial.name)
+    return make_grid(
+        [(protocol, split_list, names) for (protocol, split_list), names in lists.items()],
+        methods=arguments.methods,
+        augmentations=arguments.augmentations,
+        variants=find_ablation(arguments.ablation) if arguments.ablation is not None else (),
+        seeds=arguments.seeds,
+        recipe=arguments.recipe,
+    )
+
+
+def print_trials(console: Console, trials: Sequence[Trial]) -> None:
+    """Classes and fingerprint of each trial, and what there is to know about them."""
+    table = Table("trial", "fingerprint", "known", "unknown", "openness", "known classes")
+    for trial in trials:
+        named = words(trial.train.data)
+        known = [named.get(name, name) for name in trial.known.classes]
+        unknown = sum(len(part.classes) for part in trial.unknown.values())
+        table.add_row(
+            " ".join(part for part in (trial.protocol, trial.split_list, trial.name) if part),
+            trial.fingerprint,
+            str(len(trial.known.classes)),
+            str(unknown),
+            f"{100 * trial.openness:.1f} %",
+            ", ".join(known[:12]) + (", ..." if len(known) > 12 else ""),
+        )
+    console.print(table)
+    for note in dict.fromkeys(note for trial in trials for note in trial.notes):
+        console.print(f"note: {note}", style="yellow")
+
+
+def print_grid(console: Console, cells: Sequence[Cell], out: Path, options: GridOptions) -> None:
+    """Every cell with its state, and how long the rest will take on this machine."""
+    left = [cell for cell in cells if finished(cell_folder(out, cell)) is None]
+    console.print("measuring a few steps of each kind of cell ...")
+    seconds = estimate_seconds(left, options)
+    table = Table("cell", "model", "images", "epochs", "batch")
+    table.add_column("state", justify="right")
+    for cell in cells:
+        setting: Any = plan_cell(cell, options).setting
+        state = f"about {duration(seconds[cell.name])}" if cell.name in seconds else "finished"
+        table.add_row(
+            cell.name,
+            setting.model,
+            str(setting.images),
+            str(setting.options.epochs),
+            str(setting.options.batch_size),
+            state,
+        )
+    console.print(table)
+    console.print(
+        f"{len(cells)} cells, {len(left)} to run: about {duration(sum(seconds.values()))} of training on this machine, "
+        "one after the other, beside reading the images and evaluation"
+    )
+
+
+def _cell_of(row: Any) -> Cell:
+    return Cell(
+        row.protocol, row.split_list, row.trial, row.method, row.augmentation, row.seed, row.recipe, row.variant
+    )

@@ -1,0 +1,189 @@
+"""`backmix calibrate`: thresholds from known images that were held out, and which unknown score decides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from backmix.classifier import OpenSetClassifier
+from backmix.cli.console import make_console
+from backmix.cli.fit_words import accepted_in_words
+from backmix.data.load import absolute, available_splits, load_source
+from backmix.detectors import METHOD, OURS, check_name
+from backmix.errors import DataError, RunError
+from backmix.inference.choose_detector import choose_detector
+from backmix.inference.evaluation import Outputs
+from backmix.runs.folder import load_run, save_calibration
+from backmix.runs.held_out import Shares, open_share, read_shares
+from backmix.threshold.by_class import decide
+from backmix.threshold.conformal import min_held_out
+
+
+def calibrate_command(
+    run: Path,
+    data: str | None = None,
+    *,
+    split: str | None = None,
+    accept: float | None = None,
+    per_class: bool | None = None,
+    detectors: Sequence[str] | None = None,
+    unknown: str | None = None,
+    workers: int = 2,
+) -> OpenSetClassifier:
+    """Fit the thresholds of a run again, and write them into it.
+
+    Args:
+        run: the run folder.
+        data: known images that were not trained on; None: those that the run held out for this.
+        split: which split of `data`; None: val where there is one, else test, else all of it.
+        accept: share of known images to accept; None: as before.
+        per_class: whether each class decides by a threshold of its own; None: as before.
+        detectors: the one to decide, or with `unknown` those to choose from.
+        unknown: example images of no known class, which choose among detectors and do nothing else.
+        workers: threads that decode.
+
+    Returns:
+        The classifier as it is now in the folder.
+
+    Raises:
+        RunError, DataError: when the run or the images cannot be used.
+        ValueError: for several detectors and nothing to choose by, or a name that does not exist.
+    """
+    for name in detectors or ():
+        check_name(name)
+    if detectors and len(detectors) > 1 and unknown is None:
+        raise ValueError(
+            f"one detector decides; got {', '.join(detectors)}. Give one, or example unknowns to choose by (--unknown)"
+        )
+    console = make_console()
+    classifier = load_run(run, calibrated=False, kind=OpenSetClassifier)
+    shares = _shares(run)
+    if data is None:
+        own = read_shares(run)
+        source, where = open_share(own, own.calibration), "held out by the run"
+    else:
+        source, where = load_source(data, split or _pick_split(data)), f"of {data}"
+    chosen: dict[str, Any] = {}
+    if unknown is None:
+        if detectors:
+            classifier.detector = detectors[0]
+    else:
+        names = list(detectors or dict.fromkeys([classifier.detector, METHOD, *OURS]))
+        chosen = choose_detector(classifier, source, load_source(unknown), names, workers=workers)
+        classifier.detector = chosen["detector"]
+        _show_choice(console, chosen, unknown)
+        chosen["unknown"] = absolute(unknown)
+    outputs = classifier.calibrate(source, accept=accept, per_class=per_class, workers=workers)
+    for name, reason in outputs.skipped:
+        console.print(f"skipped {name}: {reason}", style="yellow")
+    save_calibration(classifier, run, extra={"chosen": chosen} if chosen else None)
+    threshold = classifier.thresholds[classifier.detector]
+    console.print(
+        f"{len(threshold.scores)} known images {where}; {classifier.detector} decides: above a score of "
+        f"{threshold.threshold:.4g} an image is unknown, which accepts {classifier.accept:.1%} of known images or more"
+    )
+    if threshold.note:
+        console.print(threshold.note, style="yellow")
+    tested = _test(classifier, shares, console, workers)
+    console.print(class_table(classifier, outputs, tested))
+    fewest = min_held_out(classifier.accept)
+    lacking = [
+        name for name, own_one in zip(classifier.classes, classifier.class_thresholds, strict=True) if own_one is None
+    ]
+    if classifier.per_class and lacking:
+        console.print(
+            f"the threshold for all classes stands in where fewer than {fewest} held-out images are taken for a class: "
+            + ", ".join(lacking),
+            style="yellow",
+        )
+    console.print(
+        "each class decides by its own threshold" if classifier.per_class else "one threshold decides for all"
+    )
+    return classifier
+
+
+def class_table(classifier: OpenSetClassifier, held_out: Outputs, tested: tuple[Tensor, Tensor] | None) -> Table:
+    """For each answer: how many images were held out, and what is accepted under one threshold and under its own.
+
+    Args:
+        classifier: calibrated.
+        held_out: what the network said of the images calibrated on.
+        tested: of other known images the scores and the likeliest classes, (N,) each; None: there are none.
+    """
+    table = Table(title="by the class that an image is taken for")
+    table.add_column("class", overflow="fold")
+    heads = ["held out", "threshold"]
+    heads += ["test images", "accepted by one", "accepted by its own"] if tested else []
+    for head in heads:
+        table.add_column(head, justify="right")
+    predicted = held_out.logits.argmax(1)
+    overall = classifier.thresholds[classifier.detector]
+    if tested:
+        by_one = decide(tested[0], tested[1], overall)[0]
+        by_own = decide(tested[0], tested[1], overall, classifier.class_thresholds)[0]
+    for number, name in enumerate(classifier.classes):
+        own = classifier.class_thresholds[number]
+        cells = [str(int((predicted == number).sum())), "-" if own is None else f"{own.threshold:.4g}"]
+        if tested:
+            rows = tested[1] == number
+            count = int(rows.sum())
+            shares = [_share(by_one[rows]), _share(by_own[rows]) if own is not None else "-"]
+            cells += [str(count), *shares]
+        table.add_row(name, *cells)
+    return table
+
+
+def _test(
+    classifier: OpenSetClassifier, shares: Shares | None, console: Console, workers: int
+) -> tuple[Tensor, Tensor] | None:
+    """Scores and likeliest classes of the run's test images of known classes, where it has some; says how many pass."""
+    if shares is None:
+        return None
+    try:
+        source = open_share(shares, shares.test)
+    except DataError as error:
+        console.print(f"not tested: {error}", style="yellow")
+        return None
+    labels = classifier.labels_for(source)
+    rows = (labels >= 0).nonzero().flatten().tolist()
+    if not rows:
+        return None
+    outputs, scores, _ = classifier.scores(source, [classifier.detector], positions=rows, workers=workers)
+    predicted = outputs.logits.argmax(1)
+    accepted = classifier.decide(scores[classifier.detector], predicted)[0]
+    console.print(
+        f"on {len(outputs.labels)} test images of known classes it accepts "
+        + accepted_in_words(float(accepted.float().mean()), len(outputs.labels), classifier)
+    )
+    return scores[classifier.detector], predicted
+
+
+def _shares(run: Path) -> Shares | None:
+    try:
+        return read_shares(run)
+    except RunError:
+        return None
+
+
+def _pick_split(data: str) -> str | None:
+    splits = available_splits(data)
+    return next((name for name in ("val", "test") if name in splits), splits[-1] if splits else None)
+
+
+def _show_choice(console: Console, chosen: dict[str, Any], unknown: str) -> None:
+    figures = ", ".join(f"{name} {100 * value:.1f}" for name, value in chosen["auroc"].items())
+    console.print(
+        f"AUROC on {chosen['images']} example unknowns of {unknown}: {figures}. {chosen['detector']} is chosen; the "
+        "examples do nothing else, and the threshold comes from known images alone."
+    )
+    for reason in chosen["left_out"].values():
+        console.print(f"left out: {reason}", style="yellow")
+
+
+def _share(accepted: Tensor) -> str:
+    return f"{100 * float(accepted.float().mean()):.1f} %" if len(accepted) else "-"

@@ -1,0 +1,76 @@
+"""How commands print: a console, progress bars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:  # Commands that do not train start without torch.
+    from accelerate import Accelerator
+
+    from backmix.train.loop import EpochReport
+    from backmix.train.loop import Progress as TrainProgress
+
+
+def make_console() -> Console:
+    """A console that prints names as they are, and lines whole where nobody sees a terminal's edge."""
+    console = Console(markup=False, emoji=False, highlight=False)
+    if not console.is_terminal:
+        console.width = 200
+    return console
+
+
+@contextmanager
+def training_bar(console: Console, chief: bool, accelerator: Accelerator) -> Iterator[tuple[Any, Any]]:
+    """A progress bar with loss, accuracy and time left; a line an epoch where there is no terminal."""
+    bar = Progress(
+        TextColumn("epoch {task.fields[epoch]}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:.3f}  accuracy {task.fields[accuracy]:.3f}"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not (chief and console.is_terminal),
+    )
+    task = bar.add_task("training", total=None, epoch=1, loss=float("nan"), accuracy=float("nan"))
+    smooth: list[float] = []
+
+    def on_step(progress: TrainProgress) -> None:
+        now = [progress.loss, progress.accuracy]
+        smooth[:] = [0.95 * old + 0.05 * new for old, new in zip(smooth or now, now, strict=True)]
+        bar.update(
+            task,
+            completed=progress.step,
+            total=progress.steps,
+            epoch=progress.epoch + 1,
+            loss=smooth[0],
+            accuracy=smooth[1],
+        )
+
+    def on_epoch(report: EpochReport) -> None:
+        accelerator.log({"loss": report.loss, "accuracy": report.accuracy, "lr": report.lr}, step=report.epoch + 1)
+        if chief and not console.is_terminal:
+            console.print(f"epoch {report.epoch + 1}: loss {report.loss:.3f}, accuracy {report.accuracy:.3f}")
+
+    with bar:
+        yield on_step, on_epoch
+
+
+@contextmanager
+def image_bar(console: Console, total: int, what: str) -> Iterator[Any]:
+    """A progress bar over images; yields a function to call with the number of images done."""
+    with Progress(
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    ) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)

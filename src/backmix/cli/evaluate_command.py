@@ -1,0 +1,90 @@
+"""`backmix evaluate`: figures of a run on a test set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from backmix.classifier import OpenSetClassifier
+from backmix.cli.console import image_bar, make_console
+from backmix.data.load import available_splits, load_source
+from backmix.detectors import check_name
+from backmix.files import write_json
+from backmix.runs.fetch import run_folder
+from backmix.runs.folder import read_config
+
+
+def evaluate_command(
+    run: Path,
+    data: str,
+    *,
+    split: str | None = None,
+    detectors: str | None = None,
+    json_file: Path | None = None,
+    workers: int = 2,
+) -> dict[str, Any]:
+    """Print, and write if asked, the figures of a run, a folder or `hub:owner/name`, on a test set."""
+    names = [name.strip() for name in detectors.split(",")] if detectors else None
+    for name in names or []:
+        if name != "all":
+            check_name(name)
+    classifier = OpenSetClassifier.load(run)
+    splits = available_splits(data)
+    source = load_source(data, split or ("test" if "test" in splits else splits[-1] if splits else None))
+    console = make_console()
+    with image_bar(console, len(source), "evaluating") as advance:
+        result = classifier.evaluate(source, detectors=names, workers=workers, on_images=advance)
+    folder = run_folder(run)
+    config = read_config(folder)
+    result["run"] = {
+        "backmix": config["backmix"],
+        "arguments": config.get("arguments"),
+        "training": config.get("training"),
+        "seconds": read_seconds(folder),
+    }
+    images = result["images"]
+    for entry in result["unreadable"]:
+        console.print(f"skipped {entry['path']}: {entry['reason']}", style="yellow")
+    unknown = sorted({source.classes[k] for k in source.labels.tolist() if k >= 0} - set(classifier.classes))
+    console.print(f"{images['known']} known images, {images['unknown']} unknown" + _named(unknown))
+    if result["accuracy"] is None:
+        console.print("No image of a known class: accuracy and AUROC cannot be given.")
+    else:
+        console.print(f"closed accuracy {100 * result['accuracy']:.1f} %")
+    table = Table("detector", title="percent")
+    for head in ("AUROC", "OSCR", "FPR95", "AUPR in", "AUPR out", "accepted", "rejected"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for name, entry in result["detectors"].items():
+        keys = ("auroc", "oscr", "fpr95", "aupr_in", "aupr_out", "accepted_known", "rejected_unknown")
+        mark = "*" if name == classifier.detector else ""
+        table.add_row(name + mark, *("-" if entry.get(k) is None else f"{100 * entry[k]:.1f}" for k in keys))
+    console.print(table)
+    for reason in result["left_out"].values():
+        console.print(f"left out: {reason}", style="yellow")
+    console.print(
+        f"accepted: of known images; rejected: of unknown ones; the threshold is to accept {classifier.accept:.0%} "
+        "of known images. * decides."
+    )
+    if json_file is not None:
+        write_json(json_file, result)
+    return result
+
+
+def read_seconds(run: Path) -> float | None:
+    """How long the training of a run took, where that is told."""
+    try:
+        seconds: float | None = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["seconds"]
+        return seconds
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _named(classes: Sequence[str]) -> str:
+    if not classes:
+        return ""
+    shown = ", ".join(classes[:10])
+    return f" ({shown}{', ...' if len(classes) > 10 else ''})"

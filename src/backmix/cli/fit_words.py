@@ -1,0 +1,89 @@
+"""What `backmix fit` says of its choices and its test, and the file that repeats them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from backmix.classifier import OpenSetClassifier
+from backmix.data.split import Split
+from backmix.fit.choices import ModelChoice
+from backmix.fit.data import FitData
+from backmix.metrics.chance import accepted_by_chance
+from backmix.models import BACKBONES
+from backmix.train.recipe import TrainOptions
+
+if TYPE_CHECKING:
+    from backmix.fit.arguments import FitArguments
+
+
+def said_of_start(
+    arguments: FitArguments,
+    data: FitData,
+    model: ModelChoice,
+    options: TrainOptions,
+    split: Split,
+    balance: bool,
+    classifier: OpenSetClassifier,
+) -> list[str]:
+    """Lines that say what was chosen, before the training begins."""
+    held = len(split.held) if data.held_out is None else int((classifier.labels_for(data.held_out) >= 0).sum())
+    kept = f", {len(split.test)} kept for a test" if len(split.test) else ""
+    test = f"; the test is the data's own ({data.test_split})" if data.test_split else ""
+    lines = [
+        f"{len(split.train)} images of {len(data.classes)} known classes to train on, "
+        f"{held} held out for calibration{kept}{test}"
+    ]
+    if data.alike:
+        lines.append(f"{data.alike} images have a near-duplicate; those alike are on the same side")
+    if balance:
+        lines.append("classes are of uneven size: images of rare ones are shown more than once an epoch")
+    budget = f" (as many as fit into {arguments.budget})" if arguments.budget else ""
+    if arguments.model not in BACKBONES:  # Where there was something to choose.
+        lines.append(f"{model.model}: {model.why}")
+    lines.append(
+        f"{model.model} at {data.image_size} px, {arguments.method}, augmentation {arguments.augmentation}, "
+        f"{options.epochs} epochs{budget} of batch {options.batch_size}, "
+        f"{options.optimizer} with rate {options.lr:.3g}, {options.precision}"
+    )
+    return lines
+
+
+def said_of_test(test: dict[str, Any] | None, classifier: OpenSetClassifier) -> list[str]:
+    """Lines that say how the classifier does on images that nothing was fitted on."""
+    if test is None:
+        return []
+    figures, images = test["detectors"][classifier.detector], test["images"]
+    lines = [
+        f"test on {images['known']} other images of known classes: {_percent(test['accuracy'])} answered right when "
+        f"none is rejected; accepted {accepted_in_words(figures['accepted_known'], images['known'], classifier)}"
+    ]
+    if images["unknown"]:
+        auroc = f", AUROC {_percent(figures['auroc'])}" if figures["auroc"] is not None else ""
+        lines.append(
+            f"{images['unknown']} images of classes it does not know: {_percent(figures['rejected_unknown'])} called "
+            f'"unknown"{auroc}'
+        )
+    return lines
+
+
+def accepted_in_words(share: float, images: int, classifier: OpenSetClassifier) -> str:
+    """Observed against promised acceptance, and whether chance explains the difference.
+
+    Args:
+        share: of the images that was accepted, 0..1.
+        images: how many there were, at least 1.
+        classifier: calibrated.
+    """
+    held_out = len(classifier.thresholds[classifier.detector].scores)
+    low, high = accepted_by_chance(held_out, classifier.accept, images)
+    # Where each class has a threshold, their promises are each kept a little more than fully.
+    within = low <= share and (share <= high or classifier.per_class)
+    verdict = "as it should be" if within else "more than chance explains: look at the report"
+    return (
+        f"{_percent(share)}, promised {_percent(classifier.accept)} ({_percent(low)} to {_percent(high)} by chance: "
+        f"{verdict})"
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

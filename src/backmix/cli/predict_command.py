@@ -1,0 +1,258 @@
+"""`backmix predict`: answers for files, folders, patterns and lists, written as they come."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+
+from backmix.cli.console import make_console
+from backmix.cli.predict_bar import answering_bar
+from backmix.cli.predict_streams import AnswerStream, AnswerTable
+from backmix.cli.stop_signals import Stop, StopSignals
+from backmix.data.images import IMAGE_EXTENSIONS, readable
+from backmix.errors import BackmixError, DataError
+from backmix.predict.file import AnswerFile
+from backmix.predict.parquet import need_pyarrow
+from backmix.predict.paths import Found, find_images
+from backmix.predict.pipeline import answer_images, default_batch_size, default_workers
+from backmix.predict.predictor import Predictor, fingerprint, load_predictor
+from backmix.predict.sort import Link, Sorter
+from backmix.prediction.answer import Prediction
+from backmix.prediction.rows import FORMATS, printable
+
+KINDS = (*FORMATS, "parquet")
+_ENDINGS = {f".{kind}": kind for kind in KINDS} | {".ndjson": "jsonl"}
+
+
+@dataclass(frozen=True)
+class PredictArguments:
+    """What `backmix predict` is asked to do with its answers.
+
+    Attributes:
+        out: file of the answers; None: a table in the terminal, or a file among the folders where images are sorted.
+        kind: one of `KINDS`; None: by the ending of `out`. Without `out` rows go to standard output.
+        sort_into: folder for a folder a class and one for unknown.
+        link: how images get there: one of `Link`; None: as copies.
+        resume: go on with a file that is not complete.
+        overwrite: replace what is there.
+        recursive: whether to enter the folders in folders.
+        workers: threads that decode; None: by the machine.
+        batch_size: images the model sees at a time; None: by their size.
+        top: how many of the likeliest classes to tell.
+    """
+
+    out: Path | None = None
+    kind: str | None = None
+    sort_into: Path | None = None
+    link: str | None = None
+    resume: bool = False
+    overwrite: bool = False
+    recursive: bool = True
+    workers: int | None = None
+    batch_size: int | None = None
+    top: int = 3
+
+
+@dataclass(frozen=True)
+class PredictReport:
+    """How many images have a row, those of earlier sessions included.
+
+    Attributes:
+        answered: with an answer.
+        unknown: of these, answered "unknown".
+        unreadable: with a reason instead.
+        resumed: rows that earlier sessions left.
+        stopped: number of the signal that ended it early.
+    """
+
+    answered: int
+    unknown: int
+    unreadable: int
+    resumed: int = 0
+    stopped: int | None = None
+
+
+class _Sink(Protocol):
+    counts: Any
+
+    def add(self, found: Found, answer: Prediction) -> None: ...
+
+    def close(self, *, complete: bool) -> None: ...
+
+
+def predict_command(
+    model: str | Path, paths: Sequence[str | Path], arguments: PredictArguments | None = None
+) -> PredictReport:
+    """Answer images; print a table, write a file, or sort them into folders.
+
+    Args:
+        model: a run folder, or an .onnx file of `backmix export`.
+        paths: see `find_images`.
+        arguments: what to do with the answers.
+
+    Raises:
+        DataError: when there is no image.
+        RunError: when the model cannot be loaded.
+        OutputError: when answers cannot be written, or not gone on with.
+    """
+    arguments = arguments or PredictArguments()
+    out, kind = _where_to(arguments)
+    _check_apart(paths, arguments.sort_into)
+
+    def find() -> Iterator[Found]:
+        return find_images(paths, recursive=arguments.recursive, leave_out=arguments.sort_into)
+
+    coming = find()
+    first = next(coming, None)
+    if first is None:
+        named = printable(", ".join(map(str, paths)))
+        raise DataError(f"no image in {named}; looked for {', '.join(sorted(IMAGE_EXTENSIONS))}")
+    predictor = load_predictor(model)
+    with StopSignals() as signals:
+        console = make_console() if out or not kind else _error_console()
+        images: Iterator[Found] = chain([first], coming)
+        sink: _Sink
+        file: AnswerFile | None = None
+        if out and kind:
+            settings = _settings(model, paths, arguments)
+            sink = file = AnswerFile(out, kind, settings, resume=arguments.resume, overwrite=arguments.overwrite)
+            images = (one for one in images if not file.answered.take(one.path))
+        else:
+            sink = AnswerStream(sys.stdout.buffer, kind) if kind else AnswerTable(console)
+        sorter = _sorter(arguments, predictor, file)
+        resumed = sink.counts.total()
+        stopped: int | None = None
+        try:
+            with answering_bar(_error_console(), None if "-" in map(str, paths) else find, resumed) as advance:
+                answers = answer_images(
+                    images,
+                    predictor,
+                    workers=arguments.workers or default_workers(),
+                    batch_size=arguments.batch_size or default_batch_size(predictor.image_size),
+                    top=arguments.top,
+                )
+                for done, (one, answer) in enumerate(answers, resumed + 1):
+                    # A pipe that nobody reads must not hold up Ctrl-C.
+                    with signals.held() if file else nullcontext():
+                        if sorter:
+                            sorter.put(one.path, answer)
+                        sink.add(one, answer)
+                    advance(done)
+            signals.hold()
+        except Stop as stop:
+            signals.hold()
+            stopped = stop.number
+        except BaseException as error:
+            signals.hold()
+            with suppress(OSError, BackmixError):
+                sink.close(complete=False)
+            if isinstance(error, BrokenPipeError):
+                return _nobody_reads(sink)
+            raise
+        sink.close(complete=stopped is None)
+    report = _report(sink, resumed, stopped)
+    console.print(printable(_closing_line(report, out, arguments, sorter)))
+    return report
+
+
+def _where_to(arguments: PredictArguments) -> tuple[Path | None, str | None]:
+    """File and kind of the answers."""
+    out, kind, sort_into = arguments.out, arguments.kind, arguments.sort_into
+    if kind is not None and kind not in KINDS:
+        raise ValueError(f"--format takes {', '.join(KINDS)}; got {kind}")
+    if arguments.link is not None and sort_into is None:
+        raise ValueError("--link says how --sort-into puts images into folders; give that too")
+    if sort_into is not None and sort_into.exists() and not sort_into.is_dir():
+        raise ValueError(f"--sort-into takes a folder; {sort_into} is a file")
+    if out is None and sort_into is not None:
+        kind = kind or "csv"
+        out = sort_into / f"answers.{kind}"
+    if arguments.resume and arguments.overwrite:
+        raise ValueError("--resume goes on with a file and --overwrite replaces it; give one of them")
+    if out is None:
+        if arguments.resume or arguments.overwrite:
+            raise ValueError("--resume and --overwrite speak of a file of answers; name it with --out")
+        if kind == "parquet":
+            raise ValueError("Parquet goes into a file; name it with --out")
+        return None, kind
+    if out.is_dir():
+        raise ValueError(f"--out takes a file; {out} is a folder")
+    kind = kind or _ENDINGS.get(out.suffix.lower())
+    if kind is None:
+        raise ValueError(f"--out takes a .csv, .jsonl, .json or .parquet file, or say which with --format; got {out}")
+    if kind == "parquet":
+        need_pyarrow()
+    return out, kind
+
+
+def _check_apart(paths: Sequence[str | Path], sort_into: Path | None) -> None:
+    """Raise ValueError where a folder of images is to be sorted into itself: it is not entered, so nothing would be."""
+    if sort_into is not None:
+        for path in paths:
+            if os.path.isdir(path) and os.path.realpath(path) == os.path.realpath(sort_into):
+                raise ValueError(
+                    f"{printable(str(path))} cannot be sorted into itself; give --sort-into a folder in it, or another"
+                )
+
+
+def _settings(model: str | Path, paths: Sequence[str | Path], arguments: PredictArguments) -> dict[str, Any]:
+    """What answers follow from, and what says that a path is the same file as before."""
+    sort_into = arguments.sort_into
+    relative = any(str(path) == "-" or not os.path.isabs(path) for path in paths)
+    return {
+        "model": fingerprint(model),
+        "top": arguments.top,
+        "sort into": None if sort_into is None else readable(os.path.abspath(sort_into)),
+        "link": None if sort_into is None else arguments.link or Link.copy.value,
+        "paths from": readable(os.getcwd()) if relative else None,
+    }
+
+
+def _sorter(arguments: PredictArguments, predictor: Predictor, file: AnswerFile | None) -> Sorter | None:
+    if arguments.sort_into is None or file is None:
+        return None
+    return Sorter(arguments.sort_into, predictor.classes, Link(arguments.link or Link.copy), file.journal)
+
+
+def _report(sink: _Sink, resumed: int, stopped: int | None) -> PredictReport:
+    counts = sink.counts
+    return PredictReport(counts["known"] + counts["unknown"], counts["unknown"], counts["error"], resumed, stopped)
+
+
+def _closing_line(report: PredictReport, out: Path | None, arguments: PredictArguments, sorter: Sorter | None) -> str:
+    parts = [f"{report.answered} images answered, {report.unknown} of them unknown"]
+    if report.unreadable:
+        parts.append(f"{report.unreadable} unreadable")
+    if report.resumed:
+        parts.append(f"{report.resumed} of all these before")
+    if arguments.sort_into is not None:
+        parts.append(f"sorted into {arguments.sort_into}")
+    if sorter is not None and sorter.gone:
+        parts.append(f"{sorter.gone} of them were gone before they could be sorted")
+    if out is not None:
+        parts.append(f"written to {out}")
+    line = "; ".join(parts)
+    if report.stopped is None:
+        return line
+    return f"stopped: {line}" + (". Go on with the same command and --resume" if out is not None else "")
+
+
+def _error_console() -> Console:
+    return Console(stderr=True, markup=False, emoji=False, highlight=False)
+
+
+def _nobody_reads(sink: _Sink) -> PredictReport:
+    """What `head` leaves behind is no failure, and no trace of it is to be printed at the end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+    return _report(sink, 0, signal.SIGPIPE)

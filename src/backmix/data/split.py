@@ -1,0 +1,105 @@
+"""Which images of a source train, which calibrate and which are kept for a test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from backmix.data.group_split import split_groups
+from backmix.data.known import holdout_split
+from backmix.data.seeds import seed_of
+from backmix.errors import DataError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which images of a source train, which are held out for calibration and which to test on, (M,) int64 positions."""
+
+    train: Tensor
+    held: Tensor
+    test: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+
+
+def auto_holdout(images: int) -> float:
+    """Share held out for calibration: about 200 images, but between 5 and 20 %."""
+    return min(0.2, max(0.05, 200 / max(1, images)))
+
+
+def split_known(labels: Tensor, classes: list[str], hold_out: bool, share: float | None, seed: int) -> Split:
+    """Positions of known images to train on and to hold out, split by class.
+
+    Raises:
+        DataError: when a known class has no image, or one image alone where some must be held out.
+    """
+    known = (labels >= 0).nonzero()[:, 0]
+    counts = torch.bincount(labels[known], minlength=len(classes))
+    few = [f"{name} ({int(count)})" for name, count in zip(classes, counts, strict=True) if count < 1 + hold_out]
+    if few:
+        need = "two images, one of them to calibrate on" if hold_out else "an image to train on"
+        raise DataError(f"every known class needs at least {need}; too few in: {', '.join(few)}")
+    if not hold_out:
+        return Split(known, known[:0])
+    share = auto_holdout(len(known)) if share is None else share
+    if not 0 < share < 1:
+        raise ValueError(f"the held-out share lies between 0 and 1; got {share}")
+    generator = torch.Generator().manual_seed(seed_of(seed, "holdout"))
+    train_rows, held_rows = holdout_split(labels[known], share, generator)
+    return Split(known[train_rows], known[held_rows])
+
+
+def split_apart(
+    labels: Tensor,
+    classes: list[str],
+    hold_out: bool,
+    share: float | None,
+    test_share: float,
+    groups: Tensor | None,
+    seed: int,
+) -> Split:
+    """Positions of known images to train on, to calibrate on and to test on, split by class, groups undivided.
+
+    Raises:
+        DataError: when a known class has too few images for all of these.
+    """
+    known = (labels >= 0).nonzero()[:, 0]
+    counts = torch.bincount(labels[known], minlength=len(classes))
+    need = 1 + hold_out + (test_share > 0)
+    few = [f"{name} ({int(count)})" for name, count in zip(classes, counts, strict=True) if count < need]
+    if few:
+        purposes = ["one to train on"] + ["one to calibrate on"] * hold_out + ["one to test on"] * (test_share > 0)
+        raise DataError(
+            f"every known class needs {need} images or more, {', '.join(purposes)}; too few in: {', '.join(few)}. "
+            "Add images, leave the class out (--known-classes), or keep none for a test (--test-share 0)."
+        )
+    share = auto_holdout(len(known)) if share is None else share
+    shares = [share] * hold_out + [test_share] * (test_share > 0)
+    generator = torch.Generator().manual_seed(seed_of(seed, "holdout"))
+    of = torch.arange(len(labels)) if groups is None else groups
+    parts = [known[rows] for rows in split_groups(labels[known], of[known], shares, generator)]
+    nothing = known[:0]
+    if hold_out and not len(parts[1]):
+        raise DataError(
+            "there is nothing to calibrate on: the images of every class are near-duplicates of one another. Add other "
+            "images, or divide these all the same (--no-near-duplicates)."
+        )
+    held = parts[1] if hold_out else nothing
+    return Split(parts[0], held, parts[-1] if test_share else nothing)
+
+
+def repeat_rare(labels: Tensor, positions: Tensor) -> Tensor:
+    """Positions in which images of rare classes stand more than once, those of n images about sqrt(largest / n) times.
+
+    That is half of the way to as many images of every class (square-root sampling: Mahajan et al., ECCV 2018).
+
+    Args:
+        labels: (N,) int64 known class, -1 for others.
+        positions: (M,) int64 images to train on.
+
+    Returns:
+        (at least M,) int64, each position at least once.
+    """
+    counts = torch.bincount(labels[positions]).clamp(min=1)
+    times = (counts.max() / counts).sqrt().round().long()
+    return positions.repeat_interleave(times[labels[positions]])

@@ -1,0 +1,26 @@
+"""Which estimator a training's options name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from backmix.foregrounds import FOREGROUND_SOURCES, ForegroundSource
+from backmix.mixing.backmix import FOREGROUNDS
+
+
+def choose_estimator(options: dict[str, Any] | None) -> tuple[ForegroundSource | None, dict[str, Any]]:
+    """The estimator that BackMix's `foreground` names, if it names one, and the options with its masks instead.
+
+    Raises:
+        ValueError: for a foreground that is neither a source of BackMix's own nor an estimator.
+    """
+    options = {
+        "foreground" if name in ("backmix.foreground", "swap.foreground") else name: value
+        for name, value in (options or {}).items()
+    }
+    name = options.get("foreground")
+    if name is None or name in FOREGROUNDS:
+        return None, options
+    if name not in FOREGROUND_SOURCES:
+        raise ValueError(f"foreground is one of {', '.join([*FOREGROUNDS, *FOREGROUND_SOURCES])}; got {name!r}")
+    return FOREGROUND_SOURCES[name](), {**options, "foreground": "masks"}

@@ -1,0 +1,161 @@
+"""What the card of a shared run says of its figures and its threshold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from backmix.hub.card_words import count, number, percent
+
+if TYPE_CHECKING:
+    from backmix.classifier import OpenSetClassifier
+    from backmix.threshold.conformal import ConformalThreshold
+
+FIGURES = (
+    ("auroc", "AUROC", "chance that an unknown image has a higher unknown score than a known one"),
+    ("oscr", "OSCR", "the same, where known images count only when their class is right"),
+    ("fpr95", "FPR95", "unknown images taken for known when 95 % of known ones are accepted"),
+    ("accepted_known", "accepted", "known images that the threshold accepts"),
+    ("rejected_unknown", "rejected", "unknown images that the threshold calls unknown"),
+)
+OF_THRESHOLD = ("accepted_known", "rejected_unknown")
+
+
+def figures_section(
+    classifier: OpenSetClassifier,
+    config: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    evaluation: Mapping[str, Any] | None,
+) -> str:
+    """How well it does, on which images, and what was not measured.
+
+    Args:
+        classifier: what is shared.
+        config: its config.yaml.
+        metrics: metrics.json of the run.
+        evaluation: figures of a test set; None: those that `fit` took, in `metrics`.
+    """
+    parts = ["## Figures"]
+    own = metrics.get("test")
+    figures = evaluation if evaluation is not None else own if isinstance(own, Mapping) else None
+    accuracy = number(metrics.get("held_out_accuracy"))
+    if figures is not None:
+        by_fit = evaluation is None
+        current = not by_fit or _is_threshold_of_fit(classifier, config, metrics)
+        parts += _measured(classifier, figures, by_fit=by_fit, current=current)
+    elif accuracy is not None:
+        parts.append(
+            f"Of known images held out from training to fit a threshold on, {percent(accuracy)} are given the right "
+            "class when none is rejected. No test on other images, and none on unknown ones, is told here: how well it "
+            "tells unknown images apart is not known."
+        )
+    else:
+        parts.append("None were given. Measure it on images of your own before you rely on it.")
+    return "\n\n".join(parts)
+
+
+def _measured(classifier: OpenSetClassifier, figures: Mapping[str, Any], *, by_fit: bool, current: bool) -> list[str]:
+    images = figures.get("images")
+    counts = images if isinstance(images, Mapping) else {}
+    known, unknown = (count(counts.get(key)) for key in ("known", "unknown"))
+    how = "a test set chosen by whoever shared it, with `backmix evaluate`"
+    if by_fit:
+        how = "kept apart when it was trained: the network did not see them" + (", nor did the threshold" * current)
+    entries = figures.get("detectors")
+    entry = entries.get(classifier.detector) if isinstance(entries, Mapping) else None
+    rows = [("accuracy", "known images given the right class when none is rejected", number(figures.get("accuracy")))]
+    if isinstance(entry, Mapping):
+        rows += [
+            (name, meaning, number(entry.get(key)))
+            for key, name, meaning in FIGURES
+            if current or key not in OF_THRESHOLD
+        ]
+    table = [f"| {name} | {percent(value)} | {meaning} |" for name, meaning, value in rows if value is not None]
+    parts = [
+        f"Measured on {known} images of the known classes and {unknown} of other classes, {how}. The unknown score is "
+        f"`{classifier.detector}`.",
+        "\n".join(["| figure | value | meaning |", "| --- | ---: | --- |", *table]) if table else "No figure is given.",
+    ]
+    held = classifier.thresholds.get(classifier.detector)
+    if not current:
+        parts.append("The threshold was fitted anew since then, so what it does with these images is not known.")
+    elif held is not None and held.note is None and not classifier.per_class and known:
+        low, high = chance_of_acceptance(held, known)
+        parts.append(
+            f"If the promise of {percent(classifier.accept)} below is kept, then 95 times of 100 a test on {known} "
+            f"known images finds between {percent(low)} and {percent(high)} of them accepted, by chance alone."
+        )
+    if unknown == 0:
+        parts.append("No unknown image was tested: how well it tells them apart is not known.")
+    return parts
+
+
+def _is_threshold_of_fit(classifier: OpenSetClassifier, config: Mapping[str, Any], metrics: Mapping[str, Any]) -> bool:
+    """Whether the threshold is the one that `fit` tested; `backmix calibrate` may have fitted another since."""
+    arguments, images = config.get("arguments"), metrics.get("images")
+    held = classifier.thresholds.get(classifier.detector)
+    if held is None or classifier.per_class or not isinstance(arguments, Mapping) or not isinstance(images, Mapping):
+        return False
+    return arguments.get("accept") == classifier.accept and images.get("held_out") == len(held.scores)
+
+
+def threshold_section(classifier: OpenSetClassifier, chosen: Mapping[str, Any] | None = None) -> str:
+    """What is promised of known images, how far one threshold may be off, and what example unknowns did."""
+    held = classifier.thresholds.get(classifier.detector)
+    if held is None:
+        return "## Threshold\n\nNone: no known images were held out to fit it on."
+    parts = [
+        "## What the threshold promises",
+        f"The threshold on the unknown score `{classifier.detector}` was fitted by split conformal prediction on "
+        f"**{len(held.scores)} known images** that were not trained on. It is to accept "
+        f"**{percent(classifier.accept)}** of new known images: **in expectation, at most the other "
+        f"{percent(held.alpha)} of new known images are called unknown**, as long as these come from the same source "
+        "as those held out.",
+    ]
+    if held.note is not None or not classifier.per_class:
+        parts.append(spread_in_words(held))
+    if chosen:
+        parts.append(
+            f"{count(chosen.get('images'))} example images of no known class chose this unknown score among others. "
+            "They did nothing else: the threshold was fitted on known images alone."
+        )
+    if classifier.per_class:
+        own = sum(threshold is not None for threshold in classifier.class_thresholds)
+        parts.append(
+            f"{own} of {len(classifier.classes)} classes have a threshold of their own, and the promise holds within "
+            "each; the others, which too few held-out images were taken for, share the one above."
+        )
+    return "\n\n".join(parts)
+
+
+def spread_in_words(held: ConformalThreshold) -> str:
+    """What one threshold comes to: the promise is an average over many.
+
+    Given n held-out images, the share of new known images that a threshold of rank k accepts has a beta distribution
+    with parameters k and n + 1 - k (Vovk, "Conditional validity of inductive conformal predictors", 2012).
+    """
+    from scipy.stats import beta
+
+    if held.note is not None:
+        return f"As it is, {held.note}"
+    low, high = (float(share) for share in beta.ppf((0.05, 0.95), *_ranks(held)))
+    return (
+        f"That is an average over many draws of held-out images. With {len(held.scores)} of them, nine draws of ten "
+        f"give a threshold that accepts between {percent(low)} and {percent(high)} of new known images."
+    )
+
+
+def chance_of_acceptance(held: ConformalThreshold, tested: int) -> tuple[float, float]:
+    """Shares between which 95 of 100 calibrations and tests on `tested` known images lie: beta-binomial, as above."""
+    from scipy.stats import betabinom
+
+    low, high = betabinom.ppf((0.025, 0.975), tested, *_ranks(held))
+    return float(low) / tested, float(high) / tested
+
+
+def _ranks(held: ConformalThreshold) -> tuple[int, int]:
+    scores = len(held.scores)
+    rank = math.ceil((scores + 1) * Fraction(repr(float(held.accept_share))))
+    return rank, scores + 1 - rank

@@ -1,0 +1,183 @@
+"""What an exported file takes, gives and says about itself. Nothing here needs torch."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from backmix.prediction.answer import UNKNOWN
+
+FORMAT = 1
+KEY = "backmix"
+"""Name of the metadata entry of an ONNX file that holds `Description.to_json`."""
+FILE = "backmix.json"
+"""Name of the extra file in a TorchScript file that holds the same."""
+INPUT = "images"
+OUTPUTS = ("logits", "unknown_score", "p_value", "decision")
+RESIZE = (
+    "8-bit RGB, upright by its EXIF orientation, transparent parts over white. The central square of side "
+    "min(width, height), resized to image_size x image_size by a bilinear filter whose support grows with the factor "
+    "of reduction (Pillow's BILINEAR). Channels first, 0 to 255; the file normalises."
+)
+LARGEST_SIDE = 4096
+"""Pixels; a file that asks for larger images is refused before one is made."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What an exported file gives for N images, K known classes.
+
+    Attributes:
+        logits: (N, K) float32.
+        unknown_score: (N,) float64, higher = more unknown. float64, as thresholds are: p-value and decision follow from
+            it to the last bit.
+        p_value: (N,) float64, conformal, above 0 and at most 1; small = unknown.
+        decision: (N,) int64 number of the class, -1 for unknown.
+    """
+
+    logits: npt.NDArray[np.float32]
+    unknown_score: npt.NDArray[np.float64]
+    p_value: npt.NDArray[np.float64]
+    decision: npt.NDArray[np.int64]
+
+    def check(self, images: int, classes: int) -> None:
+        """Raise ValueError unless shapes, dtypes and numbers are what they have to be."""
+        wanted = {
+            "logits": ((images, classes), np.float32),
+            "unknown_score": ((images,), np.float64),
+            "p_value": ((images,), np.float64),
+            "decision": ((images,), np.int64),
+        }
+        for name, (shape, dtype) in wanted.items():
+            found = getattr(self, name)
+            if not isinstance(found, np.ndarray) or found.shape != shape or found.dtype != dtype:
+                what = f"{found.shape} {found.dtype}" if isinstance(found, np.ndarray) else type(found).__name__
+                raise ValueError(f"output {name} is {what}; expected {shape} {np.dtype(dtype)}")
+        if images and not -1 <= int(self.decision.min()) <= int(self.decision.max()) < classes:
+            raise ValueError(
+                f"decisions go from {self.decision.min()} to {self.decision.max()}; there are {classes} classes, "
+                "numbered from 0, and -1 for unknown"
+            )
+
+
+@dataclass(frozen=True)
+class Description:
+    """What an exported file says about itself.
+
+    Attributes:
+        classes: names of the known classes, in the order of the logits.
+        image_size: side S of the images in pixels.
+        detector: whose unknown score it is, see `backmix.detectors.DETECTORS`.
+        accept: share of known images that the threshold is to accept, 0..1.
+        threshold: unknown score up to which an image is accepted, but for the tolerance of `ConformalThreshold`, which
+            the file holds; +inf where there were too few held-out images to reject any.
+        held_out: how many known images it was fitted on.
+        class_thresholds: one for each class where those decide, None for a class where `threshold` stands in; None
+            where one threshold decides for all.
+        model: the backbone's name.
+        method: the training objective's name.
+        backmix: version of the writer.
+    """
+
+    classes: list[str]
+    image_size: int
+    detector: str
+    accept: float
+    threshold: float
+    held_out: int
+    class_thresholds: list[float | None] | None
+    model: str
+    method: str
+    backmix: str
+
+    def to_json(self) -> str:
+        """As it is written into a file; infinite thresholds become the string "inf"."""
+        content: dict[str, Any] = {"format": FORMAT, "resize": RESIZE, **asdict(self)}
+        content["threshold"] = _finite(self.threshold)
+        if self.class_thresholds is not None:
+            content["class_thresholds"] = [None if one is None else _finite(one) for one in self.class_thresholds]
+        return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> Description:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: when it is no such text, of another format, or when an entry is missing or makes no sense.
+        """
+        try:
+            content = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"its description is not JSON ({error})") from None
+        if not isinstance(content, dict) or "format" not in content:
+            raise ValueError("its description has no `format`")
+        if content["format"] != FORMAT:
+            raise ValueError(
+                f"it has export format {content['format']!r}, and this version reads {FORMAT}. Export the run again"
+            )
+        names = [entry.name for entry in fields(cls)]
+        missing = [name for name in names if name not in content]
+        if missing:
+            raise ValueError(f"its description lacks {', '.join(missing)}")
+        for name in names:
+            what, holds = _ENTRIES[name]
+            if not holds(content[name]):
+                raise ValueError(f"{name} in its description must be {what}; found {_short(content[name])}")
+        found = cls(**{name: content[name] for name in names})
+        rows = found.class_thresholds
+        if rows is not None and len(rows) != len(found.classes):
+            raise ValueError(f"it describes {len(found.classes)} classes and {len(rows)} thresholds for them")
+        own = None if rows is None else [None if one is None else float(one) for one in rows]
+        return cls(**{**found.__dict__, "threshold": float(found.threshold), "class_thresholds": own})
+
+
+def _is_threshold(value: object) -> bool:
+    return value in ("inf", "-inf") or (_is_number(value) and math.isfinite(value))  # type: ignore[arg-type]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_count(value: object, low: int, high: float = math.inf) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _are_names(value: object) -> bool:
+    names = value if isinstance(value, list) else []
+    text = len(names) >= 2 and all(isinstance(name, str) for name in names)
+    return text and len(set(names)) == len(names) and UNKNOWN not in names
+
+
+def _are_thresholds(value: object) -> bool:
+    return value is None or (isinstance(value, list) and all(one is None or _is_threshold(one) for one in value))
+
+
+_TEXT = ("text", lambda value: isinstance(value, str))
+_ENTRIES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "classes": (f'two or more different names, none of them "{UNKNOWN}"', _are_names),
+    "image_size": (f"a side in pixels, 8 to {LARGEST_SIDE}", lambda value: _is_count(value, 8, LARGEST_SIDE)),
+    "detector": _TEXT,
+    "accept": ("a share between 0 and 1", lambda value: _is_number(value) and 0 < value < 1),
+    "threshold": ('a number or "inf"', _is_threshold),
+    "held_out": ("a number of images", lambda value: _is_count(value, 1)),
+    "class_thresholds": ('null, or a number, null or "inf" for each class', _are_thresholds),
+    "model": _TEXT,
+    "method": _TEXT,
+    "backmix": _TEXT,
+}
+
+
+def _finite(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,1 @@
+"""What all pages share: templates, charts, pictures and the words of figures."""

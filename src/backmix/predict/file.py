@@ -1,0 +1,214 @@
+"""A file of answers that grows row by row, is valid whenever it is closed, and can be gone on with after a kill."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from backmix.predict.journal import Answered, Journal, OutputError, digest
+from backmix.predict.paths import Found
+from backmix.prediction.answer import UNKNOWN, Prediction
+from backmix.prediction.rows import FORMATS
+
+SAFE_EVERY = 1.0
+"""Seconds after which rows are synced to the disk and entered in the journal; a kill costs at most these."""
+
+
+def kind_of(answer: Prediction) -> str:
+    """How an image was answered: "known", "unknown" or "error"."""
+    if answer.error is not None:
+        return "error"
+    return "unknown" if answer.label == UNKNOWN else "known"
+
+
+class AnswerFile:
+    """Answers in a file, with its journal FILE.progress until it is complete.
+
+    Parquet has its end at the end of the file, so its rows are kept as JSON Lines in FILE.part until it is closed.
+
+    Args:
+        out: the file.
+        kind: "csv", "jsonl", "json" or "parquet".
+        settings: what the answers follow from; must be the same to go on.
+        resume: go on with what is there.
+        overwrite: replace what is there.
+
+    Raises:
+        OutputError: when there is something already and neither is asked for, it cannot be gone on with, or it cannot
+            be written.
+
+    Attributes:
+        answered: the paths that have a row.
+        counts: rows by kind, see `kind_of`, those of earlier sessions included.
+        resumed: rows that earlier sessions left.
+        journal: where copies are announced.
+    """
+
+    def __init__(self, out: Path, kind: str, settings: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
+        self.out = out
+        self.kind = kind
+        self._format = FORMATS["jsonl" if kind == "parquet" else kind]
+        self._rows_at = _beside(out, ".part") if kind == "parquet" else out
+        progress = _beside(out, ".progress")
+        begun = os.path.lexists(progress)
+        if not overwrite and os.path.lexists(out) and not begun:
+            raise OutputError(
+                f"{out} exists, and there is no {progress.name} to go on by: it is complete, or something else. "
+                "--overwrite replaces it; or give another --out"
+            )
+        if not overwrite and not resume and begun:
+            raise OutputError(
+                f"{out} was begun and is not complete. --resume goes on with it, --overwrite begins again"
+            )
+        settings = {"backmix predict": 1, "format": kind, **settings}
+        self._end = self._crc = 0
+        self._pending: list[tuple[int, int, str, str]] = []
+        self._synced = time.monotonic()
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            self.journal = Journal(progress)
+            try:
+                if resume and self.journal.settings is not None:
+                    self._go_on(settings)
+                else:
+                    self._begin(settings)
+            except BaseException:
+                self.journal.close()
+                raise
+        except OSError as error:
+            raise self._failure(error) from error
+        self.counts = self.journal.counts
+        self.resumed = self.counts.total()
+
+    @property
+    def answered(self) -> Answered:
+        """The paths that have a row."""
+        return self.journal.answered
+
+    def add(self, found: Found, answer: Prediction) -> None:
+        """Write a row.
+
+        Raises:
+            OutputError: when it cannot be written, a full disk above all.
+        """
+        data = (self._format.between if self.counts.total() else b"") + self._format.row(answer)
+        try:
+            _write(self._file, data)
+            self._end += len(data)
+            self._crc = zlib.crc32(data, self._crc)
+            self.counts[kind_of(answer)] += 1
+            self._pending.append((self._end, self._crc, digest(found.path), kind_of(answer)))
+            if time.monotonic() - self._synced >= SAFE_EVERY:
+                self._sync()
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def close(self, *, complete: bool) -> None:
+        """Make the file valid; where it is complete, nothing else stays.
+
+        Raises:
+            OutputError: when it cannot be written.
+        """
+        try:
+            with self._file:
+                self._file.truncate(self._end)  # Where a write failed in the middle of a row.
+                self._file.seek(self._end)
+                self._sync()
+                _write(self._file, self._format.tail)
+                os.fsync(self._file.fileno())
+            if self.kind == "parquet":
+                from backmix.predict.parquet import write_parquet
+
+                write_parquet(self._rows_at, self.out)
+            if complete:
+                self.journal.remove()
+                if self.kind == "parquet":
+                    self._rows_at.unlink()
+        except OSError as error:
+            raise self._failure(error) from error
+        finally:
+            self.journal.close()
+
+    def _begin(self, settings: Mapping[str, Any]) -> None:
+        self.journal.begin(settings)  # Before the file is emptied: from here on, it is known whose it is.
+        self._open_empty()
+
+    def _open_empty(self) -> None:
+        self._file = open(self._rows_at, "wb", buffering=0)  # noqa: SIM115  (Open until `close`.)
+        _write(self._file, self._format.head)
+        self._end, self._crc = len(self._format.head), zlib.crc32(self._format.head)
+
+    def _go_on(self, settings: Mapping[str, Any]) -> None:
+        old = self.journal.settings or {}
+        differ = [name for name in {**old, **settings} if old.get(name) != settings.get(name)]
+        if differ:
+            told = "; ".join(f"{name}: {_told(old.get(name))} then, {_told(settings.get(name))} now" for name in differ)
+            raise OutputError(
+                f"{self.out} was begun with other settings ({told}). Give those again, or --overwrite to begin again"
+            )
+        if not self.journal.end:  # Killed before a row was safe; copies may be there.
+            self._open_empty()
+            return
+        try:
+            self._file = open(self._rows_at, "r+b", buffering=0)  # noqa: SIM115  (Open until `close`.)
+        except FileNotFoundError:
+            raise OutputError(
+                f"{self._rows_at} is gone, and {self.journal.path.name} is not. Restore it, or --overwrite to begin "
+                "again"
+            ) from None
+        self._end, self._crc = self.journal.end, self.journal.crc
+        if _crc_of(self._file, self._end) != self._crc:
+            self._file.close()
+            raise OutputError(
+                f"{self._rows_at} was altered since backmix predict wrote it. Restore it, or --overwrite to begin again"
+            )
+        self._file.truncate(self._end)
+        self._file.seek(self._end)
+
+    def _sync(self) -> None:
+        os.fsync(self._file.fileno())  # First the rows, then the word that they are there.
+        self.journal.add_rows(self._pending)
+        self._pending.clear()
+        self._synced = time.monotonic()
+
+    def _failure(self, error: OSError) -> OutputError:
+        return OutputError(
+            f"could not write {self.out}: {error.strerror or error}. What was answered is kept: put that right, then "
+            "go on with --resume"
+        )
+
+
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(path.name + ending)
+
+
+def _told(value: Any) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 60 else text[:12] + "..."
+
+
+def _write(file: io.FileIO, data: bytes) -> None:
+    """All of it: a raw file may take less at once."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) or 0 :]
+
+
+def _crc_of(file: io.FileIO, end: int) -> int | None:
+    """CRC-32 of the first `end` bytes; None where there are fewer."""
+    crc = 0
+    for block in _blocks(file, end):
+        crc = zlib.crc32(block, crc)
+        end -= len(block)
+    return None if end else crc
+
+
+def _blocks(file: io.FileIO, end: int) -> Iterator[bytes]:
+    while end and (block := file.read(min(end, 1 << 20))):
+        yield block
+        end -= len(block)

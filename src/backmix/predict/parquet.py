@@ -1,0 +1,68 @@
+"""Answers as Parquet, made from JSON Lines a group of rows at a time."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from backmix.errors import BackmixError
+from backmix.files import write_atomically
+
+ROWS = 8192
+"""Rows of a group, and what is held in memory."""
+
+
+def need_pyarrow() -> None:
+    """Raise an error that says what to install where Parquet cannot be written."""
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError:
+        raise BackmixError('Parquet needs pyarrow: pip install "backmix[data]". Or write .csv or .jsonl') from None
+
+
+def write_parquet(lines: Path, out: Path) -> None:
+    """Write rows of `predict_rows.json_row`, one a line, as columns path, label, unknown_score, p_value, top, error.
+
+    `top` is a list of {class, probability}.
+
+    Args:
+        lines: JSON Lines.
+        out: made or replaced, whole or as it was.
+
+    Raises:
+        TrainingError: when it cannot be written.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema(
+        [
+            ("path", pa.string()),
+            ("label", pa.string()),
+            ("unknown_score", pa.float64()),
+            ("p_value", pa.float64()),
+            ("top", pa.list_(pa.struct([("class", pa.string()), ("probability", pa.float64())]))),
+            ("error", pa.string()),
+        ]
+    )
+
+    def write(temporary: Path) -> None:
+        with open(lines, "rb") as file, pq.ParquetWriter(temporary, schema) as writer:
+            while group := list(islice(file, ROWS)):
+                writer.write_table(pa.Table.from_pylist([_row(line) for line in group], schema))
+
+    write_atomically(out, write)
+
+
+def _row(line: bytes) -> dict[str, Any]:
+    row: dict[str, Any] = json.loads(line)
+    row["top"] = [{"class": _text(name), "probability": probability} for name, probability in row["top"]]
+    row["label"] = row["label"] and _text(row["label"])
+    return row
+
+
+def _text(name: str) -> str:
+    """Half a character, which Parquet has no bytes for, spelled out."""
+    return name.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,309 @@
+"""The run folder: everything a training left behind, readable by people, checked on the way in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load, load_file, save
+from torch import Tensor
+
+from backmix.data.preprocess import Preprocess
+from backmix.detectors.training_outputs import TrainingOutputs
+from backmix.errors import RunError, in_one_line
+from backmix.files import sha256, write_atomically, write_json, write_text
+from backmix.inference.decider import Decider
+from backmix.runs.fetch import hub_id, run_folder
+from backmix.runs.limits import (
+    BuildLimit,
+    check_image_size,
+    read_classes,
+    read_settings,
+    read_text,
+    without_weight_sources,
+)
+from backmix.threshold.conformal import ConformalThreshold
+from backmix.version import __version__
+
+D = TypeVar("D", bound=Decider)
+
+FORMAT = 1
+CHECKED = ("model.safetensors", "classes.json", "calibration.json")
+TRAINING = "training.safetensors"  # What detectors are fitted on; runs of earlier versions have none.
+
+
+def save_run(classifier: Decider, folder: Path, *, extra: dict[str, Any] | None = None) -> None:
+    """Write a classifier into a folder; config.yaml comes last and holds the fingerprints of the other files.
+
+    Args:
+        classifier: what to write.
+        folder: made if missing.
+        extra: further entries for config.yaml, such as the training options.
+
+    Raises:
+        TrainingError: when a file cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    training = classifier.training_outputs  # Before anything is written: it may be read from this folder.
+    _write_tensors(folder / "model.safetensors", classifier.network.state_dict())
+    if training is None:
+        (folder / TRAINING).unlink(missing_ok=True)
+    else:
+        _write_tensors(folder / TRAINING, training.tensors())
+    write_json(folder / "classes.json", classifier.classes)
+    write_calibration(folder, classifier)
+    preprocess = classifier.preprocess
+    config = {
+        "format": FORMAT,
+        "backmix": __version__,
+        **classifier.settings,
+        "mean": list(preprocess.mean),
+        "std": list(preprocess.std),
+        "precision": classifier.precision,
+        **(extra or {}),
+    }
+    write_config(folder, config, CHECKED if training is None else (*CHECKED, TRAINING))
+
+
+def write_config(folder: Path, config: dict[str, Any], written: Iterable[str]) -> None:
+    """Write config.yaml, the last file of a run, with the fingerprints of the others and of itself.
+
+    Args:
+        folder: where the others lie.
+        config: the settings, without `files`.
+        written: names of the others.
+
+    Raises:
+        TrainingError: when it cannot be written.
+    """
+    files = {name: sha256(folder / name) for name in written} | {"config.yaml": _digest(config)}
+    write_text(folder / "config.yaml", _as_yaml({**config, "files": files}))
+
+
+def save_calibration(classifier: Decider, folder: Path, *, extra: dict[str, Any] | None = None) -> None:
+    """Write the thresholds of a classifier into its run folder; all else there stays.
+
+    Cut off between its two files, the run cannot be loaded until it is calibrated again, see `load_run`.
+
+    Args:
+        classifier: read from this folder, and calibrated.
+        folder: a run.
+        extra: further entries for calibration.json, for people.
+    """
+    config = read_config(folder)
+    files = config.pop("files")
+    write_calibration(folder, classifier, extra)
+    write_config(folder, config, [name for name in files if name != "config.yaml"])
+
+
+def write_calibration(folder: Path, classifier: Decider, extra: dict[str, Any] | None = None) -> None:
+    """Write calibration.json alone; its fingerprint in config.yaml is `write_config`'s to renew."""
+    write_json(
+        folder / "calibration.json",
+        {
+            "detector": classifier.detector,
+            "accept": classifier.accept,
+            "thresholds": {name: value.to_dict() for name, value in classifier.thresholds.items()},
+            "per_class": classifier.per_class,
+            "class_thresholds": [value and value.to_dict() for value in classifier.class_thresholds],
+            **(extra or {}),
+        },
+    )
+
+
+@overload
+def load_run(folder: Path, *, calibrated: bool = True) -> Decider: ...
+
+
+@overload
+def load_run(folder: Path, *, calibrated: bool = True, kind: type[D]) -> D: ...
+
+
+def load_run(folder: Path, *, calibrated: bool = True, kind: type[Decider] = Decider) -> Decider:
+    """Read a classifier; nothing in the folder is executed.
+
+    Args:
+        folder: a run.
+        kind: class of what is made of it, `OpenSetClassifier` for one that can be trained and saved.
+        calibrated: whether to read its thresholds; without them its calibration.json may be damaged.
+
+    Raises:
+        RunError: when the folder or a file is missing, was altered, or was written in another format.
+    """
+    config = read_config(folder)
+    files = config.pop("files", None)
+    if files is None:
+        raise RunError(f"{folder} holds a training that did not finish. Go on with `backmix fit ... --resume`.")
+    if not isinstance(files, dict) or files.get("config.yaml") != _digest(config):
+        raise RunError(
+            f"{folder / 'config.yaml'} was altered since this run was saved. Its settings belong to the weights: "
+            "undo the change, or train again."
+        )
+    for name in (*CHECKED, TRAINING) if TRAINING in files else CHECKED:
+        path = folder / name
+        if not path.is_file():
+            raise RunError(f"{path} is missing. A run is a whole folder: copy all of it, or train again.")
+        if not calibrated and name == "calibration.json":
+            continue
+        if sha256(path) != files.get(name):
+            instead = "run `backmix calibrate`" if name == "calibration.json" else "train again"
+            raise RunError(
+                f"{path} is not the file this run was saved with (its SHA-256 differs from config.yaml). "
+                f"Restore it, or {instead}."
+            )
+    try:
+        classes = read_classes(folder / "classes.json")
+        calibration = _read_calibration(folder) if calibrated else _chosen_before(folder)
+        weights = load_file(folder / "model.safetensors")
+        with BuildLimit(weights):
+            classifier = kind(
+                classes,
+                model=config["model"],
+                method=config["method"],
+                image_size=check_image_size(config["image_size"]),
+                detector=calibration["detector"],
+                accept=calibration["accept"],
+                precision=config["precision"],
+                model_options=without_weight_sources(config["model_options"]),
+                method_options=config["method_options"],
+            )
+        classifier.preprocess = Preprocess(config["image_size"], tuple(config["mean"]), tuple(config["std"]))
+        classifier.network.load_state_dict(weights)
+        classifier.thresholds = {
+            name: ConformalThreshold.from_dict(value) for name, value in calibration["thresholds"].items()
+        }
+        # Runs of earlier versions have none of these.
+        classifier.per_class = bool(calibration.get("per_class", False))
+        classifier.class_thresholds = [
+            value and ConformalThreshold.from_dict(value) for value in calibration.get("class_thresholds", [])
+        ]
+        if len(classifier.class_thresholds) not in (0, len(classifier.classes)):
+            raise ValueError("there is not one threshold for each class")
+    except RunError:
+        raise
+    except Exception as error:  # Settings that nobody meant can make a network fail in any way.
+        raise RunError(f"{folder} cannot be read as a run of backmix {__version__}: {in_one_line(error)}") from error
+    classifier.network.eval()
+    if TRAINING in files:
+        classifier.training_outputs = partial(_read_training, folder / TRAINING, files[TRAINING])
+    return classifier
+
+
+def _read_calibration(folder: Path) -> dict[str, Any]:
+    content = json.loads(read_text(folder / "calibration.json"))
+    if not isinstance(content, dict):
+        raise ValueError(f"calibration.json holds {type(content).__name__}, not a dictionary")
+    return content
+
+
+def _chosen_before(folder: Path) -> dict[str, Any]:
+    """Which detector decided and how much it was to accept, as far as a file that may be damaged still says."""
+    try:
+        found = _read_calibration(folder)
+        kept = {key: found[key] for key in ("detector", "accept")} | {"per_class": found.get("per_class", False)}
+    except (OSError, ValueError, KeyError, RunError):
+        kept = {"detector": None, "accept": 0.95, "per_class": False}
+    return {**kept, "thresholds": {}}
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read config.yaml of a run.
+
+    Raises:
+        RunError: when the folder is no run, or one of another format.
+    """
+    path = folder / "config.yaml"
+    if not folder.is_dir():
+        raise RunError(f"{folder} is not a folder. A run is the folder given to `backmix fit ... --out`.")
+    if not path.is_file():
+        raise RunError(f"{folder} has no config.yaml, so it is not a run. Give the folder of `backmix fit ... --out`.")
+    config = read_settings(path)
+    if not isinstance(config, dict) or "format" not in config:
+        raise RunError(f"{path} was not written by backmix: it has no `format`")
+    if config["format"] != FORMAT:
+        writer = config.get("backmix", "of some version")
+        raise RunError(
+            f"{folder} was written in run format {config['format']} by backmix {writer}; "
+            f"this is backmix {__version__}, which reads format {FORMAT}. Use that version, or train again."
+        )
+    return config
+
+
+def _as_yaml(config: dict[str, Any]) -> str:
+    def dump(allow_unicode: bool) -> str:
+        text: str = yaml.dump(config, Dumper=_PlainDumper, sort_keys=False, allow_unicode=allow_unicode)
+        return text
+
+    text = dump(True)
+    # PyYAML writes these line breaks as they are, and reads spaces.
+    return dump(False) if set("\x85\u2028\u2029") & set(text) else text
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """Writes what stands in two places twice: references are refused on the way in."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    content = {name: value.contiguous().cpu() for name, value in tensors.items()}
+    # Not save_file: its files are readable by their owner alone, and a full disk is an error of its own kind there.
+    write_atomically(path, lambda temporary: _write_bytes(temporary, save(content)))
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def _read_training(path: Path, fingerprint: str) -> TrainingOutputs:
+    """Read what detectors are fitted on, which is checked again: long after the rest of the run it may be another.
+
+    Raises:
+        RunError: when it is missing or not the file that the run was loaded with.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path} cannot be read any more: {in_one_line(error)}") from error
+    if hashlib.sha256(content).hexdigest() != fingerprint:
+        raise RunError(f"{path} has changed since the run was loaded. Restore it, or train again.")
+    try:
+        return TrainingOutputs.from_tensors(load(content))
+    except (SafetensorError, TypeError) as error:
+        raise RunError(f"{path} does not hold what detectors are fitted on: {in_one_line(error)}") from error
+
+
+def _digest(config: dict[str, Any]) -> str:
+    """Fingerprint of the settings, whatever the layout of the file that holds them."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def load_from_hub(
+    run: str | os.PathLike[str], *, revision: str | None = None, token: str | bool | None = None, kind: type[D]
+) -> D:
+    """Fetch a run, see `run_folder`, and load it with all its checks.
+
+    Raises:
+        RunError: when it cannot be fetched, was altered, or describes a network by something that lies elsewhere.
+    """
+    folder = run_folder(run, revision=revision, token=token)
+    name = hub_id(run)
+    if name is None:
+        return load_run(folder, kind=kind)
+    try:
+        model = read_config(folder).get("model")
+        if ":" in str(model):
+            raise RunError(f"its network {model!r} lies in another place, which is not asked.")
+        return load_run(folder, kind=kind)
+    except RunError as error:
+        raise RunError(
+            f"{name} on the hub cannot be used: {error} Delete {folder} to fetch it again, or give another revision."
+        ) from error

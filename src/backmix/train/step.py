@@ -1,0 +1,178 @@
+"""One step of the training, on one process or on several that share a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from backmix.augmentations import Chain
+from backmix.augmentations.colour_jitter import ColourJitter
+from backmix.augmentations.erase import Erase
+from backmix.augmentations.share import ALL, Share
+from backmix.data.loader import Batch
+from backmix.data.preprocess import Preprocess
+from backmix.methods.network import Network
+from backmix.mixing import BackMix, FlipCrop, View
+from backmix.outliers import Outliers
+from backmix.train.recipe import TrainOptions
+
+
+def train_step(
+    accelerator: Accelerator,
+    wrapped: nn.Module,
+    network: Network,
+    batch: Batch,
+    preprocess: Preprocess,
+    options: TrainOptions,
+    augmentation: Chain,
+    outliers: Outliers | None,
+    optimizers: Sequence[torch.optim.Optimizer],
+    generators: dict[str, torch.Generator],
+    *,
+    step: int = 0,
+    steps: int = 1,
+) -> tuple[Tensor, Tensor]:
+    """One step of the training: mix, crop, colour, hide, forward, backward, feed the bank, move the weights.
+
+    In the first share `options.small` of all steps images are shown at three quarters of their side.
+
+    Several processes hold a part of the batch each, and their `generators` stand alike. What chance decides is drawn
+    for the whole batch on each of them, and each keeps its part; so images come out as one process with all of the
+    batch would make them. Where images are mixed, the parts are gathered before, as bytes: a donor may be anywhere.
+    Then every process mixes all of them, which costs less than to find out who needs what and send that.
+
+    Returns:
+        Loss, scalar float, and number of right answers, scalar int64, on the images of this process as they were
+        shown. Both stay on the device: reading them waits for it.
+    """
+    share = Share(accelerator.process_index, accelerator.num_processes)
+    gathered = share.world > 1 and (augmentation.looks_at_others or outliers is not None)
+    whole = _gather(accelerator, batch) if gathered else batch
+    own = share if gathered else ALL  # What of `whole` belongs to this process.
+    augmentation.set_share(before_crop=ALL if gathered else share, behind_crop=share)
+    everything = preprocess.normalise(whole.images)
+    images = own.own(everything)
+    seen: dict[str, Any] = {"labels": whole.labels, "masks": whole.masks, "view": whole.view}
+    # Targets belong to the batch, so what mixes labels is drawn once for all views; anything else for each view.
+    mixes_labels = any(getattr(part, "mixes_labels", False) for part in augmentation.parts)
+    draws = 1 if mixes_labels else network.head.views
+    mixed = [own.own(augmentation.before_crop(everything, whole.index, **seen)) for _ in range(draws)]
+    others: Tensor | None = None if outliers is None else outliers(everything, whole.index, **seen)
+    # The last draw makes the first view, whose features feed the bank: `moved` and pasted cells tell of that draw.
+    views = [_show(mixed[-1 - view % draws], options, generators, share) for view in range(network.head.views)]
+    shown = torch.cat([augmentation.behind_crop(view, batch.index, labels=batch.labels) for view, _ in views])
+    if others is not None and len(others):
+        # From a generator of their own: the known images are shown alike with and without outliers.
+        others, _ = _show(others, options, dict.fromkeys(generators, generators["outliers"]), ALL)
+    others = None if others is None else own.own(others)
+    if step < options.small * steps:
+        images, shown = _smaller(images), _smaller(shown)
+        others = None if others is None else _smaller(others)
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
+    targets = augmentation.targets(whole.labels)
+    if targets is not None:
+        targets = tuple((own.own(labels), weight) for labels, weight in targets)
+    features, loss = wrapped(shown, batch.labels, targets=targets, outliers=others, progress=step / steps, step=step)
+    accelerator.backward(loss)
+    if options.clip:
+        for optimizer in optimizers:
+            # Each on its own: the gradient of an adversary says nothing of how far the classifier may go.
+            trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            accelerator.clip_grad_norm_(trained, options.clip)
+    with torch.no_grad():
+        # Before the weights move, so that a freely fed map belongs to the features it is read from.
+        correct = (network.head.logits(features).argmax(1) == batch.labels).sum()
+        bank = augmentation.backmix if outliers is None else outliers.backmix or augmentation.backmix
+        if bank is not None:
+            maps = _maps(accelerator, network, bank, images, batch, features)
+            if maps is not None:
+                after = views[0][1] if bank.foreground == "free" else None
+                moved = augmentation.moved() if bank.foreground == "free" else None
+                _feed(accelerator, bank, whole, maps, after, moved, generators["round"])
+    for optimizer in optimizers:
+        optimizer.step()
+    return loss.detach(), correct
+
+
+def _gather(accelerator: Accelerator, batch: Batch) -> Batch:
+    """The batches of all processes, one after the other in their order."""
+
+    def gather(part: Tensor) -> Tensor:
+        return cast(Tensor, accelerator.gather(part.contiguous()))
+
+    view = None if batch.view is None else View(gather(batch.view.boxes), gather(batch.view.flip))
+    masks = None if batch.masks is None else gather(batch.masks)
+    return Batch(gather(batch.images), gather(batch.labels), gather(batch.index), masks, view)
+
+
+def _smaller(images: Tensor) -> Tensor:
+    if not len(images):  # Outliers made of backgrounds may be none yet, and torch does not resize nothing.
+        return images.new_empty(0, images.shape[1], *(int(0.75 * side) for side in images.shape[2:]))
+    return F.interpolate(images, scale_factor=0.75, mode="bilinear", antialias=True)
+
+
+def _show(
+    images: Tensor, options: TrainOptions, generators: dict[str, torch.Generator], share: Share
+) -> tuple[Tensor, View | None]:
+    """Flip, crop, colour and hide: images as the network sees them, and what all of the batch shows of those given."""
+    count, (height, width) = share.whole(len(images)), images.shape[2:]
+    after = None
+    if options.pad or options.flip or options.zoom:
+        pad = round(options.pad * min(height, width))
+        crop = FlipCrop(pad, options.flip, padding=options.padding, zoom=options.zoom, generator=generators["crop"])
+        after = crop.draw(count, height, width)
+        images = crop.apply(images, View(share.own(after.boxes), share.own(after.flip)))
+    if options.jitter:
+        jitter = ColourJitter(options.jitter, generator=generators["colour"])
+        images = jitter.apply(images, share.own(jitter.draw(count), -1))
+    if options.erase:
+        # A freely fed map is low where the image was hidden; as any place is hidden equally often, the order stays.
+        erase = Erase(options.erase, generator=generators["erase"])
+        images = erase.apply(images, share.own(erase.draw(count, height, width), -1))
+    return images, after
+
+
+def _maps(
+    accelerator: Accelerator, network: Network, mix: BackMix, images: Tensor, batch: Batch, features: Tensor
+) -> Tensor | None:
+    """Class activation maps (B, h, w) of the images of this process, as the bank wants them; None: not at all."""
+    if mix.foreground == "free":
+        return network.head.evidence(features.detach(), batch.labels)
+    if mix.foreground == "clean":
+        with _evaluating(network), accelerator.autocast():
+            return network.head.evidence(network.backbone(images), batch.labels)
+    return None
+
+
+def _feed(
+    accelerator: Accelerator,
+    mix: BackMix,
+    whole: Batch,
+    maps: Tensor,
+    after: View | None,
+    moved: Tensor | None,
+    generator: torch.Generator,
+) -> None:
+    """Give the bank the maps of the whole batch, so that every process holds the same bank."""
+    if accelerator.num_processes > 1:
+        maps = cast(Tensor, accelerator.gather(maps.contiguous()))
+    maps, observed = mix.observe(whole.index, maps, view=whole.view, after=after)
+    if moved is not None:
+        observed = observed & ~moved.to(observed.device)[:, None, None]
+    mix.bank.update(whole.index, maps, observed, generator=generator)
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train()

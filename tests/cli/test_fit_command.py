@@ -1,0 +1,138 @@
+"""`backmix fit` on small folders: what it leaves and prints."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from command_folders import colour, small
+
+from backmix.classifier import OpenSetClassifier
+from backmix.cli.fit_command import check_out, fit_command
+from backmix.errors import RunError
+from backmix.fit.arguments import FitArguments
+from backmix.mixing import BackMix
+from backmix.runs.folder import read_config
+
+
+def test_a_run_is_a_folder_with_everything_in_it(trained):
+    names = {entry.name for entry in trained.iterdir()}
+    assert names == {
+        *("config.yaml", "model.safetensors", "classes.json", "calibration.json", "metrics.json"),
+        *("training.safetensors", "checkpoint.pt", "logs", "held-out.json", "fit.yaml"),
+    }
+    assert any(file.name.startswith("events.out.tfevents") for file in trained.rglob("*"))
+    metrics = json.loads((trained / "metrics.json").read_text())
+    assert metrics["held_out_accuracy"] > 0.9 and metrics["unreadable"] == [] and metrics["seconds"] > 0
+    # 40 images of each of three known classes, the grey ones left out.
+    assert metrics["images"]["train"] + metrics["images"]["held_out"] == 120
+    assert [entry["epoch"] for entry in metrics["history"]] == list(range(6))
+    assert metrics["history"][-1]["loss"] < metrics["history"][0]["loss"]
+
+
+def test_what_fit_says(pictures, tmp_path, capsys):
+    fit_command(small(pictures, known_classes="red, blue", augmentation="backmix"), tmp_path / "run")
+    said = capsys.readouterr().out
+    assert "images of 2 known classes to train on" in said and "held out for calibration" in said
+    assert "compact-s at 32 px, softmax, augmentation backmix, 1 epochs of batch 8" in said
+    assert "epoch 1: loss" in said and f"written to {tmp_path / 'run'}" in said
+
+
+def test_outliers_of_classes_that_a_test_calls_unknown(pictures, tmp_path, capsys):
+    """pictures holds red, green, blue and grey; ours has classes of two other names, one of them in the test alone."""
+    note = "which DATA has too: a test that calls these unknown is no test"
+    ours = tmp_path / "ours"
+    for split, names in (("train", "ab"), ("test", ("a", "b", "grey"))):
+        for name in names:
+            for number in range(4):
+                colour(ours / split / name / f"{number}.png", (40 * number, 90, 200 * (name == "a")))
+
+    def said(data, method="outlier-exposure", **options):
+        run = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
+        fit_command(small(data, method=method, outliers=str(pictures), **options), run)
+        return capsys.readouterr().out
+
+    assert f"outliers show blue, grey, {note}" in said(pictures, known_classes="red,green")
+    assert f"outliers show grey, {note}" in said(ours)
+    # Nothing to say of outliers that are not looked at, or are of classes that DATA does not have.
+    assert note not in said(pictures, known_classes="red,green", method="softmax")
+    colour(ours / "test" / "white" / "0.png", (255, 255, 255))
+    for file in (ours / "test" / "grey").iterdir():
+        file.unlink()
+    assert note not in said(ours)
+
+
+def test_swap_is_a_name_that_is_recorded_and_resumed(pictures, tmp_path):
+    run = tmp_path / "run"
+    arguments = small(
+        pictures,
+        known_classes="red,blue",
+        augmentation="swap",
+        augmentation_options={"swap.foreground": "centre", "foreground_share": 0.5},
+    )
+    report = fit_command(arguments, run)
+    assert report.augmentation.how == "swap" and report.augmentation.foreground == "centre"
+    recorded = read_config(run)["arguments"]
+    assert recorded["augmentation"] == "swap" and recorded["augmentation_options"]["swap.foreground"] == "centre"
+    assert fit_command(arguments, run, resume=True).history == report.history
+    with pytest.raises(RunError, match="augmentation: 'swap' -> 'backmix'"):
+        fit_command(replace(arguments, augmentation="backmix"), run, resume=True)
+
+
+def test_check_out(trained, tmp_path):
+    arguments = FitArguments("digits")
+    for resume in (False, True):
+        check_out(tmp_path / "new", arguments, resume)
+        check_out(tmp_path, arguments, resume)
+        with pytest.raises(RunError, match="is a file"):
+            check_out(trained / "config.yaml", arguments, resume)
+    with pytest.raises(RunError, match="is not empty. Choose another --out"):
+        check_out(trained, arguments, False)
+    with pytest.raises(
+        RunError,
+        match=r"cannot resume .*: data: .* -> 'digits'; .*model: 'compact-s' -> None; .*epochs: 6 -> None",
+    ):
+        check_out(trained, arguments, True)
+    (tmp_path / "photo.png").touch()
+    with pytest.raises(RunError, match="holds other things and no run to resume"):
+        check_out(tmp_path, arguments, True)
+
+
+def test_resume_of_nothing_begins_and_can_be_resumed(pictures, tmp_path):
+    run = tmp_path / "run"
+    arguments = small(pictures, known_classes="red,blue", epochs=2)
+    report = fit_command(arguments, run, resume=True)
+    assert len(report.history) == 2
+    kept = (run / "model.safetensors").read_bytes()
+    assert fit_command(arguments, run, resume=True).history == report.history
+    assert (run / "model.safetensors").read_bytes() == kept
+
+
+def test_a_training_cut_off_in_its_first_epoch_knows_its_options(pictures, tmp_path, monkeypatch):
+    import backmix.cli.fit_command
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(backmix.cli.fit_command, "fit", stop)
+    run = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        fit_command(small(pictures, known_classes="red,blue"), run, resume=True)
+    monkeypatch.undo()
+    with pytest.raises(RunError, match="did not finish"):
+        OpenSetClassifier.load(run)
+    with pytest.raises(RunError, match="seed: 0 -> 1"):
+        fit_command(small(pictures, known_classes="red,blue", seed=1), run, resume=True)
+    with pytest.raises(RunError, match="not empty"):
+        fit_command(small(pictures, known_classes="red,blue"), run)
+    fit_command(small(pictures, known_classes="red,blue"), run, resume=True)
+    assert OpenSetClassifier.load(run).classes == ["blue", "red"]
+
+
+def test_options_of_backmix_are_as_asked_for(pictures, tmp_path):
+    report = fit_command(
+        small(pictures, known_classes="red,blue", augmentation="backmix", patch_side=0.5), tmp_path / "run"
+    )
+    assert isinstance(report.augmentation, BackMix) and report.augmentation.patch_side == 0.5
+    kept = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    assert torch.equal(kept["augmentation"]["parts.0.bank.maps"], report.augmentation.bank.maps)

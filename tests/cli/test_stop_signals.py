@@ -1,0 +1,80 @@
+"""Signals that wait for a good moment."""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+
+import pytest
+
+from backmix.cli.stop_signals import Stop, StopSignals
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_at_once(number):
+    before = signal.getsignal(number)
+    with pytest.raises(Stop) as stop, StopSignals():
+        os.kill(os.getpid(), number)
+        pytest.fail("went on")
+    assert stop.value.number == number and isinstance(stop.value, KeyboardInterrupt)
+    assert signal.getsignal(number) == before
+
+
+def test_what_is_held_is_done_to_its_end():
+    done = []
+    with pytest.raises(Stop), StopSignals() as signals:
+        with signals.held():
+            os.kill(os.getpid(), signal.SIGTERM)
+            done.append("within")
+        done.append("after")
+    assert done == ["within"]
+
+
+def test_an_error_within_comes_out_as_it_is():
+    with pytest.raises(ValueError, match="mine"), StopSignals() as signals, signals.held():
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise ValueError("mine")
+
+
+def test_a_signal_that_was_lost_in_a_callback_stops_at_the_next_piece():
+    with pytest.raises(Stop), StopSignals() as signals:
+        with contextlib.suppress(Stop):
+            os.kill(os.getpid(), signal.SIGINT)
+        with signals.held():
+            pass
+        pytest.fail("went on")
+
+
+def test_closing_is_not_disturbed():
+    with StopSignals() as signals:
+        signals.hold()
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopSignals():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_other_threads_are_left_alone():
+    failed = []
+
+    def within():
+        try:
+            with StopSignals() as signals, signals.held():
+                pass
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=within)
+    thread.start()
+    thread.join()
+    assert not failed

@@ -1,0 +1,159 @@
+"""`backmix study`: what it writes and prints, and that it goes on where it was cut off."""
+
+import json
+import os
+
+import pytest
+from typer.testing import CliRunner
+
+from backmix.cli import app
+from backmix.cli import study_command as module
+from backmix.cli.study_command import StudyArguments, make_setting, study_command, typed
+from backmix.errors import DataError
+
+REAL = os.environ.get("BACKMIX_DATA")
+SMALL = StudyArguments(parts=("d",), priors=(0.9,), seeds=(0,), epochs=1)
+
+
+def quick(monkeypatch, calls):
+    """Cells are trained only in test_cell.py; here they are made up."""
+    from study_cells import made_cell
+
+    def run_cell(setting, cell, workers):
+        calls.append(cell)
+        return None if "pure" in cell.training else made_cell(cell)
+
+    monkeypatch.setattr(module, "run_cell", run_cell)
+
+
+def test_what_it_writes_and_that_nothing_is_done_twice(tmp_path, monkeypatch, capsys):
+    calls = []
+    quick(monkeypatch, calls)
+    study = study_command(SMALL, tmp_path)
+    written = json.loads((tmp_path / "study.json").read_text())
+    assert written == study and len(written["cells"]) == 6 and written["missing"] == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["study.html", "study.json"]
+    out = capsys.readouterr().out
+    assert "(d) The audit of one network" in out and "swap, true masks, every image" in out
+    assert study_command(SMALL, tmp_path) == written and len(calls) == 6
+
+
+def test_more_parts_and_seeds_are_added(tmp_path, monkeypatch):
+    calls = []
+    quick(monkeypatch, calls)
+    study_command(SMALL, tmp_path)
+    before = len(calls)
+    more = StudyArguments(parts=("b", "c", "d"), priors=(0.9,), seeds=(0, 1), epochs=1)
+    study = study_command(more, tmp_path)
+    assert len(study["cells"]) == len(calls) == 24 and before == 6
+    assert study["setting"]["parts"] == ["b", "c", "d"]
+    left_out = [cell for cell in study["cells"] if cell.get("left_out")]
+    assert {cell["training"] for cell in left_out} == {
+        "outlier-exposure, pure backgrounds",
+        "entropic, pure backgrounds",
+    }
+
+
+def test_cut_off_and_gone_on(tmp_path, monkeypatch):
+    calls = []
+    quick(monkeypatch, calls)
+    honest = module.run_cell
+
+    def stopped(setting, cell, workers):
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return honest(setting, cell, workers)
+
+    monkeypatch.setattr(module, "run_cell", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        study_command(SMALL, tmp_path)
+    kept = json.loads((tmp_path / "study.json").read_text())
+    assert len(kept["cells"]) == 4 and kept["missing"] == 2
+    monkeypatch.setattr(module, "run_cell", honest)
+    assert study_command(SMALL, tmp_path)["missing"] == 0 and len(calls) == 6
+
+
+def test_another_study_is_not_gone_on_with(tmp_path, monkeypatch):
+    quick(monkeypatch, [])
+    study_command(SMALL, tmp_path)
+    other = StudyArguments(parts=("d",), priors=(0.8,), seeds=(0,), epochs=1)
+    with pytest.raises(DataError, match="holds a study with another priors; give another --out"):
+        study_command(other, tmp_path)
+    (tmp_path / "study.json").write_text("[]")
+    with pytest.raises(DataError, match="is no study that can be gone on with"):
+        study_command(SMALL, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"parts": ("e",)}, "the parts of the study are a, b, c, d; got 'e'"),
+        ({"seeds": (1, 1)}, "seeds are different numbers"),
+        ({"seeds": ()}, "seeds are different numbers"),
+        ({"priors": (1.2,)}, r"priors are rates in 0..1; got \[1.2\]"),
+        ({"parts": ("a",), "priors": (0.5,)}, "part a needs"),
+        ({"scenes": "x"}, "leave out --scenes"),
+        ({"data": "digits:prior=0.5"}, "say digits, and --priors"),
+    ],
+)
+def test_bad_arguments(tmp_path, options, message):
+    with pytest.raises(DataError, match=message):
+        study_command(StudyArguments(**options), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(REAL is None, reason="BACKMIX_DATA is not set: no real images")
+def test_real_objects_with_and_without_scenes():
+    leeds, scenes = f"{REAL}/leeds-butterfly", f"{REAL}/intel-scenes"
+    plain = make_setting(StudyArguments(data=leeds))
+    assert plain.name == "photographs" and len(plain.known) == 6
+    dtd = f"{REAL}/dtd-part"
+    laid = make_setting(StudyArguments(data=leeds, scenes=scenes, other_scenes=dtd, image_size=32, epochs=3))
+    sources = laid.sources(0.95, 0)
+    assert laid.options.epochs == 3 and sources.test.read(0).size == (32, 32) and sources.elsewhere is not None
+    with pytest.raises(DataError, match="has no masks"):
+        make_setting(StudyArguments(data=scenes))
+    with pytest.raises(DataError, match="go with --scenes"):
+        make_setting(StudyArguments(data=leeds, other_scenes=dtd))
+    with pytest.raises(DataError, match="outliers must show no known class"):
+        make_setting(StudyArguments(data=leeds, scenes=scenes, outliers=leeds))
+
+
+def test_data_that_is_not_divided(tmp_path):
+    from PIL import Image
+
+    for name in ("cat", "dog", "owl"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (20, 20)).save(tmp_path / name / "one.png")
+    with pytest.raises(DataError, match="must be divided into train and test"):
+        make_setting(StudyArguments(data=str(tmp_path)))
+
+
+def test_the_words_that_repeat_it():
+    assert typed(StudyArguments()) == ["backmix", "study", "digits", "--out", "NEW"]
+    words = typed(StudyArguments(data="a b", scenes="s", priors=(0.5, 0.95), seeds=(0,), known_classes=("x", "y")))
+    assert words[2:] == [
+        *("a b", "--out", "NEW", "--scenes", "s", "--known-classes", "x,y", "--priors", "0.5,0.95", "--seeds", "0")
+    ]
+
+
+def test_the_command_line(tmp_path, monkeypatch):
+    calls = []
+    quick(monkeypatch, calls)
+    words = [
+        "study",
+        "--out",
+        str(tmp_path / "out"),
+        "--parts",
+        "d",
+        "--priors",
+        "0.9",
+        "--seeds",
+        "0",
+        "--epochs",
+        "1",
+    ]
+    result = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert result.exit_code == 0 and len(calls) == 6 and (tmp_path / "out" / "study.html").is_file()
+    wrong = CliRunner().invoke(app, ["study", "--out", str(tmp_path), "--priors", "many"])
+    assert wrong.exit_code == 2 and "rates such as 0.5,0.95" in wrong.output
