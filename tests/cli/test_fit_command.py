@@ -8,9 +8,10 @@ import torch
 from command_folders import colour, small
 
 from backmix.classifier import OpenSetClassifier
-from backmix.cli.fit_command import check_out, fit_command
+from backmix.cli.fit_command import fit_command
 from backmix.errors import RunError
 from backmix.fit.arguments import FitArguments
+from backmix.fit.session import check_out
 from backmix.mixing import BackMix
 from backmix.runs.folder import read_config
 
@@ -109,12 +110,12 @@ def test_resume_of_nothing_begins_and_can_be_resumed(pictures, tmp_path):
 
 
 def test_a_training_cut_off_in_its_first_epoch_knows_its_options(pictures, tmp_path, monkeypatch):
-    import backmix.cli.fit_command
+    import backmix.fit.session
 
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(backmix.cli.fit_command, "fit", stop)
+    monkeypatch.setattr(backmix.fit.session, "fit", stop)
     run = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
         fit_command(small(pictures, known_classes="red,blue"), run, resume=True)

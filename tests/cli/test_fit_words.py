@@ -3,11 +3,11 @@
 import pytest
 import torch
 import yaml
-from command_folders import small
+from command_folders import colour, small
 
 from backmix.classifier import OpenSetClassifier
 from backmix.cli.fit_command import fit_command
-from backmix.cli.fit_words import accepted_in_words, said_of_test
+from backmix.cli.fit_words import accepted_in_words, result_in_words
 from backmix.threshold.conformal import ConformalThreshold
 
 
@@ -38,11 +38,11 @@ def test_a_test_in_words(classifier):
         "images": {"known": 40, "unknown": 8},
         "detectors": {"max_logit": figures},
     }
-    known, unknown = said_of_test(test, classifier)
+    known, unknown = result_in_words(test, classifier)
     assert known.startswith("test on 40 other images of known classes: 90.0 % answered right when none is rejected; ")
     assert unknown == '8 images of classes it does not know: 50.0 % called "unknown", AUROC 87.5 %'
-    assert len(said_of_test({**test, "images": {"known": 40, "unknown": 0}}, classifier)) == 1
-    assert said_of_test(None, classifier) == []
+    assert len(result_in_words({**test, "images": {"known": 40, "unknown": 0}}, classifier)) == 1
+    assert result_in_words(None, classifier) == []
 
 
 def test_the_file_repeats_the_training(pictures, tmp_path, monkeypatch):
@@ -65,5 +65,42 @@ def test_the_file_repeats_the_training(pictures, tmp_path, monkeypatch):
         assert not stop.code
     for name in ("model.safetensors", "calibration.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    assert written["known-classes"] == ["blue", "red"]
     # Once more from its own file: nothing is added or lost.
     assert (tmp_path / "two" / "fit.yaml").read_text() == (tmp_path / "one" / "fit.yaml").read_text()
+
+
+def test_the_file_repeats_a_training_on_classes_with_commas(tmp_path, monkeypatch):
+    """The names of ImageNet's classes hold commas, as in "tench, Tinca tinca"."""
+    import sys
+
+    from backmix import cli
+
+    names = ["tench, Tinca tinca", "back\\slash", " blank ", "plain"]
+    for number, name in enumerate(names):
+        for image in range(6):
+            colour(tmp_path / "data" / name / f"{image}.png", (60 * number, 200 - 40 * number, 30 * image))
+    fit_command(small(tmp_path / "data", known_classes=names[:3]), tmp_path / "one")
+    written = yaml.safe_load((tmp_path / "one" / "fit.yaml").read_text())
+    assert sorted(written["known-classes"]) == sorted(names[:3])
+
+    def typed(*words):
+        monkeypatch.setattr(sys, "argv", ["backmix", "fit", *map(str, words)])
+        try:
+            cli.main()
+        except SystemExit as stop:
+            assert not stop.code
+
+    typed("--config", tmp_path / "one" / "fit.yaml", "--out", tmp_path / "two")
+    shared = [
+        word for name, of in written.items() if name not in ("data", "known-classes") for word in _words(name, of)
+    ]
+    typed(tmp_path / "data", *shared, *("--known-classes", "tench\\, Tinca tinca,back\\\\slash"), "--known-classes",
+          "\\ blank\\ ", "--out", tmp_path / "three")  # fmt: skip
+    for run in ("two", "three"):
+        for name in ("model.safetensors", "classes.json", "fit.yaml"):
+            assert (tmp_path / "one" / name).read_bytes() == (tmp_path / run / name).read_bytes()
+
+
+def _words(name, value):
+    return ["--" + ("" if value else "no-") + name] if isinstance(value, bool) else ["--" + name, str(value)]

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from backmix.classifier import OpenSetClassifier
+from backmix.data.split import split_apart
 from backmix.fit.data import held_out_shares, is_uneven, open_data, test_figures
-from backmix.fit.training import split_apart
 from backmix.runs.held_out import open_share
 
 test_figures.__test__ = False  # Not a test.

@@ -11,6 +11,7 @@ from backmix.cli.app import app as app_page
 from backmix.cli.audit import audit
 from backmix.cli.bench import bench
 from backmix.cli.calibrate import calibrate
+from backmix.cli.declared import with_options
 from backmix.cli.demo import demo
 from backmix.cli.evaluate import evaluate
 from backmix.cli.export import export
@@ -43,7 +44,7 @@ for command in (
     bench,
     tables,
 ):
-    app.command(command.__name__)(command)
+    app.command(command.__name__)(with_options(command))
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from backmix.audit.rows import write_rows
 from backmix.audit.run import AuditRun
 from backmix.cli.audit_words import say
 from backmix.cli.console import image_bar, make_console
-from backmix.data.load import absolute, available_splits, load_source
+from backmix.data.load import absolute, load_source, usual_split
 from backmix.data.source import ImageSource, auto_image_size
 from backmix.files import write_json
 from backmix.version import __version__
@@ -180,8 +180,7 @@ def typed(arguments: AuditArguments, fail_above: float | None = None) -> list[st
 
 def _open(data: str, split: str | None) -> tuple[ImageSource, str | None]:
     """The images of DATA, of its test split where there is one, and the name of the split."""
-    splits = available_splits(data)
-    chosen = split or ("test" if "test" in splits else splits[-1] if splits else None)
+    chosen = split or usual_split(data)
     return load_source(data, chosen), chosen
 
 

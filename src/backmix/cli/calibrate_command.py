@@ -13,7 +13,7 @@ from torch import Tensor
 from backmix.classifier import OpenSetClassifier
 from backmix.cli.console import make_console
 from backmix.cli.fit_words import accepted_in_words
-from backmix.data.load import absolute, available_splits, load_source
+from backmix.data.load import absolute, calibration_split, load_source
 from backmix.detectors import METHOD, OURS, check_name
 from backmix.errors import DataError, RunError
 from backmix.inference.choose_detector import choose_detector
@@ -67,7 +67,7 @@ def calibrate_command(
         own = read_shares(run)
         source, where = open_share(own, own.calibration), "held out by the run"
     else:
-        source, where = load_source(data, split or _pick_split(data)), f"of {data}"
+        source, where = load_source(data, split or calibration_split(data)), f"of {data}"
     chosen: dict[str, Any] = {}
     if unknown is None:
         if detectors:
@@ -168,11 +168,6 @@ def _shares(run: Path) -> Shares | None:
         return read_shares(run)
     except RunError:
         return None
-
-
-def _pick_split(data: str) -> str | None:
-    splits = available_splits(data)
-    return next((name for name in ("val", "test") if name in splits), splits[-1] if splits else None)
 
 
 def _show_choice(console: Console, chosen: dict[str, Any], unknown: str) -> None:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from backmix.classifier import OpenSetClassifier
 from backmix.cli.console import image_bar, make_console
-from backmix.data.load import available_splits, load_source
+from backmix.data.load import load_source, usual_split
 from backmix.detectors import check_name
 from backmix.files import write_json
 from backmix.runs.fetch import run_folder
@@ -33,8 +33,7 @@ def evaluate_command(
         if name != "all":
             check_name(name)
     classifier = OpenSetClassifier.load(run)
-    splits = available_splits(data)
-    source = load_source(data, split or ("test" if "test" in splits else splits[-1] if splits else None))
+    source = load_source(data, split or usual_split(data))
     console = make_console()
     with image_bar(console, len(source), "evaluating") as advance:
         result = classifier.evaluate(source, detectors=names, workers=workers, on_images=advance)

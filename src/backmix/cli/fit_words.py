@@ -1,32 +1,22 @@
-"""What `backmix fit` says of its choices and its test, and the file that repeats them."""
+"""What `backmix fit` says of its choices and of its test."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from backmix.classifier import OpenSetClassifier
 from backmix.data.split import Split
-from backmix.fit.choices import ModelChoice
-from backmix.fit.data import FitData
+from backmix.fit.session import FitSession
+from backmix.inference.decider import Decider
 from backmix.metrics.chance import accepted_by_chance
 from backmix.models import BACKBONES
 from backmix.train.recipe import TrainOptions
 
-if TYPE_CHECKING:
-    from backmix.fit.arguments import FitArguments
 
-
-def said_of_start(
-    arguments: FitArguments,
-    data: FitData,
-    model: ModelChoice,
-    options: TrainOptions,
-    split: Split,
-    balance: bool,
-    classifier: OpenSetClassifier,
-) -> list[str]:
+def start_in_words(session: FitSession, options: TrainOptions, split: Split) -> list[str]:
     """Lines that say what was chosen, before the training begins."""
-    held = len(split.held) if data.held_out is None else int((classifier.labels_for(data.held_out) >= 0).sum())
+    arguments, data, model = session.arguments, session.data, session.model
+    own = data.held_out
+    held = len(split.held) if own is None else int((session.classifier.labels_for(own) >= 0).sum())
     kept = f", {len(split.test)} kept for a test" if len(split.test) else ""
     test = f"; the test is the data's own ({data.test_split})" if data.test_split else ""
     lines = [
@@ -35,7 +25,7 @@ def said_of_start(
     ]
     if data.alike:
         lines.append(f"{data.alike} images have a near-duplicate; those alike are on the same side")
-    if balance:
+    if session.balance:
         lines.append("classes are of uneven size: images of rare ones are shown more than once an epoch")
     budget = f" (as many as fit into {arguments.budget})" if arguments.budget else ""
     if arguments.model not in BACKBONES:  # Where there was something to choose.
@@ -48,7 +38,7 @@ def said_of_start(
     return lines
 
 
-def said_of_test(test: dict[str, Any] | None, classifier: OpenSetClassifier) -> list[str]:
+def result_in_words(test: dict[str, Any] | None, classifier: Decider) -> list[str]:
     """Lines that say how the classifier does on images that nothing was fitted on."""
     if test is None:
         return []
@@ -66,7 +56,7 @@ def said_of_test(test: dict[str, Any] | None, classifier: OpenSetClassifier) -> 
     return lines
 
 
-def accepted_in_words(share: float, images: int, classifier: OpenSetClassifier) -> str:
+def accepted_in_words(share: float, images: int, classifier: Decider) -> str:
     """Observed against promised acceptance, and whether chance explains the difference.
 
     Args:

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from backmix.data.names import join_names, split_names
+
 
 class Precision(StrEnum):
     """Names of precisions."""
@@ -16,6 +18,9 @@ class Precision(StrEnum):
     bf16 = "bf16"
     fp32 = "fp32"
 
+
+NAMES = "NAMES"
+"""What stands for names of classes, which may hold commas, see `backmix.data.names`."""
 
 Data = Annotated[
     str,
@@ -49,11 +54,14 @@ def read_config_file(context: typer.Context, path: Path | None) -> Path | None:
     defaults = {str(name).replace("-", "_"): value for name, value in content.items()}
     if unknown := sorted(defaults.keys() - there):
         raise typer.BadParameter(f"{path} has {', '.join(unknown)}; {context.info_name} has no such option")
+    names = {parameter.name for parameter in context.command.params if parameter.metavar == NAMES}
     for name, value in defaults.items():
         if isinstance(value, dict):
             defaults[name] = [
                 f"{key}={yaml.safe_dump(of, default_flow_style=True).splitlines()[0]}" for key, of in value.items()
             ]
+        elif name in names:
+            defaults[name] = [join_names(map(str, value)) if isinstance(value, list) else str(value)]
     context.default_map = {**(context.default_map or {}), **defaults}
     return path
 
@@ -71,7 +79,7 @@ Config = Annotated[
 
 def read_names(given: str | None) -> tuple[str, ...] | None:
     """Names as a,b,c; None stays."""
-    return None if given is None else tuple(name.strip() for name in given.split(",") if name.strip())
+    return None if given is None else tuple(filter(None, split_names(given)))
 
 
 def read_numbers(given: str) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from backmix.errors import DataError
+from backmix.prediction.answer import UNKNOWN
 
 
 def choose_known(classes: Sequence[str], known: Sequence[str | int] | None) -> list[int]:
@@ -96,3 +97,19 @@ def _class_number(classes: Sequence[str], entry: str | int) -> int:
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def check_classes(classes: Sequence[str]) -> None:
+    """Raise DataError unless there are two or more different class names."""
+    if len(classes) < 2:
+        raise DataError(f"an open-set classifier needs at least two known classes; got {_list(classes)}")
+    if len(set(classes)) != len(classes):
+        twice = sorted({name for name in classes if list(classes).count(name) > 1})
+        raise DataError(f"each known class is named once; twice: {_list(twice)}")
+    if UNKNOWN in classes:
+        raise DataError(f'a known class cannot be called "{UNKNOWN}": it is the answer for everything else')
+
+
+def _list(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:8])
+    return f"{shown}, ... ({len(names)} in all)" if len(names) > 8 else shown or "none"

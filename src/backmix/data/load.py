@@ -17,7 +17,16 @@ from backmix.data.parquet import HubSource, ParquetSource, hub_splits, parquet_s
 from backmix.data.source import ImageSource
 from backmix.errors import DataError
 
-__all__ = ["available_splits", "choose_known", "holdout_split", "load_source"]
+__all__ = [
+    "absolute",
+    "available_splits",
+    "calibration_split",
+    "choose_known",
+    "holdout_split",
+    "load_source",
+    "training_split",
+    "usual_split",
+]
 
 _SPLIT_NAMES = {
     "train": ("train", "training"),
@@ -218,16 +227,22 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
-def usual_split(data: str) -> str | None:
-    """The split that stands for testing: "test" where there is one, otherwise the last; None where none."""
-    splits = available_splits(data)
-    return "test" if "test" in splits else splits[-1] if splits else None
-
-
 def training_split(data: str) -> str | None:
-    """The split that `backmix fit` trains on: "train" where there is one, otherwise the first; None where none."""
+    """The split to train on where none is named: "train" where there is one, else the first; None where none is."""
     splits = available_splits(data)
     return "train" if "train" in splits else splits[0] if splits else None
+
+
+def calibration_split(data: str) -> str | None:
+    """The split to calibrate on where none is named: "val", else "test", else the last; None where none is."""
+    splits = available_splits(data)
+    return next((name for name in ("val", "test") if name in splits), splits[-1] if splits else None)
+
+
+def usual_split(data: str) -> str | None:
+    """The split to test on where none is named: "test" where there is one, else the last; None where none is."""
+    splits = available_splits(data)
+    return "test" if "test" in splits else splits[-1] if splits else None
 
 
 def absolute(data: str) -> str:

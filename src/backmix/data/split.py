@@ -27,6 +27,34 @@ def auto_holdout(images: int) -> float:
     return min(0.2, max(0.05, 200 / max(1, images)))
 
 
+def divide(
+    labels: Tensor,
+    classes: list[str],
+    hold_out: bool,
+    share: float | None,
+    test_share: float,
+    groups: Tensor | None,
+    seed: int,
+) -> Split:
+    """Positions of known images to train on, to calibrate on and to test on, split by class.
+
+    Args:
+        labels: (N,) int64 known class, -1 for others.
+        classes: names of the known classes.
+        hold_out: whether images are held out to calibrate on.
+        share: of each class that is; None: see `auto_holdout`.
+        test_share: share of each class to test on.
+        groups: (N,) int64, images of one group are not divided; None: every image stands alone.
+        seed: everything random follows from it.
+
+    Raises:
+        DataError: when a known class has too few images for all of these.
+    """
+    if groups is None and not test_share:
+        return split_known(labels, classes, hold_out, share, seed)
+    return split_apart(labels, classes, hold_out, share, test_share, groups, seed)
+
+
 def split_known(labels: Tensor, classes: list[str], hold_out: bool, share: float | None, seed: int) -> Split:
     """Positions of known images to train on and to hold out, split by class.
 

@@ -1,81 +1,88 @@
-"""What a training can be asked for."""
+"""What a training can be asked for, declared once: the command line, its help and fit.yaml follow from here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal
 
-import yaml
-
-from backmix.data.load import absolute
-from backmix.fit.choices import ModelChoice
-from backmix.fit.data import FitData
-from backmix.train.recipe import TrainOptions
+from backmix.data.names import join_names
+from backmix.threshold.default import ACCEPT
 
 
 @dataclass(frozen=True)
 class FitArguments:
-    """What `backmix fit` was asked for; None: chosen by the data and the machine.
+    """What `backmix fit` was asked for. What is None is chosen by the data and the machine.
 
-    A programme that leaves `near_duplicates` off and `test_share` at 0 gets all images that are not held out for
-    calibration to train on.
+    Beside its type each field has the help of its option, and where it matters what stands for the value. A programme
+    that leaves `near_duplicates` off and `test_share` at 0 gets all images that are not held out for calibration to
+    train on.
     """
 
     data: str
-    known_classes: str | None = None
-    model: str | None = None
-    image_size: int | None = None
-    method: str = "softmax"
-    method_options: dict[str, Any] = field(default_factory=dict)
-    augmentation: str = "none"
-    augmentation_options: dict[str, Any] = field(default_factory=dict)
-    patch_side: float | None = None
-    outliers: str | None = None
-    epochs: int | None = None
-    budget: str | None = None
-    batch_size: int | None = None
-    lr: float | None = None
-    seed: int = 0
-    holdout: float | None = None
-    test_share: float | None = None
-    near_duplicates: bool = True
-    balance: bool | None = None
-    detector: str | None = None
-    accept: float = 0.95
-    label_smoothing: float = 0.0
-    pretrained: bool | None = None
-    precision: str = "auto"
-
-
-def resolved_yaml(
-    arguments: FitArguments, data: FitData, model: ModelChoice, options: TrainOptions, detector: str, balance: bool
-) -> str:
-    """All choices as a file for `--config`: the same training on the same data, wherever it is run."""
-    values: dict[str, Any] = {
-        "data": absolute(arguments.data),
-        "known-classes": ",".join(data.classes) if arguments.known_classes else None,
-        "model": model.model,
-        "pretrained": model.pretrained,
-        "image-size": data.image_size,
-        "method": arguments.method,
-        "method-option": arguments.method_options,
-        "augmentation": arguments.augmentation,
-        "augmentation-option": arguments.augmentation_options,
-        "patch-side": arguments.patch_side,
-        "outliers": absolute(arguments.outliers) if arguments.outliers else None,
-        "epochs": options.epochs,
-        "batch-size": options.batch_size,
-        "lr": options.lr,
-        "seed": arguments.seed,
-        "holdout": data.holdout if data.held_out is None else None,
-        "test-share": data.test_share,
-        "near-duplicates": arguments.near_duplicates,
-        "balance": balance,
-        "detector": detector,
-        "accept": arguments.accept,
-        "label-smoothing": arguments.label_smoothing,
-        "precision": options.precision,
-    }
-    return yaml.safe_dump(
-        {key: value for key, value in values.items() if value not in (None, {})}, sort_keys=False, allow_unicode=True
+    known_classes: Annotated[
+        str | list[str] | None,
+        "Known classes by name or number, as a,b,c; the rest is left out. A comma in a name has a backslash before it, "
+        "or the option is given again for each name. Default: all.",
+    ] = None
+    model: Annotated[
+        str | None,
+        "compact, compact-s, vgg32, wrn-40-4, resnet18-small, or a timm name. Default: a timm model where its "
+        "published weights are at hand and the images are large enough, else compact.",
+    ] = None
+    pretrained: Annotated[
+        bool | None, "Start from published weights (timm models). Default: where they are at hand."
+    ] = None
+    image_size: Annotated[int | None, "Side in pixels. Default: by the images, at most 224."] = None
+    method: Annotated[
+        str,
+        "Training objective: softmax, gcpl, rpl, arpl, arpl-cs, pcssr, rcssr, proser, cac, entropic, "
+        "objectosphere, outlier-exposure, conosr, negcossch, rotation.",
+    ] = "softmax"
+    method_options: Annotated[dict[str, Any], "An option of the method; may be given again."] = field(
+        default_factory=dict
     )
+    augmentation: Annotated[
+        str,
+        "What is done to a training batch: none, backmix, swap, mixup, cutmix, cutout, gridmask, "
+        "hide-and-seek, mixstyle, randaugment, or several, as randaugment+backmix.",
+    ] = "none"
+    augmentation_options: Annotated[
+        dict[str, Any], "An option of the augmentation, such as foreground=clean; may be given again."
+    ] = field(default_factory=dict)
+    patch_side: Annotated[float | None, "BackMix: side of a patch as a share of the image's. Default: 0.25."] = None
+    outliers: Annotated[
+        str | None,
+        "Images of no known class for methods that learn from them, or 'backgrounds': the training images with their "
+        "objects masked.",
+        "DATA",
+    ] = None
+    epochs: Annotated[int | None, "Passes over the training set. Default: by its size."] = None
+    budget: Annotated[str | None, "As many epochs as fit into 10m, 1h30m, ... on this machine.", "TIME"] = None
+    batch_size: Annotated[int | None, "Images per step. Default: by the set's size."] = None
+    lr: Annotated[float | None, "Largest learning rate. Default: by the model."] = None
+    seed: Annotated[int, "Everything random follows from it."] = 0
+    holdout: Annotated[float | None, "Share of each class to calibrate on. Default: by the set's size."] = None
+    test_share: Annotated[
+        float | None,
+        "Share of each class to test on; 0 keeps none. Default: by the set's size, unless it has its own.",
+    ] = None
+    near_duplicates: Annotated[bool, "Whether to look for near-duplicates, which then stay on one side."] = True
+    balance: Annotated[
+        bool | None, "Whether images of rare classes are shown more often. Default: where sizes are uneven."
+    ] = None
+    detector: Annotated[
+        str | None,
+        "Unknown score that decides: method (its own), max_logit, msp, energy, openmax, knn, vim, ...; see "
+        "docs/detectors.md. Default: max_logit for softmax, method for others.",
+    ] = None
+    accept: Annotated[float, "Share of known images that the threshold is to accept."] = ACCEPT
+    label_smoothing: Annotated[float, "Smoothing of the training targets."] = 0.0
+    precision: Annotated[
+        Literal["auto", "bf16", "fp32"],
+        "Arithmetic of training and prediction; auto: what this machine is quicker in.",
+    ] = "auto"
+
+    def __post_init__(self) -> None:
+        """Keep a list of names as the text that a person would have typed, which is what a run records."""
+        if isinstance(self.known_classes, list | tuple):
+            object.__setattr__(self, "known_classes", join_names(self.known_classes))

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from backmix.data.digits import DigitsOnTextures
 from backmix.data.folder import FolderSource, image_key
-from backmix.data.load import absolute, available_splits, choose_known, load_source
+from backmix.data.load import absolute, available_splits, choose_known, load_source, training_split
+from backmix.data.names import split_names
 from backmix.data.near_duplicates import find_near_duplicates
 from backmix.data.source import ImageSource, Subset, auto_image_size, count_per_class
 from backmix.data.split import Split, auto_holdout
@@ -20,6 +21,7 @@ from backmix.errors import DataError
 from backmix.inference.decider import Decider
 from backmix.runs.held_out import Share, Shares, open_share
 from backmix.threshold.conformal import min_held_out
+from backmix.threshold.default import ACCEPT
 
 MOST_COMPARED = 200_000  # Near-duplicates among more images than these are not looked for.
 UNEVEN = 2.0  # A class this many times as large as another one: rare images are shown more often.
@@ -68,12 +70,12 @@ class FitData:
 def open_data(
     data: str,
     *,
-    known_classes: str | None = None,
+    known_classes: str | Sequence[str] | None = None,
     image_size: int | None = None,
     holdout: float | None = None,
     test_share: float | None = None,
     near_duplicates: bool = True,
-    accept: float = 0.95,
+    accept: float = ACCEPT,
     image_bar: ImageBar | None = None,
     workers: int = 2,
 ) -> FitData:
@@ -81,7 +83,7 @@ def open_data(
 
     Args:
         data: DATA as it was typed.
-        known_classes: as a,b,c; None: all.
+        known_classes: names or numbers, as a list or as in `split_names`; None: all.
         image_size: side in pixels; None: by the images.
         holdout: share of each class to calibrate on; None: by the number of images.
         test_share: share of each class to test on; None: likewise, unless the data has a split for it.
@@ -92,10 +94,10 @@ def open_data(
     """
     source, held_out = load_training_data(data)
     splits = available_splits(data)
-    names = [name.strip() for name in known_classes.split(",")] if known_classes else None
-    numbers = choose_known(source.classes, names)
+    named = split_names(known_classes) if known_classes and isinstance(known_classes, str) else known_classes
+    numbers = choose_known(source.classes, named or None)
     known = torch.isin(source.labels, torch.tensor(numbers)).nonzero().flatten()
-    train_split = "train" if "train" in splits else splits[0] if splits else None
+    train_split = training_split(data)
     test_split = "test" if "test" in splits and train_split != "test" else None
     if holdout is None:
         # Too few images to calibrate on, and every image would be accepted.
@@ -166,11 +168,9 @@ def test_figures(classifier: Decider, shares: Shares, workers: int) -> dict[str,
 
 
 def load_training_data(data: str) -> tuple[ImageSource, ImageSource | None]:
-    """The training images of DATA, and its validation images where it has a split for them."""
-    splits = available_splits(data)
-    train = load_source(data, "train" if "train" in splits else splits[0] if splits else None)
-    held_out = next((name for name in ("val", "valid", "validation") if name in splits), None)
-    return train, load_source(data, held_out) if held_out is not None and "train" in splits else None
+    """The training images of DATA, and its validation images where it has a split for them beside one to train on."""
+    train, splits = load_source(data, training_split(data)), available_splits(data)
+    return train, load_source(data, "val") if {"train", "val"} <= {*splits} else None
 
 
 def shown_unknowns(outliers: ImageSource, data: str, source: ImageSource, classes: Sequence[str]) -> list[str]:

@@ -15,15 +15,15 @@ from torch import Tensor
 from backmix import metrics
 from backmix.augmentations import Chain, make_augmentation
 from backmix.data.loader import Decoded, Loader, ResidentLoader, WorkerLoader, decode
-from backmix.data.source import ImageSource, find_unreadable
-from backmix.data.split import Split, repeat_rare, split_apart, split_known
+from backmix.data.source import ImageSource, Subset, find_unreadable
+from backmix.data.split import Split, divide, repeat_rare
 from backmix.errors import DataError
 from backmix.fit.budget import measure_epoch
 from backmix.foregrounds import EstimatedMasks
 from backmix.foregrounds.choose import choose_estimator
 from backmix.inference.decider import Decider
-from backmix.inference.evaluation import feature_maps
-from backmix.methods import TrainingBatch
+from backmix.inference.evaluation import Outputs, feature_maps
+from backmix.methods import Method, TrainingBatch
 from backmix.mixing import BackMix
 from backmix.models import BACKBONES
 from backmix.outliers import Outliers, make_outliers
@@ -126,56 +126,31 @@ def fit(
     """
     estimator, augmentation_options = choose_estimator(augmentation_options)
     make_augmentation(augmentation, 1, classifier.preprocess, augmentation_options)  # A wrong name fails at once.
-    method = classifier.network.head
-    if method.needs_outliers and outliers is None:
-        method.check_outliers(TrainingBatch(torch.empty(0), torch.empty(0)))
-    if held_out is not None and not bool((classifier.labels_for(held_out) >= 0).any()):
-        known = ", ".join(classifier.classes)
-        raise DataError(f"the images held out for calibration are of none of the classes {known}")
+    check_images(classifier, outliers, held_out)
     seed = options.seed if options is not None else 0
     labels = classifier.labels_for(source)
-    if groups is None and not test_share:
-        split = split_known(labels, classifier.classes, held_out is None, holdout, seed)
-    else:
-        split = split_apart(labels, classifier.classes, held_out is None, holdout, test_share, groups, seed)
+    split = divide(labels, classifier.classes, held_out is None, holdout, test_share, groups, seed)
     count = len(split.train)
     if options is None:
         options = TrainOptions(epochs=auto_epochs(count), batch_size=auto_batch_size(count), seed=seed)
     accelerator = accelerator or make_accelerator(options.precision)
     shown = repeat_rare(labels, split.train) if balance else split.train
-    needs_masks = augmentation_options.get("foreground") == "masks"
     pictures = source
     if estimator is not None:
         pictures = EstimatedMasks(source, estimator, workers=workers)
         pictures.prepare(split.train.tolist())
+    masks = augmentation_options.get("foreground") == "masks"
     loader, skipped = make_loader(
-        classifier, pictures, labels, shown, options, accelerator, masks=needs_masks, workers=workers
+        classifier, pictures, labels, shown, options, accelerator, masks=masks, workers=workers
     )
-    if isinstance(loader, WorkerLoader) and method.views == 1:
-        # Crops and flips come with the data. Where a method compares views, each is shifted and flipped once more:
-        # the data brings one crop of an image, and two views of that would be alike.
-        options = replace(options, pad=0.0, flip=0.0, zoom=0.0)
+    options = without_second_crops(options, loader, classifier.network.head)
 
     def make_parts() -> tuple[Chain | None, Outliers | None]:
         chain = make_augmentation(augmentation, loader.num_images, classifier.preprocess, augmentation_options)
-        if outliers is None or not method.uses_outliers:
-            return chain, None
-        return chain, make_outliers(
-            outliers, loader.num_images, classifier.preprocess, chain, workers=workers, share=method.outlier_share
-        )
+        return chain, make_training_outliers(classifier, outliers, loader, chain, workers)
 
     if plan is not None and not (resume and checkpoint is not None and checkpoint.exists()):
-        without_crops = {name: getattr(options, name) for name in ("pad", "flip", "zoom")}
-
-        def measure(how: TrainOptions) -> float:
-            parts, others = make_parts()
-            how = replace(how, **without_crops)
-            folder = None if checkpoint is None else checkpoint.parent
-            return measure_epoch(
-                classifier.network, loader, classifier.preprocess, how, parts, outliers=others, folder=folder
-            )
-
-        options = replace(plan(measure, options), **without_crops)
+        options = planned(plan, options, classifier, loader, make_parts, checkpoint and checkpoint.parent)
     chain, others = make_parts()
     if on_start is not None:
         on_start(options, split, skipped)
@@ -192,21 +167,104 @@ def fit(
         on_step=on_step,
         on_epoch=on_epoch,
     )
-    if method.needs_statistics:
-        model, how = classifier.network, classifier.preprocess
-        method.learn(
+    outputs = calibrate(classifier, source, labels, split, held_out, workers)
+    accuracy = metrics.closed_accuracy(outputs.logits.argmax(1), outputs.labels)
+    return FitReport(history, split, accuracy, skipped + outputs.skipped, chain.backmix if chain else None)
+
+
+def check_images(classifier: Decider, outliers: str | ImageSource | None, held_out: ImageSource | None) -> None:
+    """Raise an error where the method needs outliers and has none, or nothing could be calibrated on `held_out`."""
+    method = classifier.network.head
+    if method.needs_outliers and outliers is None:
+        method.check_outliers(TrainingBatch(torch.empty(0), torch.empty(0)))
+    if held_out is not None and not bool((classifier.labels_for(held_out) >= 0).any()):
+        known = ", ".join(classifier.classes)
+        raise DataError(f"the images held out for calibration are of none of the classes {known}")
+
+
+def make_training_outliers(
+    classifier: Decider, outliers: str | ImageSource | None, loader: Loader, chain: Chain | None, workers: int
+) -> Outliers | None:
+    """The outliers that the method learns from; None where it looks at none."""
+    method = classifier.network.head
+    if outliers is None or not method.uses_outliers:
+        return None
+    return make_outliers(
+        outliers, loader.num_images, classifier.preprocess, chain, workers=workers, share=method.outlier_share
+    )
+
+
+def planned(
+    plan: Plan,
+    options: TrainOptions,
+    classifier: Decider,
+    loader: Loader,
+    make_parts: Callable[[], tuple[Chain | None, Outliers | None]],
+    folder: Path | None,
+) -> TrainOptions:
+    """The options that a plan takes once it knows how long an epoch takes; crops stay with whom they are with.
+
+    Args:
+        plan: chooses the options.
+        options: those to begin with.
+        classifier: what is to be trained; it stays as it is.
+        loader: of the training images.
+        make_parts: makes the augmentation and the outliers of a training.
+        folder: place for what the measurement writes; None: the system's temporary folder.
+    """
+    without_crops = {name: getattr(options, name) for name in ("pad", "flip", "zoom")}
+
+    def measure(how: TrainOptions) -> float:
+        chain, others = make_parts()
+        how = replace(how, **without_crops)
+        return measure_epoch(
+            classifier.network, loader, classifier.preprocess, how, chain, outliers=others, folder=folder
+        )
+
+    return replace(plan(measure, options), **without_crops)
+
+
+def without_second_crops(options: TrainOptions, loader: Loader, method: Method) -> TrainOptions:
+    """The options, without crops and flips where they come with the data.
+
+    Where a method compares views, each is shifted and flipped once more: the data brings one crop of an image, and two
+    views of that would be alike.
+    """
+    if isinstance(loader, WorkerLoader) and method.views == 1:
+        return replace(options, pad=0.0, flip=0.0, zoom=0.0)
+    return options
+
+
+def calibrate(
+    classifier: Decider,
+    source: ImageSource,
+    labels: Tensor,
+    split: Split,
+    held_out: ImageSource | None,
+    workers: int,
+) -> Outputs:
+    """Take from the training images what the method and the detectors learn afterwards, and fit the thresholds.
+
+    Returns:
+        What the network says of the images held out.
+    """
+    positions = split.train
+    if classifier.network.head.needs_statistics:
+        classifier.network.head.learn(
             lambda: feature_maps(
-                model, how, source, labels, split.train, precision=classifier.precision, workers=workers
+                classifier.network,
+                classifier.preprocess,
+                source,
+                labels,
+                positions,
+                precision=classifier.precision,
+                workers=workers,
             )
         )
-    classifier.keep_training_outputs(source, split.train, workers=workers)
+    classifier.keep_training_outputs(source, positions, workers=workers)
     if held_out is None:
-        outputs = classifier.calibrate(source, positions=split.held.tolist(), workers=workers)
-    else:
-        outputs = classifier.calibrate(held_out, workers=workers)
-    accuracy = metrics.closed_accuracy(outputs.logits.argmax(1), outputs.labels)
-    mix = chain.backmix if chain is not None else None
-    return FitReport(history, split, accuracy, skipped + outputs.skipped, mix)
+        return classifier.calibrate(source, positions=split.held.tolist(), workers=workers)
+    return classifier.calibrate(held_out, workers=workers)
 
 
 def make_loader(
@@ -235,8 +293,6 @@ def make_loader(
         )
         check_enough(decoded.labels, classifier.classes, decoded.skipped)
         return ResidentLoader(decoded, **shared), list(dict.fromkeys(decoded.skipped))
-    from backmix.data.source import Subset
-
     bad = find_unreadable(Subset(source, positions), workers=workers)
     skipped = list(dict.fromkeys((error.path, error.reason) for error in bad.values()))
     good = [int(p) for row, p in enumerate(positions) if row not in bad]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from backmix.classifier import OpenSetClassifier
+from backmix.data.names import split_names
 from backmix.detectors import DETECTORS
 from backmix.errors import RunError, in_one_line
 from backmix.files import sha256, write_text
@@ -235,7 +236,7 @@ def _may_leave(name: str, value: Any, run: Path, classes: list[str]) -> bool:
     if name == "outliers":
         return value == "backgrounds" or bool(_DIGITS.fullmatch(value))
     if name == "known_classes":
-        return all(part.strip() in classes or part.strip().isdecimal() for part in value.split(","))
+        return all(part in classes or part.isdecimal() for part in split_names(value))
     pattern = _MODEL if name == "model" else _WORD
     return name in _NAMED and pattern.fullmatch(value) is not None
 

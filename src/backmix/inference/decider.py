@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,44 +11,28 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from backmix.data.images import ImageError, as_rgb, open_image, readable
+from backmix.data.known import _list, check_classes
 from backmix.data.preprocess import Preprocess
 from backmix.data.source import ImageSource
 from backmix.detectors import DETECTORS, METHOD, OURS, Detector, check_name
 from backmix.detectors.fitting import ready_detector
 from backmix.detectors.training_outputs import TrainingOutputs, evenly_spread
 from backmix.errors import DataError, in_one_line
+from backmix.inference.answers import answer_pictures, predictions
 from backmix.inference.evaluation import Outputs, collect, figures, own_answers, run_network, unknown_scores
 from backmix.methods.network import Network, create_network
 from backmix.models.precision import resolve_precision
-from backmix.prediction.answer import UNKNOWN, Prediction
+from backmix.prediction.answer import Prediction
 from backmix.threshold.by_class import decide, fit_class_thresholds
 from backmix.threshold.conformal import ConformalThreshold
+from backmix.threshold.default import ACCEPT
 
 
 class Decider:
     """A network, the classes it knows, and a threshold on its unknown score.
 
-    Args:
-        classes: names of the known classes, in the order of the network's outputs.
-        model: backbone by name, see `backmix.models.create_backbone`.
-        method: training objective by name, see `backmix.methods.METHODS`.
-        image_size: side of the images in pixels.
-        detector: which unknown score decides, see `backmix.detectors.DETECTORS`; "method": the method's own. None:
-            "max_logit" for softmax, "method" for others.
-        accept: share of known images that the threshold is to accept, 0..1.
-        pretrained: start from published weights (timm models).
-        precision: of training and prediction, "bf16", "fp32" or "auto", see `TrainOptions`.
-        seed: of the initial weights.
-        model_options: further options of the backbone.
-        method_options: further options of the method.
-        mean: of the normalisation, per channel, of pixels in 0..1. None: what the backbone's published weights were
-            trained with, or 0.5.
-        std: deviation of the normalisation; goes with `mean`. None: likewise, or 0.25.
-
-    Raises:
-        DataError: for fewer than two classes or two of the same name.
-        ValueError: for names that do not exist, a detector that the method does not allow, or one of mean and std.
+    This is what a run is read into where nothing is to be trained. People use `backmix.OpenSetClassifier`, which is
+    made of the same arguments and says what they are.
 
     Attributes:
         thresholds: by detector, for all classes together; empty before `calibrate`.
@@ -64,7 +49,7 @@ class Decider:
         method: str = "softmax",
         image_size: int = 32,
         detector: str | None = None,
-        accept: float = 0.95,
+        accept: float = ACCEPT,
         pretrained: bool = False,
         precision: str = "auto",
         seed: int = 0,
@@ -333,35 +318,8 @@ class Decider:
         if isinstance(images, (str, bytes, Path, Image.Image)):
             raise TypeError(f"predict takes several images; put this one into a list: [{images!r}]")
         if isinstance(images, Tensor):
-            return self._answers(images, [str(i) for i in range(len(images))], batch_size, top)
-        answers: list[Prediction] = []
-        pending: list[Tensor] = []
-        names: list[str] = []
-        places: list[int] = []
-
-        def flush() -> None:
-            if pending:
-                found = self._answers(torch.stack(pending), names, batch_size, top)
-                for place, answer in zip(places, found, strict=True):
-                    answers[place] = answer
-                pending.clear()
-                names.clear()
-                places.clear()
-
-        for number, image in enumerate(images):
-            name = str(number) if isinstance(image, Image.Image) else readable(image)
-            answers.append(Prediction(name))
-            try:
-                picture = as_rgb(image) if isinstance(image, Image.Image) else open_image(image)
-                pending.append(self.preprocess.decode(picture))
-                names.append(name)
-                places.append(number)
-            except ImageError as error:
-                answers[number] = Prediction(name, error=error.reason)
-            if len(pending) == batch_size:
-                flush()
-        flush()
-        return answers
+            return self._answers(images, [str(i) for i in range(len(images))], batch_size, top=top)
+        return answer_pictures(images, self.preprocess.decode, partial(self._answers, top=top), batch_size)
 
     def to(self, device: str | torch.device) -> Self:
         """Move the network to a device; returns itself."""
@@ -410,7 +368,7 @@ class Decider:
                 left_out[name] = in_one_line(error)
         return ready, left_out
 
-    def _answers(self, images: Tensor, names: list[str], batch_size: int, top: int) -> list[Prediction]:
+    def _answers(self, images: Tensor, names: list[str], batch_size: int, *, top: int) -> list[Prediction]:
         size = self.preprocess.image_size
         if images.ndim != 4 or images.shape[1:] != (3, size, size) or images.dtype != torch.uint8:
             raise ValueError(
@@ -429,44 +387,9 @@ class Decider:
         logits = answers.response.logits
         scores = unknown_scores(answers.response, answers.image_scores, ready)[0][self.detector]
         known, found = self.decide(scores, logits.argmax(1))
-        p_values = [None] * len(scores) if found is None else found.tolist()
-        best = logits.softmax(1).topk(min(top, len(self.classes)), 1)
-        return [
-            Prediction(
-                name,
-                self.classes[order[0]] if accepted else UNKNOWN,
-                score,
-                p_value,
-                [(self.classes[k], p) for k, p in zip(order, probability, strict=True)],
-            )
-            for name, accepted, score, p_value, order, probability in zip(
-                names,
-                known.tolist(),
-                scores.tolist(),
-                p_values,
-                best.indices.tolist(),
-                best.values.tolist(),
-                strict=True,
-            )
-        ]
+        return predictions(names, self.classes, logits, scores, known, found, top)
 
 
 def _on_images(detectors: Mapping[str, Detector | None]) -> dict[str, Detector]:
     """Those that look at images."""
     return {name: detector for name, detector in detectors.items() if detector is not None and detector.needs_images}
-
-
-def check_classes(classes: Sequence[str]) -> None:
-    """Raise DataError unless there are two or more different class names."""
-    if len(classes) < 2:
-        raise DataError(f"an open-set classifier needs at least two known classes; got {_list(classes)}")
-    if len(set(classes)) != len(classes):
-        twice = sorted({name for name in classes if list(classes).count(name) > 1})
-        raise DataError(f"each known class is named once; twice: {_list(twice)}")
-    if UNKNOWN in classes:
-        raise DataError(f'a known class cannot be called "{UNKNOWN}": it is the answer for everything else')
-
-
-def _list(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:8])
-    return f"{shown}, ... ({len(names)} in all)" if len(names) > 8 else shown or "none"

@@ -30,6 +30,7 @@ from backmix.runs.limits import (
     without_weight_sources,
 )
 from backmix.threshold.conformal import ConformalThreshold
+from backmix.threshold.default import ACCEPT
 from backmix.version import __version__
 
 D = TypeVar("D", bound=Decider)
@@ -209,7 +210,7 @@ def _chosen_before(folder: Path) -> dict[str, Any]:
         found = _read_calibration(folder)
         kept = {key: found[key] for key in ("detector", "accept")} | {"per_class": found.get("per_class", False)}
     except (OSError, ValueError, KeyError, RunError):
-        kept = {"detector": None, "accept": 0.95, "per_class": False}
+        kept = {"detector": None, "accept": ACCEPT, "per_class": False}
     return {**kept, "thresholds": {}}
 
 

@@ -1,5 +1,18 @@
 """Accept or reject: thresholds on the unknown score that are fitted on held-out known images alone."""
 
-from backmix.threshold.conformal import ConformalThreshold, min_held_out
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from backmix.threshold.conformal import ConformalThreshold, min_held_out
 
 __all__ = ["ConformalThreshold", "min_held_out"]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when first used: the command line shows `ACCEPT` of `default` without torch.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("backmix.threshold.conformal"), name)

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from backmix.threshold.conformal import ConformalThreshold, min_held_out
+from backmix.threshold.default import ACCEPT
 
 
 def fit_class_thresholds(
-    scores: Tensor, predicted: Tensor, num_classes: int, accept: float = 0.95
+    scores: Tensor, predicted: Tensor, num_classes: int, accept: float = ACCEPT
 ) -> list[ConformalThreshold | None]:
     """One conformal threshold for each class that the network answers.
 

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from backmix.threshold.default import ACCEPT
+
 RULE = "split-conformal"
 # Well above what rounding in float32 makes of a score, some 1e-7 of the spread, and well below what sets images apart.
 _TOLERANCE = 1e-5
@@ -56,7 +58,7 @@ class ConformalThreshold:
             raise ValueError("held-out scores stand in ascending order; these do not")
 
     @classmethod
-    def fit(cls, scores: Tensor, accept: float = 0.95) -> ConformalThreshold:
+    def fit(cls, scores: Tensor, accept: float = ACCEPT) -> ConformalThreshold:
         """Take the threshold from held-out known images.
 
         Args:

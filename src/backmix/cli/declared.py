@@ -1,0 +1,79 @@
+"""Options that follow from the fields of a dataclass, so that what a command can be asked for is declared once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import MISSING, Field, fields, is_dataclass
+from enum import StrEnum
+from inspect import Parameter, Signature, signature
+from typing import Annotated, Any, Literal, NamedTuple, cast, get_args, get_origin, get_type_hints
+
+import typer
+
+from backmix.cli.options import NAMES, Data, read_options
+
+
+class _Option(NamedTuple):
+    """How a field is typed: the parameter that typer reads, and what makes the field's value of what it gives."""
+
+    field: str
+    parameter: Parameter
+    read: Callable[[Any], Any]
+
+
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with an option for each field of the dataclass that one of its parameters is.
+
+    A field `name: Annotated[type, help]` becomes the option `--name`; a third entry stands for its value in the help.
+    `data` is the argument DATA. A dictionary is given as KEY=VALUE pairs, one at a time, a Literal as one of its words,
+    and a list of names as a,b,c, once or more often.
+    """
+    parameters: list[Parameter] = []
+    declared: dict[str, tuple[Callable[..., Any], list[_Option]]] = {}
+    for own in signature(command, eval_str=True).parameters.values():
+        if is_dataclass(own.annotation):
+            hints = get_type_hints(own.annotation, include_extras=True)
+            options = [_option(field, hints[field.name]) for field in fields(own.annotation)]
+            declared[own.name] = cast(type, own.annotation), options
+            parameters += [option.parameter for option in options]
+        else:
+            parameters.append(own.replace(kind=Parameter.KEYWORD_ONLY))
+    if not declared:
+        return command
+
+    def run(**given: Any) -> None:
+        for name, (made, options) in declared.items():
+            given[name] = made(**{each.field: each.read(given.pop(each.parameter.name)) for each in options})
+        command(**given)
+
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+def _option(field: Field[Any], hint: Any) -> _Option:
+    if field.name == "data":
+        return _Option("data", Parameter("data", Parameter.KEYWORD_ONLY, annotation=Data), _as_typed)
+    kind, help_text, *metavar = get_args(hint)
+    name = field.name
+    read: Callable[[Any], Any] = _as_typed
+    if get_origin(kind) is dict:
+        kind, metavar, name, read = list[str] | None, ["KEY=VALUE"], name.removesuffix("s"), read_options
+    elif get_origin(kind) is Literal:
+        kind, read = StrEnum(name, {word: word for word in get_args(kind)}), str
+    elif list[str] in get_args(kind):
+        kind, metavar, read = list[str] | None, [NAMES], _joined
+    option = typer.Option(help=help_text, metavar=next(iter(metavar), None))
+    default = None if field.default is MISSING else field.default
+    return _Option(
+        field.name, Parameter(name, Parameter.KEYWORD_ONLY, annotation=Annotated[kind, option], default=default), read
+    )
+
+
+def _as_typed(given: Any) -> Any:
+    return given
+
+
+def _joined(given: list[str] | None) -> str | None:
+    return ",".join(given) if given else None

@@ -1,0 +1,338 @@
+"""One `backmix fit`: what lies in its folder, what is chosen, the training, and what it leaves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from backmix.data.load import absolute
+from backmix.data.split import Split
+from backmix.errors import RunError
+from backmix.files import write_json, write_text
+from backmix.fit.arguments import FitArguments
+from backmix.fit.budget import epochs_within, read_duration
+from backmix.fit.choices import ModelChoice, choose_model
+from backmix.fit.data import ImageBar, held_out_shares, is_uneven, open_data, shown_unknowns, test_figures
+from backmix.fit.training import FitReport, auto_options, fit
+from backmix.inference.decider import Decider
+from backmix.outliers.load import load_outliers
+from backmix.runs.folder import FORMAT, read_config, save_run
+from backmix.runs.held_out import Shares
+from backmix.train.loop import EpochReport, Progress, make_accelerator
+from backmix.train.recipe import TrainOptions
+from backmix.version import __version__
+
+CHECKPOINT = "checkpoint.pt"
+T = TypeVar("T")
+
+
+class FitSession:
+    """A training that a person asked for.
+
+    To make one is to look into the folder, to open the data and to choose the network and the options. `train` trains,
+    `write` writes what the training leaves.
+
+    Args:
+        arguments: what was asked for.
+        out: the run folder.
+        resume: whether to go on with the run that is there; where there is none yet, one begins.
+        workers: threads or processes that decode.
+        image_bar: shows the progress of what takes long before the training.
+
+    Raises:
+        RunError: when the folder holds another run, or something else, or options changed.
+
+    Attributes:
+        begin: when it began, by `time.monotonic`.
+        chief: whether this is the first of the processes, which alone prints and writes.
+        data: the images.
+        model: the network and the weights to start from.
+        classifier: what is trained.
+        known: (N,) int64 class of each training image, -1 for others.
+        balance: whether images of rare classes are shown more often.
+        options: how to train; a budget may change them when the training begins.
+        leaked: classes that the outliers show and the data has too.
+    """
+
+    def __init__(
+        self,
+        arguments: FitArguments,
+        out: Path,
+        *,
+        resume: bool = False,
+        workers: int = 2,
+        image_bar: ImageBar | None = None,
+    ) -> None:
+        self.begin = time.monotonic()
+        check_out(out, arguments, resume)
+        self.arguments, self.out, self.resume, self.workers = arguments, out, resume, workers
+        self.seconds = read_duration(arguments.budget) if arguments.budget else None
+        if self.seconds is not None and arguments.epochs is not None:
+            raise ValueError("--budget and --epochs both say how long to train; give one of them")
+        self._begun = begun_choices(out) if resume else {}
+        if arguments.precision == "auto":
+            self._precision = self._begun.get("precision", "auto")
+        else:
+            self._precision = arguments.precision
+        self.accelerator = make_accelerator(self._precision, log_dir=out / "logs")
+        self.chief = self.accelerator.is_main_process
+        self.data = open_data(
+            arguments.data,
+            known_classes=arguments.known_classes,
+            image_size=self._begun.get("image_size", arguments.image_size),
+            holdout=arguments.holdout,
+            test_share=arguments.test_share,
+            near_duplicates=arguments.near_duplicates,
+            accept=arguments.accept,
+            image_bar=image_bar if self.chief else None,
+            workers=workers,
+        )
+        # What is within reach may differ from one process to the next: one of them looks, and all follow.
+        self.model = from_first_process(self._choose_model, self.accelerator)
+        self.classifier = self._make_classifier()
+        self.known = self.classifier.labels_for(self.data.source)
+        self.balance = is_uneven(self.known) if arguments.balance is None else arguments.balance
+        self.options = self._options_for(self._begun.get("epochs") or arguments.epochs)
+        out.mkdir(parents=True, exist_ok=True)
+        self._record(self.options)
+        self.accelerator.init_trackers("")
+        self._outliers = load_outliers(arguments.outliers, self.data.classes)
+        self.leaked: list[str] = []
+        shown = None if isinstance(self._outliers, str) else self._outliers
+        if shown is not None and self.classifier.network.head.uses_outliers:
+            self.leaked = shown_unknowns(shown, arguments.data, self.data.source, self.data.classes)
+
+    def train(
+        self,
+        *,
+        on_start: Callable[[TrainOptions, Split, list[tuple[str, str]]], None],
+        on_short: Callable[[float, float], None],
+        on_step: Callable[[Progress], None],
+        on_epoch: Callable[[EpochReport], None],
+    ) -> FitReport:
+        """Train and calibrate the classifier.
+
+        Args:
+            on_start: told the options, the split and the unreadable images before training.
+            on_short: told the seconds that an epoch takes and those that are left, where that is too few for one.
+            on_step: see `backmix.train.train`.
+            on_epoch: see `backmix.train.train`.
+        """
+
+        def begin(options: TrainOptions, split: Split, skipped: list[tuple[str, str]]) -> None:
+            self._record(options)
+            on_start(options, split, skipped)
+
+        arguments, data = self.arguments, self.data
+        patch = {} if arguments.patch_side is None else {"patch_side": arguments.patch_side}
+        report = fit(
+            self.classifier,
+            data.source,
+            options=self.options,
+            augmentation=arguments.augmentation,
+            augmentation_options={**arguments.augmentation_options, **patch},
+            outliers=self._outliers,
+            held_out=data.held_out,
+            holdout=data.holdout,
+            test_share=data.test_share,
+            groups=data.groups,
+            balance=self.balance,
+            workers=self.workers,
+            accelerator=self.accelerator,
+            plan=partial(self._plan, on_short) if self.seconds is not None and not self._begun.get("epochs") else None,
+            checkpoint=self.out / CHECKPOINT,
+            resume=self.resume,
+            on_start=begin,
+            on_step=on_step,
+            on_epoch=on_epoch,
+        )
+        self.accelerator.end_training()
+        return report
+
+    def held_out(self, split: Split) -> Shares:
+        """What the training held out, to be found again."""
+        return held_out_shares(self.arguments.data, self.data, split, self.known)
+
+    def write(self, report: FitReport, shares: Shares) -> tuple[dict[str, Any] | None, list[tuple[str, str]]]:
+        """Test the classifier on what is kept for that, and write the run.
+
+        Args:
+            report: what the training came to.
+            shares: what it held out.
+
+        Returns:
+            Figures of the test, None where nothing is kept for one, and (name, reason) of all unreadable images.
+        """
+        save_run(self.classifier, self.out, extra=self._recorded)
+        test = test_figures(self.classifier, shares, self.workers)
+        skipped = report.skipped + [(entry["path"], entry["reason"]) for entry in (test or {}).get("unreadable", [])]
+        write_json(
+            self.out / "metrics.json",
+            {
+                "held_out_accuracy": report.held_out_accuracy,
+                "images": {
+                    "train": len(report.split.train),
+                    "held_out": len(self.classifier.thresholds[self.classifier.detector].scores),
+                    "test": test and test["images"]["known"],
+                },
+                "seconds": round(time.monotonic() - self.begin, 1),
+                "unreadable": [{"path": name, "reason": reason} for name, reason in skipped],
+                "history": [asdict(entry) for entry in report.history],
+                "test": test,
+            },
+        )
+        write_text(self.out / "fit.yaml", self._as_config())
+        return test, skipped
+
+    def _choose_model(self) -> ModelChoice:
+        if "model" in self._begun:
+            return ModelChoice(self._begun["model"], self._begun["pretrained"], "as the run was begun")
+        return choose_model(
+            self.data.image_size,
+            model=self.arguments.model,
+            pretrained=self.arguments.pretrained,
+            accelerator=self.accelerator.device.type != "cpu",
+        )
+
+    def _make_classifier(self) -> Decider:
+        arguments = self.arguments
+        smoothing = {"label_smoothing": arguments.label_smoothing} if arguments.label_smoothing else {}
+        return Decider(
+            self.data.classes,
+            model=self.model.model,
+            method=arguments.method,
+            image_size=self.data.image_size,
+            detector=arguments.detector,
+            accept=arguments.accept,
+            pretrained=self.model.pretrained,
+            precision=self._precision,
+            seed=arguments.seed,
+            method_options={**arguments.method_options, **smoothing},
+        )
+
+    def _options_for(self, epochs: int | None) -> TrainOptions:
+        return auto_options(
+            int((self.known >= 0).sum()),
+            model=self.model.model,
+            pretrained=self.model.pretrained,
+            epochs=epochs,
+            batch_size=self.arguments.batch_size,
+            lr=self.arguments.lr,
+            seed=self.arguments.seed,
+            precision=self._precision,
+        )
+
+    def _plan(
+        self,
+        on_short: Callable[[float, float], None],
+        measure: Callable[[TrainOptions], float],
+        options: TrainOptions,
+    ) -> TrainOptions:
+        """As many epochs as fit into what is left of the budget."""
+        budget, begin = self.seconds, self.begin
+        assert budget is not None
+        measured = measure(options)
+        epoch_seconds, left = from_first_process(
+            lambda: (measured, budget - (time.monotonic() - begin)), self.accelerator
+        )
+        if epoch_seconds > left:
+            on_short(epoch_seconds, left)
+        self._record(self._options_for(epochs_within(left, epoch_seconds, most=options.epochs)))
+        return self.options
+
+    def _record(self, options: TrainOptions) -> None:
+        """Keep the options, and write them into the folder unless a finished run lies there."""
+        self.options = options
+        chosen = {
+            "model": self.model.model,
+            "pretrained": self.model.pretrained,
+            "image_size": self.data.image_size,
+        }
+        self._recorded = {"arguments": asdict(self.arguments), "chosen": chosen, "training": asdict(options)}
+        config = self.out / "config.yaml"
+        if self.chief and "files" not in (read_config(self.out) if config.is_file() else {}):
+            write_text(config, yaml.safe_dump({"format": FORMAT, "backmix": __version__, **self._recorded}))
+
+    def _as_config(self) -> str:
+        """All choices as a file for `--config`: the same training on the same data, wherever it is run."""
+        arguments, data, options = self.arguments, self.data, self.options
+        values: dict[str, Any] = {
+            **asdict(arguments),
+            "data": absolute(arguments.data),
+            "known_classes": data.classes if arguments.known_classes else None,
+            "model": self.model.model,
+            "pretrained": self.model.pretrained,
+            "image_size": data.image_size,
+            "outliers": absolute(arguments.outliers) if arguments.outliers else None,
+            "epochs": options.epochs,
+            "budget": None,
+            "batch_size": options.batch_size,
+            "lr": options.lr,
+            "holdout": data.holdout if data.held_out is None else None,
+            "test_share": data.test_share,
+            "balance": self.balance,
+            "detector": self.classifier.detector,
+            "precision": options.precision,
+        }
+        # Options of a method or an augmentation are given one at a time, and called so.
+        named = {name.removesuffix("s") if isinstance(of, dict) else name: of for name, of in values.items()}
+        return yaml.safe_dump(
+            {name.replace("_", "-"): of for name, of in named.items() if of not in (None, {})},
+            sort_keys=False,
+            allow_unicode=True,
+        )
+
+
+def from_first_process(find: Callable[[], T], accelerator: Accelerator) -> T:
+    """What the first of several processes finds, on all of them."""
+    found: list[Any] = [find() if accelerator.is_main_process else None]
+    if accelerator.num_processes > 1:
+        broadcast_object_list(found)
+    return found[0]  # type: ignore[no-any-return]
+
+
+def check_out(out: Path, arguments: FitArguments, resume: bool) -> None:
+    """Raise RunError unless `out` may be written: new, empty, or the same training to resume."""
+    if out.is_file():
+        raise RunError(f"{out} is a file; --out is the folder of the run")
+    if not resume:
+        if out.is_dir() and any(out.iterdir()):
+            raise RunError(f"{out} is not empty. Choose another --out, delete it, or go on with it by --resume.")
+        return
+    if not (out / "config.yaml").is_file():
+        # Cut off before the first line was written: the same as a new run.
+        if out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
+            raise RunError(f"{out} holds other things and no run to resume. Choose another --out, or drop --resume.")
+        return
+    now = asdict(arguments)
+    # Runs of earlier versions say nothing of options that there were not.
+    before = {**asdict(FitArguments("")), **(read_config(out).get("arguments") or {})}
+    free = ("detector", "accept")  # They come in when training is over, so another choice spoils nothing.
+    changed = [
+        f"{key}: {before.get(key)!r} -> {now[key]!r}" for key in now if key not in free and before.get(key) != now[key]
+    ]
+    if changed:
+        raise RunError(
+            f"cannot resume {out} with other options than it began with: {'; '.join(changed)}. "
+            "Give the old options, or choose another --out."
+        )
+
+
+def begun_choices(out: Path) -> dict[str, Any]:
+    """What a run was begun with: what is chosen by the machine may come out differently where it is resumed."""
+    config = read_config(out) if (out / "config.yaml").is_file() else {}
+    training, chosen = config.get("training") or {}, config.get("chosen") or {}
+    checkpoint = (out / CHECKPOINT).is_file()
+    return {
+        **{key: training[key] for key in ("precision",) if key in training},
+        **({"epochs": training["epochs"]} if checkpoint and "epochs" in training else {}),
+        **chosen,
+    }
