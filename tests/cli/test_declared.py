@@ -20,6 +20,8 @@ class Asked:
     wide: Annotated[bool, "Whether it is wide."] = True
     side: Annotated[int | None, "Its side.", "PIXELS"] = None
     how: Annotated[Literal["fast", "slow"], "How it is done."] = "fast"
+    maybe: Annotated[str | None, typer.Option("--how-much", help="How much of it.")] = None
+    colour: Annotated[tuple[float, float, float] | None, "Its colour."] = None
     more_options: Annotated[dict[str, Any], "Something more."] = field(default_factory=dict)
 
 
@@ -51,9 +53,11 @@ def test_what_is_not_typed_is_the_default(typed):
 def test_every_kind_of_field_can_be_typed(typed):
     found, _ = typed(
         *("photos", "--out", "x", "--names", "a,b\\, c", "--names", "d", "--no-wide", "--side", 3, "--how", "slow"),
-        *("--more-option", "depth=2", "--more-option", "flat=true"),
+        *("--more-option", "depth=2", "--more-option", "flat=true", "--how-much", "little", "--colour", "0,0.5,1"),
     )
-    assert found[0] == Asked("photos", "a,b\\, c,d", False, 3, "slow", {"depth": 2, "flat": True})
+    more = {"depth": 2, "flat": True}
+    assert found[0] == Asked("photos", "a,b\\, c,d", False, 3, "slow", "little", (0.0, 0.5, 1.0), more)
+    assert typed("photos", "--out", "x", "--colour", "1")[0][0].colour == (1.0, 1.0, 1.0)
 
 
 def test_names_in_a_file_are_a_list_that_nothing_is_split_of(typed, tmp_path):
@@ -69,7 +73,9 @@ def test_names_in_a_file_are_a_list_that_nothing_is_split_of(typed, tmp_path):
     assert typed("photos", "--out", "x", "--config", file, "--names", "a")[0][0].names == "a"
 
 
-@pytest.mark.parametrize("words", [["--how", "never"], ["--side", "x"], ["--more-option", "x"], ["--height", "3"]])
+@pytest.mark.parametrize(
+    "words", [["--how", "never"], ["--side", "x"], ["--more-option", "x"], ["--colour", "1,2"], ["--height", "3"]]
+)
 def test_what_cannot_be_is_refused(typed, words):
     found, done = typed("photos", "--out", "x", *words)
     assert found is None and done.exit_code == 2

@@ -355,7 +355,7 @@ def test_a_folder_is_not_sorted_into_itself(trained, pictures, tmp_path):
 
 
 def test_the_command_line_knows_the_same_names():
-    cli = importlib.import_module("backmix.cli.predict")  # The function of this name hides the module.
+    cli = importlib.import_module("backmix.cli.arguments")
     assert [kind.value for kind in cli.Kind] == list(KINDS) and [way.value for way in cli.Linking] == list(Link)
 
 

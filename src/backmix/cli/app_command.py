@@ -8,36 +8,13 @@ import socket
 import tempfile
 import threading
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backmix.cli.arguments import AppArguments
 from backmix.cli.console import make_console
 from backmix.cli.stop_signals import Stop, StopSignals
 from backmix.errors import BackmixError
-
-MAX_PIXELS = 100_000_000  # 300 MB as RGB; the cameras of most telephones stay below it.
-
-
-@dataclass(frozen=True)
-class AppArguments:
-    """How the page is served.
-
-    Attributes:
-        host: name or address that it listens on.
-        port: 0: any that is free.
-        max_upload: largest file, in MB (10**6 bytes).
-        max_pixels: width times height of the largest picture.
-        max_files: how many are answered at once.
-        open_browser: whether to open it in the browser of this machine.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 7860
-    max_upload: int = 20
-    max_pixels: int = MAX_PIXELS
-    max_files: int = 200
-    open_browser: bool = False
 
 
 def app_command(run: Path, arguments: AppArguments) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from backmix.audit.pictures import remove_pictures
 from backmix.audit.results import audit_results
 from backmix.audit.rows import write_rows
 from backmix.audit.run import AuditRun
+from backmix.cli.arguments import AuditArguments
 from backmix.cli.audit_words import say
 from backmix.cli.console import image_bar, make_console
 from backmix.data.load import absolute, load_source, usual_split
@@ -31,27 +32,6 @@ from backmix.files import write_json
 from backmix.version import __version__
 
 JSON, ROWS = "audit.json", "images.csv"
-
-
-@dataclass(frozen=True)
-class AuditArguments:
-    """What `backmix audit` was asked for; None: chosen by the data and the model."""
-
-    model: str
-    data: str
-    masks: str | None = None
-    split: str | None = None
-    scenes: str | None = None
-    scenes_split: str | None = None
-    unknown: str | None = None
-    unknown_split: str | None = None
-    class_map: Path | None = None
-    image_size: int | None = None
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
-    seed: int = 0
-    batch_size: int | None = None
-    workers: int = 2
 
 
 def audit_command(

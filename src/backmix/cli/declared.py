@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import StrEnum
+from functools import partial
 from inspect import Parameter, Signature, signature
 from typing import Annotated, Any, Literal, NamedTuple, cast, get_args, get_origin, get_type_hints
 
 import typer
 
-from backmix.cli.options import NAMES, Data, read_options
+from backmix.cli.options import NAMES, Data, read_options, read_three
 
 
 class _Option(NamedTuple):
@@ -25,8 +26,9 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     """The command with an option for each field of the dataclass that one of its parameters is.
 
     A field `name: Annotated[type, help]` becomes the option `--name`; a third entry stands for its value in the help.
-    `data` is the argument DATA. A dictionary is given as KEY=VALUE pairs, one at a time, a Literal as one of its words,
-    and a list of names as a,b,c, once or more often.
+    Instead of the help there may be all that typer is to know.
+    A field that has a type alone is the argument DATA. A dictionary is given as KEY=VALUE pairs, one at a time, a
+    Literal as one of its words, and a list of names as a,b,c, once or more often.
     """
     parameters: list[Parameter] = []
     declared: dict[str, tuple[Callable[..., Any], list[_Option]]] = {}
@@ -53,22 +55,21 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _option(field: Field[Any], hint: Any) -> _Option:
-    if field.name == "data":
-        return _Option("data", Parameter("data", Parameter.KEYWORD_ONLY, annotation=Data), _as_typed)
-    kind, help_text, *metavar = get_args(hint)
-    name = field.name
+    kind, about, *metavar = get_args(hint if get_origin(hint) is Annotated else Data)
+    name, default = field.name, Parameter.empty if field.default is MISSING else field.default
     read: Callable[[Any], Any] = _as_typed
-    if get_origin(kind) is dict:
-        kind, metavar, name, read = list[str] | None, ["KEY=VALUE"], name.removesuffix("s"), read_options
-    elif get_origin(kind) is Literal:
-        kind, read = StrEnum(name, {word: word for word in get_args(kind)}), str
+    if get_origin(kind) is Literal:
+        kind, read = StrEnum("Choice", list(get_args(kind))), str
+    elif get_origin(kind) is dict:
+        kind, metavar, default, read = list[str] | None, ["KEY=VALUE"], None, read_options
+        name = name.removesuffix("s")
     elif list[str] in get_args(kind):
         kind, metavar, read = list[str] | None, [NAMES], _joined
-    option = typer.Option(help=help_text, metavar=next(iter(metavar), None))
-    default = None if field.default is MISSING else field.default
-    return _Option(
-        field.name, Parameter(name, Parameter.KEYWORD_ONLY, annotation=Annotated[kind, option], default=default), read
-    )
+    elif tuple[float, float, float] in get_args(kind):
+        kind, read = str | None, partial(read_three, f"--{name}")
+    option = typer.Option(help=about, metavar=next(iter(metavar), None)) if isinstance(about, str) else about
+    parameter = Parameter(name, Parameter.KEYWORD_ONLY, annotation=Annotated[kind, option], default=default)
+    return _Option(field.name, parameter, read)
 
 
 def _as_typed(given: Any) -> Any:

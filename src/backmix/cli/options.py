@@ -90,6 +90,21 @@ def read_numbers(given: str) -> tuple[int, ...]:
         raise typer.BadParameter(f"{given!r} is no list of whole numbers such as 0,1,2") from None
 
 
+def read_three(option: str, given: str | None) -> tuple[float, float, float] | None:
+    """Three numbers as 0.5,0.5,0.5, or one for all; None stays."""
+    if given is None:
+        return None
+    try:
+        numbers = tuple(float(number) for number in given.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) == 1:
+        numbers *= 3
+    if len(numbers) != 3:
+        raise typer.BadParameter(f"{option} takes three numbers, as 0.5,0.5,0.5; got {given!r}")
+    return numbers
+
+
 def read_options(given: list[str] | None) -> dict[str, Any]:
     """KEY=VALUE pairs as a dictionary; values are read as YAML, so that numbers and true become what they look like."""
     import yaml

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from rich.console import Console
 
+from backmix.cli.arguments import PredictArguments
 from backmix.cli.console import make_console
 from backmix.cli.predict_bar import answering_bar
 from backmix.cli.predict_streams import AnswerStream, AnswerTable
@@ -31,35 +32,6 @@ from backmix.prediction.rows import FORMATS, printable
 
 KINDS = (*FORMATS, "parquet")
 _ENDINGS = {f".{kind}": kind for kind in KINDS} | {".ndjson": "jsonl"}
-
-
-@dataclass(frozen=True)
-class PredictArguments:
-    """What `backmix predict` is asked to do with its answers.
-
-    Attributes:
-        out: file of the answers; None: a table in the terminal, or a file among the folders where images are sorted.
-        kind: one of `KINDS`; None: by the ending of `out`. Without `out` rows go to standard output.
-        sort_into: folder for a folder a class and one for unknown.
-        link: how images get there: one of `Link`; None: as copies.
-        resume: go on with a file that is not complete.
-        overwrite: replace what is there.
-        recursive: whether to enter the folders in folders.
-        workers: threads that decode; None: by the machine.
-        batch_size: images the model sees at a time; None: by their size.
-        top: how many of the likeliest classes to tell.
-    """
-
-    out: Path | None = None
-    kind: str | None = None
-    sort_into: Path | None = None
-    link: str | None = None
-    resume: bool = False
-    overwrite: bool = False
-    recursive: bool = True
-    workers: int | None = None
-    batch_size: int | None = None
-    top: int = 3
 
 
 @dataclass(frozen=True)
@@ -166,7 +138,8 @@ def predict_command(
 
 def _where_to(arguments: PredictArguments) -> tuple[Path | None, str | None]:
     """File and kind of the answers."""
-    out, kind, sort_into = arguments.out, arguments.kind, arguments.sort_into
+    out, sort_into = arguments.out, arguments.sort_into
+    kind: str | None = arguments.kind
     if kind is not None and kind not in KINDS:
         raise ValueError(f"--format takes {', '.join(KINDS)}; got {kind}")
     if arguments.link is not None and sort_into is None:
