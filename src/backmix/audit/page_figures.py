@@ -1,4 +1,4 @@
-"""The lines of the tables and bars of an audit's page."""
+"""The lines of the tables and bars of an audit's page, and the tracks that the bars are drawn on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 from backmix.audit import page_words as words
 from backmix.audit.counterfactuals import SETS
 from backmix.audit.page_pictures import TITLES, Row, Seen
-from backmix.audit.page_tracks import Track, common_scale, track
 from backmix.pages.figure import Figure
 from backmix.pages.words import count, percent
 
@@ -37,6 +36,31 @@ PAIRS = {
     "Kq-Qq": "both on backgrounds of unknown images",
     "Kq-Qk": "each on backgrounds of the other kind",
 }
+
+
+@dataclass(frozen=True)
+class Track:
+    """Places in percent of the track's length.
+
+    Attributes:
+        kind: "own" or "other" background, or "none".
+        start: where the bar begins.
+        length: of the bar.
+        low: where the interval begins.
+        spread: its length.
+        mark: a figure to compare with, None for none.
+        zero: where 0 is, None where it is the left end.
+        words: all of it, for those who do not see it.
+    """
+
+    kind: str
+    start: float
+    length: float
+    low: float
+    spread: float
+    mark: float | None
+    zero: float | None
+    words: str
 
 
 @dataclass(frozen=True)
@@ -183,6 +207,49 @@ def auroc_lines(open_set: Mapping[str, Any] | None) -> list[Line]:
                 Line(pair.replace("-", " against "), detail, value, span, track(of, told, kind=kind, mark=0.5))
             )
     return lines
+
+
+def track(
+    of: Mapping[str, float],
+    words: str,
+    *,
+    kind: str = "own",
+    scale: tuple[float, float] = (0.0, 1.0),
+    mark: float | None = None,
+) -> Track:
+    """A figure on a scale.
+
+    Args:
+        of: `value`, `low` and `high`.
+        words: what it is, with its numbers.
+        kind: see `Track`.
+        scale: the ends of the track, the first at most 0 and the second above; what lies beyond is cut.
+        mark: a figure to compare with.
+    """
+    low, high = scale
+
+    def place(value: float) -> float:
+        return round(100 * (min(max(value, low), high) - low) / (high - low), 2)
+
+    start, end = sorted((place(0), place(of["value"])))
+    first, last = place(of["low"]), place(of["high"])
+    return Track(
+        kind,
+        start,
+        round(end - start, 2),
+        first,
+        round(last - first, 2),
+        None if mark is None else place(mark),
+        place(0) if low < 0 else None,
+        words,
+    )
+
+
+def common_scale(figures: list[Mapping[str, float]]) -> tuple[float, float]:
+    """Ends of a track that all figures fit on: from 0 or below to 1 at most, as wide as is needed."""
+    low = min([0.0, *(of["low"] for of in figures)])
+    high = max([0.1, *(of["high"] for of in figures)])
+    return low, high
 
 
 def _class_line(name: str, of: Mapping[str, Any], scale: tuple[float, float]) -> ClassLine:

@@ -18,7 +18,7 @@ from backmix.audit.items import Items, Part
 from backmix.audit.leaning import Leaning, leanings
 from backmix.audit.masks import Masks
 from backmix.audit.open_set import open_set_figures, weighted_auroc
-from backmix.audit.ranking import background_scores, decided_by_background
+from backmix.audit.outcomes import background_scores, decided_by_background
 from backmix.audit.run import ON_KNOWN, ON_UNKNOWN, Audit
 from backmix.data.seeds import seed_of
 from backmix.metrics.bootstrap import Interval

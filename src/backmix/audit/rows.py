@@ -8,7 +8,7 @@ from pathlib import Path
 
 from backmix.audit.gather import Gathered
 from backmix.audit.items import Part
-from backmix.audit.ranking import background_scores
+from backmix.audit.outcomes import background_scores
 from backmix.audit.results import answer_name
 from backmix.audit.run import ALL_SETS, Audit
 from backmix.files import write_atomically

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from backmix.data.folder import natural_key
+from backmix.pages.pictures import data_uri
+from backmix.pages.words import count
 from backmix.report.tested import Tested
 
 MOST_COLUMNS = 20  # Known classes up to which a table can be read.
@@ -69,6 +71,37 @@ class Pair:
     images: int
     total: int
     known: bool
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """The confusion section: `rows` is the matrix; `picture` and `pairs` stand for it where it is too wide."""
+
+    classes: list[str]
+    rows: list[Row]
+    as_table: bool
+    pairs: list[Pair]
+    picture: str | None
+    picture_words: str
+
+
+def confusion_section(tested: Tested) -> Confusion:
+    """What the confusion section shows."""
+    rows = confusion_rows(tested)
+    as_table = len(tested.classes) <= MOST_COLUMNS
+    image = None if as_table else confusion_image(rows)
+    known = sum(row.known for row in rows)
+    words = (
+        f"Confusion matrix of {count(known, 'known class', 'known classes')} and "
+        f"{count(len(rows) - known, 'row')} of unknown ones by {len(tested.classes) + 1:,} answers; its most "
+        "frequent mistakes are in the table of pairs."
+    )
+    address = None
+    if image is not None:
+        times = max(1, 480 // max(image.size))
+        size = (image.width * times, image.height * times)
+        address = data_uri(image.resize(size, Image.Resampling.NEAREST), lossless=True)
+    return Confusion(tested.classes, rows, as_table, confused_pairs(tested), address, words)
 
 
 def confusion_rows(tested: Tested, *, most_unknown: int = MOST_UNKNOWN_ROWS) -> list[Row]:
