@@ -10,7 +10,7 @@ from backmix.audit import page_words as words
 from backmix.audit.counterfactuals import SETS
 from backmix.audit.page_pictures import TITLES, Row, Seen
 from backmix.pages.figure import Figure
-from backmix.pages.words import count, percent
+from backmix.pages.words import count, percent, signed
 
 FEW_OF_A_CLASS = 10
 MEANINGS = {
@@ -120,7 +120,7 @@ def summary(result: Mapping[str, Any], fail_above: float | None) -> Summary:
     figures = []
     if (gap := result["background_gap"]) is not None:
         figures.append(
-            Figure("Background gap", f"{words.signed(gap['value'])} points", f"95 % interval {words.span(gap, '')}")
+            Figure("Background gap", f"{signed(gap['value'])} points", f"95 % interval {words.span(gap, '')}")
         )
     if (flips := result["flips"]) is not None:
         detail = f"of the images change their answer; {words.span(flips)}"
@@ -260,7 +260,7 @@ def _class_line(name: str, of: Mapping[str, Any], scale: tuple[float, float]) ->
         original=percent(accuracy["original"], padded=True),
         same=percent(accuracy["mixed-same"], padded=True),
         random=percent(accuracy["mixed-random"], padded=True),
-        gap="–" if gap is None else words.signed(gap["value"]),
+        gap="–" if gap is None else signed(gap["value"]),
         span=words.span(gap, ""),
         track=None if gap is None else track(gap, f"gap {words.points(gap)}", scale=scale, kind="other"),
         leans_on=words.leaning(name, of["leans_on"]),

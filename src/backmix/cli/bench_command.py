@@ -25,6 +25,7 @@ from backmix.cli.tables_command import print_tables, write_tables
 from backmix.data.preprocess import Preprocess
 from backmix.detectors import check_name
 from backmix.methods import METHODS
+from backmix.pages.words import plain_percent
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ def print_trials(console: Console, trials: Sequence[Trial]) -> None:
             trial.fingerprint,
             str(len(trial.known.classes)),
             str(unknown),
-            f"{100 * trial.openness:.1f} %",
+            plain_percent(trial.openness),
             ", ".join(known[:12]) + (", ..." if len(known) > 12 else ""),
         )
     console.print(table)

@@ -14,6 +14,7 @@ from backmix.cli.console import image_bar, make_console
 from backmix.data.load import available_splits, load_source
 from backmix.detectors import check_name
 from backmix.files import write_json
+from backmix.pages.words import hundredths, plain_percent
 from backmix.runs.fetch import run_folder
 from backmix.runs.folder import read_config
 
@@ -54,14 +55,14 @@ def evaluate_command(
     if result["accuracy"] is None:
         console.print("No image of a known class: accuracy and AUROC cannot be given.")
     else:
-        console.print(f"closed accuracy {100 * result['accuracy']:.1f} %")
+        console.print(f"closed accuracy {plain_percent(result['accuracy'])}")
     table = Table("detector", title="percent")
     for head in ("AUROC", "OSCR", "FPR95", "AUPR in", "AUPR out", "accepted", "rejected"):
         table.add_column(head, justify="right", no_wrap=True)
     for name, entry in result["detectors"].items():
         keys = ("auroc", "oscr", "fpr95", "aupr_in", "aupr_out", "accepted_known", "rejected_unknown")
         mark = "*" if name == classifier.detector else ""
-        table.add_row(name + mark, *("-" if entry.get(k) is None else f"{100 * entry[k]:.1f}" for k in keys))
+        table.add_row(name + mark, *(hundredths(entry.get(k)) for k in keys))
     console.print(table)
     for reason in result["left_out"].values():
         console.print(f"left out: {reason}", style="yellow")
