@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from backmix.classifier import OpenSetClassifier
 from backmix.cli.console import image_bar, make_console
 from backmix.data.load import available_splits, load_source
 from backmix.detectors import check_name
+from backmix.errors import some_of
 from backmix.files import write_json
 from backmix.pages.words import hundredths, plain_percent
 from backmix.runs.fetch import run_folder
@@ -51,7 +51,9 @@ def evaluate_command(
     for entry in result["unreadable"]:
         console.print(f"skipped {entry['path']}: {entry['reason']}", style="yellow")
     unknown = sorted({source.classes[k] for k in source.labels.tolist() if k >= 0} - set(classifier.classes))
-    console.print(f"{images['known']} known images, {images['unknown']} unknown" + _named(unknown))
+    console.print(
+        f"{images['known']} known images, {images['unknown']} unknown" + (f" ({some_of(unknown)})" if unknown else "")
+    )
     if result["accuracy"] is None:
         console.print("No image of a known class: accuracy and AUROC cannot be given.")
     else:
@@ -82,10 +84,3 @@ def read_seconds(run: Path) -> float | None:
         return seconds
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _named(classes: Sequence[str]) -> str:
-    if not classes:
-        return ""
-    shown = ", ".join(classes[:10])
-    return f" ({shown}{', ...' if len(classes) > 10 else ''})"

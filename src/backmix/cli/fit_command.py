@@ -17,7 +17,7 @@ from backmix.classifier import OpenSetClassifier
 from backmix.cli.console import image_bar, make_console, training_bar
 from backmix.cli.fit_words import said_of_start, said_of_test
 from backmix.data.split import Split
-from backmix.errors import RunError
+from backmix.errors import RunError, some_of
 from backmix.files import write_json, write_text
 from backmix.fit.arguments import FitArguments, resolved_yaml
 from backmix.fit.budget import epochs_within, read_duration
@@ -162,9 +162,9 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
         for note in notes(data.source):
             console.print(note, style="yellow")
         if leaked:
-            some = ", ".join(leaked[:10]) + (", ..." if len(leaked) > 10 else "")
             console.print(
-                f"outliers show {some}, which DATA has too: a test that calls these unknown is no test", style="yellow"
+                f"outliers show {some_of(leaked)}, which DATA has too: a test that calls these unknown is no test",
+                style="yellow",
             )
         list_skipped(skipped)
 

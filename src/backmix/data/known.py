@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from backmix.errors import DataError
+from backmix.errors import DataError, some_of
 
 
 def choose_known(classes: Sequence[str], known: Sequence[str | int] | None) -> list[int]:
@@ -40,7 +40,7 @@ def choose_known(classes: Sequence[str], known: Sequence[str | int] | None) -> l
     if len(chosen) < 2:
         raise DataError(
             f"{len(chosen)} known class{'' if len(chosen) == 1 else 'es'} chosen; a classifier needs at least two. "
-            f"The data has {len(classes)}: {_some(classes)}"
+            f"The data has {len(classes)}: {some_of(classes)}"
         )
     return sorted(chosen)
 
@@ -91,8 +91,4 @@ def _class_number(classes: Sequence[str], entry: str | int) -> int:
     folded = {other.casefold(): other for other in reversed(names)}
     similar = difflib.get_close_matches(name.strip().casefold(), folded, n=3)
     hint = f"did you mean {' or '.join(repr(folded[other]) for other in similar)}?" if similar else ""
-    raise DataError(f"there is no class {entry!r}; {hint or f'the data has {len(classes)}: {_some(classes)}'}")
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    raise DataError(f"there is no class {entry!r}; {hint or f'the data has {len(classes)}: {some_of(classes)}'}")

@@ -16,7 +16,7 @@ from backmix.data.source import ImageSource
 from backmix.detectors import DETECTORS, METHOD, OURS, Detector, check_name
 from backmix.detectors.fitting import ready_detector
 from backmix.detectors.training_outputs import TrainingOutputs, evenly_spread
-from backmix.errors import DataError, in_one_line
+from backmix.errors import DataError, in_one_line, some_of
 from backmix.inference.evaluation import Outputs, collect, figures, own_answers, run_network, unknown_scores
 from backmix.methods.network import Network, create_network
 from backmix.models.precision import resolve_precision
@@ -163,8 +163,8 @@ class Decider:
         known = [int(p) for p in wanted if labels[int(p)] >= 0]
         if not known:
             raise DataError(
-                f"no image of a known class to calibrate on; known: {_list(self.classes)}; "
-                f"found: {_list(source.classes)}"
+                f"no image of a known class to calibrate on; known: {some_of(self.classes)}; "
+                f"found: {some_of(source.classes) or 'none'}"
             )
         self._ready.clear()  # The network may have been trained since.
         ready = self._make_ready([METHOD, *OURS], optional=[METHOD, *OURS])[0]
@@ -459,14 +459,9 @@ def _on_images(detectors: Mapping[str, Detector | None]) -> dict[str, Detector]:
 def check_classes(classes: Sequence[str]) -> None:
     """Raise DataError unless there are two or more different class names."""
     if len(classes) < 2:
-        raise DataError(f"an open-set classifier needs at least two known classes; got {_list(classes)}")
+        raise DataError(f"an open-set classifier needs at least two known classes; got {some_of(classes) or 'none'}")
     if len(set(classes)) != len(classes):
         twice = sorted({name for name in classes if list(classes).count(name) > 1})
-        raise DataError(f"each known class is named once; twice: {_list(twice)}")
+        raise DataError(f"each known class is named once; twice: {some_of(twice)}")
     if UNKNOWN in classes:
         raise DataError(f'a known class cannot be called "{UNKNOWN}": it is the answer for everything else')
-
-
-def _list(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:8])
-    return f"{shown}, ... ({len(names)} in all)" if len(names) > 8 else shown or "none"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import unicodedata
 
+from backmix.errors import some_of
+
 LONGEST_NAME = 160
 GAP = "\u00a0"  # Between a number and its sign no line may break.
 
@@ -103,7 +105,7 @@ def interval(low: float, high: float, unit: str = f"{GAP}%") -> str:
 def listed(names: list[str], most: int = 8) -> str:
     """Names in a sentence: "a, b and c", "a, b and 7 more"."""
     if len(names) > most:
-        return f"{', '.join(names[:most])} and {len(names) - most} more"
+        return some_of(names, most)
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
