@@ -8,7 +8,7 @@ from typing import Any
 
 from backmix.audit import page_words as words
 from backmix.audit.counterfactuals import SETS
-from backmix.audit.page_pictures import TITLES, Row, Seen
+from backmix.audit.page_pictures import TITLES, PictureRow, Seen
 from backmix.pages.figure import Figure
 from backmix.pages.words import count, percent, signed
 
@@ -135,7 +135,7 @@ def summary(result: Mapping[str, Any], fail_above: float | None) -> Summary:
     return Summary(words.lead(result), more, figures, words.caveats(result))
 
 
-def set_lines(result: Mapping[str, Any], example: Row | None) -> list[SetLine]:
+def set_lines(result: Mapping[str, Any], example: PictureRow | None) -> list[SetLine]:
     """The seven sets in their order."""
     pictures = {seen.name: seen for seen in example.seen} if example is not None else {}
     chance = (result["from_background"] or {}).get("chance")

@@ -13,7 +13,7 @@ Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
-class Share:
+class Proportion:
     """A share of some images, with its Wilson interval.
 
     Attributes:
@@ -38,7 +38,7 @@ class Share:
         return self.low <= value <= self.high
 
 
-def share_of(hits: int, total: int) -> Share | None:
+def share_of(hits: int, total: int) -> Proportion | None:
     """A share with its 95 % interval; None where there are no images.
 
     The interval is that of Wilson (JASA 1927): it stays within 0..1 and is of use for few images and for shares near
@@ -52,7 +52,7 @@ def share_of(hits: int, total: int) -> Share | None:
     if total == 0:
         return None
     low, high = wilson(hits, total)
-    return Share(hits, total, float(low), float(high))
+    return Proportion(hits, total, float(low), float(high))
 
 
 def wilson(hits: ArrayLike, tries: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
