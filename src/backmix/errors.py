@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
 
 class BackmixError(Exception):
@@ -24,3 +25,15 @@ class TrainingError(BackmixError):
 def in_one_line(error: BaseException) -> str:
     """What another package says, to be quoted in an error of ours: without line breaks, cut off where it goes on."""
     return textwrap.shorten(str(error) or type(error).__name__, 400, placeholder=" ...")
+
+
+def some_of(names: Sequence[str], most: int = 10, *, quoted: bool = False) -> str:
+    """The first few names in a line, and how many more there are: "a, b and 7 more".
+
+    Args:
+        names: of classes, files or the like; of none the line is empty.
+        most: names shown.
+        quoted: whether they stand in quotes, with what cannot be seen spelled out.
+    """
+    shown = ", ".join(repr(name) if quoted else name for name in names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown

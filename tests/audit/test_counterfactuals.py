@@ -6,8 +6,7 @@ import torch
 from audit_pictures import Made
 
 from backmix.audit.counterfactuals import GREY, SETS, counterfactuals, make_set, paste
-from backmix.audit.edges import edge_width, soft_edge
-from backmix.audit.filling import without_object
+from backmix.audit.filling import edge_width, soft_edge, without_object
 from backmix.audit.frame import Frame
 
 

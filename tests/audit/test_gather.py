@@ -5,7 +5,7 @@ import torch
 from audit_pictures import Made, write_set
 
 from backmix.audit.gather import choose_masks, gather, has_masks, masks_of_unknown
-from backmix.audit.items import Part
+from backmix.audit.items import Role
 from backmix.audit.masks import GivenMasks
 from backmix.data.images import ImageError
 from backmix.data.load import load_source
@@ -52,7 +52,7 @@ def test_images_of_unknown_classes_come_from_elsewhere():
 
 def test_scenes_come_last():
     gathered = gather(MADE, given(), NAMES, 2, scenes=Made(2))
-    assert parts(gathered) == [6, 0, 6] and gathered.items.classes(Part.scene)[:3] == MADE.classes
+    assert parts(gathered) == [6, 0, 6] and gathered.items.classes(Role.scene)[:3] == MADE.classes
 
 
 def test_outputs_without_names_are_the_classes_in_order_or_numbers():

@@ -3,7 +3,7 @@
 import torch
 from audit_pictures import Made
 
-from backmix.audit.items import MOST_SCENES, NO_CLASS, Group, Items, Part, scene_group
+from backmix.audit.items import MOST_SCENES, NO_CLASS, Group, Items, Role, scene_group
 
 
 class Many(Made):
@@ -20,8 +20,8 @@ def test_items_keep_where_they_come_from():
     known, unknown = Made(2, seed=1), Made({"owl": 3}, seed=2)
     items = Items(
         [
-            Group(Part.known, known, torch.tensor([1, 3]), known.labels[[1, 3]], known.classes, None),
-            Group(Part.unknown, unknown, torch.tensor([2]), unknown.labels[[2]], unknown.classes, None),
+            Group(Role.known, known, torch.tensor([1, 3]), known.labels[[1, 3]], known.classes, None),
+            Group(Role.unknown, unknown, torch.tensor([2]), unknown.labels[[2]], unknown.classes, None),
         ]
     )
     assert len(items) == 3 and items.parts.tolist() == [0, 0, 1]
@@ -29,7 +29,7 @@ def test_items_keep_where_they_come_from():
     assert [items.class_of(i) for i in range(3)] == ["cat", "dog", "owl"]
     assert items.where(2)[0].source is unknown and items.where(2)[1] == 2
     assert items.read(2).tobytes() == unknown.read(2).tobytes()
-    assert items.classes(Part.unknown) == ["owl"] and items.classes(Part.scene) == []
+    assert items.classes(Role.unknown) == ["owl"] and items.classes(Role.scene) == []
 
 
 def test_of_each_scene_some_are_kept_and_those_without_a_class_are_one():
@@ -37,5 +37,5 @@ def test_of_each_scene_some_are_kept_and_those_without_a_class_are_one():
     group = scene_group(Many(labels, ["sea", "wood", "moor"]))
     counts = torch.bincount(group.labels, minlength=4).tolist()
     assert counts == [MOST_SCENES, 1, 0, 2] and group.classes == ["sea", "wood", "moor", NO_CLASS]
-    assert group.part == Part.scene and group.masks is None
+    assert group.part == Role.scene and group.masks is None
     assert group.positions.tolist() == [*range(MOST_SCENES), *range(MOST_SCENES + 7, MOST_SCENES + 10)]

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backmix.audit.leaning import leanings, wilson
+from backmix.audit.leaning import leanings
 
 NAMES = ["grass", "sand", "sea"]
 
@@ -58,9 +58,3 @@ def test_shares_are_those_of_a_loop(rows):
         rest = [answer == number for answer, ground, label in rows if label != number and ground != place]
         assert found.share == pytest.approx(sum(here) / len(here)) and found.images == len(here)
         assert found.otherwise == pytest.approx(sum(rest) / len(rest)) and found.share > found.otherwise
-
-
-def test_wilson_by_the_textbook():
-    assert wilson(15, 20) == pytest.approx((0.5313, 0.8881), abs=1e-4)
-    assert wilson(0, 10) == pytest.approx((0, 0.2775), abs=1e-4)
-    assert wilson(10, 10) == pytest.approx((0.7225, 1), abs=1e-4)

@@ -1,13 +1,16 @@
-"""Lines of the tables and bars: the right figures, in the right order, a dash where there is none."""
+"""Lines of the tables and bars: the right figures, in the right order, a dash where there is none; bars on tracks."""
 
 import copy
 import json
 
 import pytest
 from audit_pages import ordinary, poor, with_unknown
+from hypothesis import given
+from hypothesis import strategies as st
 
 from backmix.audit import page_figures as figures
 from backmix.audit.counterfactuals import SETS
+from backmix.audit.page_figures import common_scale, track
 
 
 def read(file):
@@ -75,3 +78,25 @@ def test_four_aurocs(tmp_path):
     for line, pair in zip(lines, figures.PAIRS, strict=True):
         assert line.track.length == pytest.approx(100 * open_set["auroc"][pair]["value"], abs=0.01)
         assert line.track.mark == 50
+
+
+def test_places_of_a_share():
+    made = track({"value": 0.5, "low": 0.4, "high": 0.6}, "half", mark=0.25)
+    assert (made.start, made.length, made.low, made.spread, made.mark, made.zero) == (0, 50, 40, 20, 25, None)
+
+
+def test_a_negative_figure_lies_left_of_zero():
+    made = track({"value": -0.5, "low": -1, "high": 0}, "less", scale=(-1.0, 1.0))
+    assert (made.start, made.length, made.low, made.spread, made.zero) == (25, 25, 0, 50, 50)
+
+
+@given(st.lists(st.tuples(*[st.floats(-1, 1)] * 3).map(sorted), max_size=5), st.floats(-2, 2))
+def test_all_stay_on_a_common_scale(figures, mark):
+    given_ones = [{"low": low, "value": value, "high": high} for low, value, high in figures]
+    scale = common_scale(given_ones)
+    assert scale[0] <= 0 < scale[1]
+    for of in given_ones:
+        made = track(of, "", scale=scale, mark=mark)
+        assert made.start >= 0 and made.length >= 0 and made.start + made.length <= 100.01
+        assert made.low >= 0 and made.spread >= 0 and made.low + made.spread <= 100.01
+        assert made.mark is not None and 0 <= made.mark <= 100

@@ -13,8 +13,8 @@ from backmix.audit.counterfactuals import SETS
 from backmix.audit.gather import choose_masks, gather
 from backmix.audit.models.base import ModelOptions
 from backmix.audit.models.load import load_model
+from backmix.audit.outcomes import decided_by_background
 from backmix.audit.page_pictures import DECIDED, IN_A_ROW, MASKED, example, masked, rows
-from backmix.audit.ranking import decided_by_background
 from backmix.audit.run import AuditRun
 
 

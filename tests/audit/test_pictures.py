@@ -9,7 +9,7 @@ from PIL import Image
 
 from backmix.audit.filling import without_object
 from backmix.audit.frame import Frame
-from backmix.audit.items import Group, Items, Part
+from backmix.audit.items import Group, Items, Role
 from backmix.audit.masks import Fault, GivenMasks
 from backmix.audit.pictures import FILE, STATES, Pictures, remove_pictures
 from backmix.data.images import ImageError
@@ -39,7 +39,7 @@ class Faulty(Made):
 
 def items_of(source, masks=True):
     given = GivenMasks("true", source.read_mask) if masks else None
-    part = Part.known if masks else Part.scene
+    part = Role.known if masks else Role.scene
     return Items([Group(part, source, torch.arange(len(source)), source.labels, source.classes, given)])
 
 

@@ -52,12 +52,16 @@ def test_what_is_not_typed_is_the_default(typed):
 
 def test_every_kind_of_field_can_be_typed(typed):
     found, _ = typed(
-        *("photos", "--out", "x", "--names", "a,b\\, c", "--names", "d", "--no-wide", "--side", 3, "--how", "slow"),
+        *("photos", "--out", "x", "--names", "a,b", "--names", "d", "--no-wide", "--side", 3, "--how", "slow"),
         *("--more-option", "depth=2", "--more-option", "flat=true", "--how-much", "little", "--colour", "0,0.5,1"),
     )
     more = {"depth": 2, "flat": True}
-    assert found[0] == Asked("photos", "a,b\\, c,d", False, 3, "slow", "little", (0.0, 0.5, 1.0), more)
+    assert found[0] == Asked("photos", "a\\,b,d", False, 3, "slow", "little", (0.0, 0.5, 1.0), more)
     assert typed("photos", "--out", "x", "--colour", "1")[0][0].colour == (1.0, 1.0, 1.0)
+
+
+def test_names_typed_in_one_text_are_as_typed(typed):
+    assert typed("photos", "--out", "x", "--names", "a,b\\, c")[0][0].names == "a,b\\, c"
 
 
 def test_names_in_a_file_are_a_list_that_nothing_is_split_of(typed, tmp_path):

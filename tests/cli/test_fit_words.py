@@ -95,9 +95,11 @@ def test_the_file_repeats_a_training_on_classes_with_commas(tmp_path, monkeypatc
     shared = [
         word for name, of in written.items() if name not in ("data", "known-classes") for word in _words(name, of)
     ]
-    typed(tmp_path / "data", *shared, *("--known-classes", "tench\\, Tinca tinca,back\\\\slash"), "--known-classes",
-          "\\ blank\\ ", "--out", tmp_path / "three")  # fmt: skip
-    for run in ("two", "three"):
+    in_one = ["--known-classes", "tench\\, Tinca tinca,back\\\\slash,\\ blank\\ "]
+    one_by_one = [word for name in names[:3] for word in ("--known-classes", name)]
+    for run, chosen in (("three", in_one), ("four", one_by_one)):
+        typed(tmp_path / "data", *shared, *chosen, "--out", tmp_path / run)
+    for run in ("two", "three", "four"):
         for name in ("model.safetensors", "classes.json", "fit.yaml"):
             assert (tmp_path / "one" / name).read_bytes() == (tmp_path / run / name).read_bytes()
 

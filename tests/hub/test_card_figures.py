@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from backmix.classifier import OpenSetClassifier
-from backmix.hub.card_figures import chance_of_acceptance, figures_section, spread_in_words, threshold_section
+from backmix.hub.card_figures import figures_section, spread_in_words, threshold_section
+from backmix.metrics.chance import accepted_by_chance
 from backmix.threshold.conformal import ConformalThreshold
 
 MEASURED = {
@@ -118,6 +119,6 @@ def test_the_spread_is_that_of_many_draws(images, accept):
 
     tests = torch.rand(4000, 50, generator=generator, dtype=torch.float64)
     observed = (tests <= shares[:, None]).double().mean(1)
-    low, high = chance_of_acceptance(held, 50)
+    low, high = accepted_by_chance(images, accept, 50)
     assert 0.93 <= float(((observed >= low) & (observed <= high)).double().mean()) <= 1.0
     assert low < accept < high

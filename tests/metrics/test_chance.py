@@ -5,8 +5,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
-from backmix.metrics.chance import accepted_by_chance, p_value_bins, share_of
+from backmix.metrics.chance import accepted_by_chance, accepted_in_the_long_run, p_value_bins, share_of, wilson
 from backmix.threshold.conformal import ConformalThreshold
 
 
@@ -16,6 +17,20 @@ def test_wilson_intervals_of_the_literature():
                                    (1, 29, 0.0061, 0.1718)]:  # fmt: skip
         found = share_of(hits, total)
         assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_wilson_by_the_textbook():
+    assert wilson(15, 20) == pytest.approx((0.5313, 0.8881), abs=1e-4)
+    assert wilson(0, 10) == pytest.approx((0, 0.2775), abs=1e-4)
+    assert wilson(10, 10) == pytest.approx((0.7225, 1), abs=1e-4)
+
+
+def test_wilson_of_many_is_that_of_scipy_for_each():
+    hits, tries = np.array([[0, 3, 7], [5, 10, 499]]), np.array([[4, 9, 7], [40, 11, 1000]])
+    ends = np.stack(wilson(hits, tries), -1)
+    for place in np.ndindex(hits.shape):
+        one = binomtest(int(hits[place]), int(tries[place])).proportion_ci(method="wilson")
+        assert ends[place] == pytest.approx([one.low, one.high], abs=1e-12)
 
 
 @given(st.integers(1, 5000), st.data())
@@ -55,6 +70,16 @@ def test_acceptance_by_chance_is_what_real_thresholds_do(held_out, accept, teste
 
 def test_too_few_to_reject_any_accept_all():
     assert accepted_by_chance(18, 0.95, 40) == (1.0, 1.0)
+    assert accepted_in_the_long_run(18, 0.95) == (1.0, 1.0)
+
+
+def test_the_long_run_is_what_many_tested_images_come_to():
+    low, high = accepted_in_the_long_run(200, 0.9)
+    assert low < 0.9 < high
+    wider = accepted_by_chance(200, 0.9, 10**6)  # 95 instead of 90 of 100.
+    assert wider[0] < low < high < wider[1]
+    with_one, without = accepted_in_the_long_run(19, 0.95), (0.05 ** (1 / 19), 0.95 ** (1 / 19))
+    assert with_one == pytest.approx(without)  # The highest of 19 scores.
 
 
 @pytest.mark.parametrize(("size", "bins"), [(162, 10), (48, 10), (9, 10), (3, 10), (0, 10), (100, 7)])

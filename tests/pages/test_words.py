@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backmix.pages.words import LONGEST_NAME, count, interval, listed, number, percent, quoted, visible
+from backmix.pages.words import (
+    LONGEST_NAME,
+    count,
+    hundredths,
+    interval,
+    listed,
+    number,
+    percent,
+    plain_percent,
+    quoted,
+    visible,
+)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +58,13 @@ def test_a_quoted_name_is_kept_apart_from_the_direction_around_it():
 )  # fmt: skip
 def test_percent_is_0_or_100_only_where_the_share_is(share, text):
     assert percent(share).replace("\u00a0", " ") == text
+
+
+def test_plain_shares_are_rounded_and_no_more():
+    shares = (0, 0.05, 0.888, 0.9999, 1)
+    assert [plain_percent(share, padded=False) for share in shares] == ["0 %", "5 %", "88.8 %", "100 %", "100 %"]
+    assert [plain_percent(share) for share in shares] == ["0.0 %", "5.0 %", "88.8 %", "100.0 %", "100.0 %"]
+    assert [hundredths(share) for share in (None, 0, 0.888)] == ["-", "0.0", "88.8"]
 
 
 def test_numbers_of_a_column_have_as_many_digits():

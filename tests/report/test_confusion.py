@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from report_answers import answers
 
-from backmix.report.confusion import confused_pairs, confusion_image, confusion_rows
-from backmix.report.confusion_section import confusion_section
+from backmix.report.confusion import confused_pairs, confusion_image, confusion_rows, confusion_section
 
 ROWS = [
     ("cat", "cat", True, 0),

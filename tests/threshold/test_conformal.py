@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backmix.threshold.conformal import ConformalThreshold, min_held_out
+from backmix.threshold.conformal import ConformalThreshold, min_held_out, rank_of_threshold
 
 score = st.one_of(
     st.integers(-3, 3).map(float), st.floats(-1e6, 1e6, allow_nan=False), st.sampled_from([math.inf, -math.inf])
@@ -46,6 +46,7 @@ def test_known_answers():
 @given(scores, shares)
 def test_threshold_is_the_kth_smallest(held_out, accept):
     k = slow_rank(len(held_out), accept)
+    assert rank_of_threshold(len(held_out), accept) == k
     expected = sorted(held_out)[k - 1] if k <= len(held_out) else math.inf
     assert ConformalThreshold.fit(tensor(held_out), accept).threshold == expected
 

@@ -11,7 +11,8 @@ import torch
 import yaml
 from torch import Tensor
 
-from backmix.errors import DataError, in_one_line
+from backmix.errors import DataError, in_one_line, some_of
+from backmix.prediction.rows import printable
 
 Names = Sequence[Sequence[str]]
 """For each output of a model the names its class goes by, the first for people."""
@@ -96,8 +97,7 @@ def read_class_map(path: Path) -> dict[str, list[str]]:
 
 def some(names: Sequence[str]) -> str:
     """The first few names in one line, and how many more there are; what is no sign is spelled out, as \\n."""
-    shown = ("".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in name) for name in names[:8])
-    return ", ".join(shown) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return some_of([printable(name) for name in names], 8)
 
 
 def _outputs(entry: str, called: Mapping[str, list[int]], count: int) -> list[int]:

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from backmix.audit.donors import MIXED, draw_donors
-from backmix.audit.edges import edge_width, soft_edge
-from backmix.audit.filling import blend, without_object
+from backmix.audit.filling import blend, edge_width, soft_edge, without_object
 
 ALONE = ("original", "repasted", "only-foreground", "only-background")
 SETS = (*ALONE, *MIXED)

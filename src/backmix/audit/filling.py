@@ -12,8 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from backmix.audit.edges import edge_width, grow, soft_edge
-
 WORKING_SIDE = 48
 """Side to which images are brought down to look for the shift; it is found to a pixel up to here."""
 ROUNDS = 6
@@ -50,6 +48,39 @@ def blend(over: Tensor, under: Tensor, alpha: Tensor) -> Tensor:
     """Lay pictures over others, (B, 3, S, S) uint8 both, by `alpha` (B, S, S) in 0..1; rounded to whole grey levels."""
     first, second = over.float(), under.float()
     return torch.add(second, (first - second) * alpha[:, None]).round_().to(torch.uint8)
+
+
+def edge_width(size: int) -> int:
+    """Pixels over which an edge fades in images of side `size`: one for every 64, at least one."""
+    return max(1, round(size / 64))
+
+
+def grow(masks: Tensor, by: int) -> Tensor:
+    """Masks (B, S, S) bool and all pixels at most `by` rows and columns away from them."""
+    if by == 0:
+        return masks
+    # Rows first, then columns: a square window at once costs as much as its area.
+    rows = F.max_pool2d(masks[:, None].float(), (2 * by + 1, 1), stride=1, padding=(by, 0))
+    return F.max_pool2d(rows, (1, 2 * by + 1), stride=1, padding=(0, by))[:, 0] > 0
+
+
+def soft_edge(masks: Tensor, width: int) -> Tensor:
+    """How opaque each pixel of an object is when it is laid over something else.
+
+    The object is kept whole, thin parts of it too: it is 1 on the mask. Outside it is the share of mask among the
+    (2 width + 1)^2 pixels around, which starts near a half and is 0 from `width` pixels on.
+
+    Args:
+        masks: (B, S, S) bool.
+        width: in pixels, at least 1.
+
+    Returns:
+        (B, S, S) float32 in 0..1.
+    """
+    side = 2 * width + 1
+    rows = F.avg_pool2d(masks[:, None].float(), (side, 1), stride=1, padding=(width, 0), count_include_pad=False)
+    share = F.avg_pool2d(rows, (1, side), stride=1, padding=(0, width), count_include_pad=False)[:, 0]
+    return torch.where(masks, 1.0, share)
 
 
 def fill_holes(images: Tensor, holes: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from backmix.audit.class_map import Matching, Names, match_classes, some
-from backmix.audit.items import Group, Items, Part, scene_group
+from backmix.audit.items import Group, Items, Role, scene_group
 from backmix.audit.mask_files import MaskFiles
 from backmix.audit.masks import CentreMasks, EstimatedBy, GivenMasks, Masks
 from backmix.data.images import ImageError
@@ -140,7 +140,7 @@ def gather(
             f"{some(_present(source))}; the model {some([called[0] for called in names])}. Say which outputs stand "
             f"for which class by --class-map FILE"
         )
-    groups = [_group(Part.known, source, known, masks)]
+    groups = [_group(Role.known, source, known, masks)]
     strange = [name for name in _present(source) if name in matching.unmatched]
     others = (source.labels >= 0) & ~known
     if others.any():
@@ -157,9 +157,9 @@ def gather(
             notes.append(f"The unknown images have classes that the model knows, which are left out: {some(given)}.")
         if not new.any():
             raise DataError("the unknown images are all of classes that the model knows, or of none")
-        groups.append(_group(Part.unknown, unknown, new, unknown_masks))
+        groups.append(_group(Role.unknown, unknown, new, unknown_masks))
     elif open_set and unknown is None and others.any():
-        groups.append(_group(Part.unknown, source, others, masks))
+        groups.append(_group(Role.unknown, source, others, masks))
     if scenes is not None:
         groups.append(scene_group(scenes))
     if matching.idle and mapping is None:
@@ -170,7 +170,7 @@ def gather(
     return Gathered(Items(groups), names, matching, notes)
 
 
-def _group(part: Part, source: ImageSource, chosen: Tensor, masks: Masks) -> Group:
+def _group(part: Role, source: ImageSource, chosen: Tensor, masks: Masks) -> Group:
     positions = chosen.nonzero()[:, 0]
     return Group(part, source, positions, source.labels[positions], list(source.classes), masks)
 

@@ -18,7 +18,7 @@ MOST_SCENES = 100
 """Images of a scene class that are looked at; they only tell what a class leans on."""
 
 
-class Part(IntEnum):
+class Role(IntEnum):
     """What an image is in an audit."""
 
     known = 0
@@ -39,7 +39,7 @@ class Group:
         masks: where their objects are; None: they are looked at whole.
     """
 
-    part: Part
+    part: Role
     source: ImageSource
     positions: Tensor
     labels: Tensor
@@ -58,7 +58,7 @@ class Items:
         groups: at most one for each part.
 
     Attributes:
-        parts: (N,) int64 `Part` of each image.
+        parts: (N,) int64 `Role` of each image.
         labels: (N,) int64 class among those of its part.
     """
 
@@ -72,7 +72,7 @@ class Items:
         """Number of images, N."""
         return len(self.labels)
 
-    def classes(self, part: Part) -> list[str]:
+    def classes(self, part: Role) -> list[str]:
         """Names of the classes of a part."""
         return next((group.classes for group in self.groups if group.part == part), [])
 
@@ -105,4 +105,4 @@ def scene_group(source: ImageSource) -> Group:
     labels = torch.where(source.labels < 0, len(source.classes), source.labels)
     kept = [(labels == number).nonzero()[:MOST_SCENES, 0] for number in range(len(source.classes) + 1)]
     positions = torch.cat(kept).sort().values
-    return Group(Part.scene, source, positions, labels[positions], [*source.classes, NO_CLASS], None)
+    return Group(Role.scene, source, positions, labels[positions], [*source.classes, NO_CLASS], None)

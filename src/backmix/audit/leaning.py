@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-Z = 1.959963984540054
-"""Of the 95 % interval."""
+from backmix.metrics.chance import wilson
 
 
 @dataclass(frozen=True)
@@ -56,31 +55,19 @@ def leanings(
     # What is of the class itself says nothing of the background: it may be right for the object.
     own = _count(labels, backgrounds, len(names), classes)
     right = _count(torch.where(answers == labels, answers, -1), backgrounds, len(names), classes)
-    hits, tries = pulled - right, shown[:, None] - own
-    found: list[Leaning | None] = []
-    for number in range(classes):
-        best: Leaning | None = None
-        hit, tried = hits[:, number].tolist(), tries[:, number].tolist()
-        for place, name in enumerate(names):
-            rest = sum(tried) - tried[place]
-            if not tried[place] or not rest:
-                continue
-            share, otherwise = hit[place] / tried[place], (sum(hit) - hit[place]) / rest
-            if wilson(hit[place], tried[place])[0] <= wilson(sum(hit) - hit[place], rest)[1]:
-                continue
-            if best is None or (share, tried[place]) > (best.share, best.images):
-                best = Leaning(name, kind, share, otherwise, int(tried[place]))
-        found.append(best)
-    return found
-
-
-def wilson(hits: float, tries: float) -> tuple[float, float]:
-    """Ends of Wilson's 95 % interval for a share; `tries` is above 0."""
-    share = hits / tries
-    middle = share + Z**2 / (2 * tries)
-    spread = Z * math.sqrt(share * (1 - share) / tries + Z**2 / (4 * tries**2))
-    scale = 1 + Z**2 / tries
-    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+    hits, tries = (pulled - right).numpy(), (shown[:, None] - own).numpy()
+    other_hits, other_tries = hits.sum(0) - hits, tries.sum(0) - tries
+    usable = (tries > 0) & (other_tries > 0)
+    tries, other_tries = np.maximum(tries, 1), np.maximum(other_tries, 1)
+    share, otherwise = hits / tries, other_hits / other_tries
+    clear = usable & (wilson(hits, tries)[0] > wilson(other_hits, other_tries)[1])
+    highest = np.where(clear, share, -1.0)
+    # The first of those with the most images, of those with the highest share.
+    best = np.where(highest == highest.max(0), tries, -1.0).argmax(0)
+    return [
+        Leaning(names[at[0]], kind, float(share[at]), float(otherwise[at]), int(tries[at])) if clear[at] else None
+        for at in zip(best.tolist(), range(classes), strict=True)
+    ]
 
 
 def _count(of: Tensor, backgrounds: Tensor, many: int, classes: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The lines of the tables and bars of an audit's page."""
+"""The lines of the tables and bars of an audit's page, and the tracks that the bars are drawn on."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 
 from backmix.audit import page_words as words
 from backmix.audit.counterfactuals import SETS
-from backmix.audit.page_pictures import TITLES, Row, Seen
-from backmix.audit.page_tracks import Track, common_scale, track
+from backmix.audit.page_pictures import TITLES, PictureRow, Seen
 from backmix.pages.figure import Figure
-from backmix.pages.words import count, percent
+from backmix.pages.words import count, percent, signed
 
 FEW_OF_A_CLASS = 10
 MEANINGS = {
@@ -37,6 +36,31 @@ PAIRS = {
     "Kq-Qq": "both on backgrounds of unknown images",
     "Kq-Qk": "each on backgrounds of the other kind",
 }
+
+
+@dataclass(frozen=True)
+class Track:
+    """Places in percent of the track's length.
+
+    Attributes:
+        kind: "own" or "other" background, or "none".
+        start: where the bar begins.
+        length: of the bar.
+        low: where the interval begins.
+        spread: its length.
+        mark: a figure to compare with, None for none.
+        zero: where 0 is, None where it is the left end.
+        words: all of it, for those who do not see it.
+    """
+
+    kind: str
+    start: float
+    length: float
+    low: float
+    spread: float
+    mark: float | None
+    zero: float | None
+    words: str
 
 
 @dataclass(frozen=True)
@@ -96,7 +120,7 @@ def summary(result: Mapping[str, Any], fail_above: float | None) -> Summary:
     figures = []
     if (gap := result["background_gap"]) is not None:
         figures.append(
-            Figure("Background gap", f"{words.signed(gap['value'])} points", f"95 % interval {words.span(gap, '')}")
+            Figure("Background gap", f"{signed(gap['value'])} points", f"95 % interval {words.span(gap, '')}")
         )
     if (flips := result["flips"]) is not None:
         detail = f"of the images change their answer; {words.span(flips)}"
@@ -111,7 +135,7 @@ def summary(result: Mapping[str, Any], fail_above: float | None) -> Summary:
     return Summary(words.lead(result), more, figures, words.caveats(result))
 
 
-def set_lines(result: Mapping[str, Any], example: Row | None) -> list[SetLine]:
+def set_lines(result: Mapping[str, Any], example: PictureRow | None) -> list[SetLine]:
     """The seven sets in their order."""
     pictures = {seen.name: seen for seen in example.seen} if example is not None else {}
     chance = (result["from_background"] or {}).get("chance")
@@ -185,6 +209,49 @@ def auroc_lines(open_set: Mapping[str, Any] | None) -> list[Line]:
     return lines
 
 
+def track(
+    of: Mapping[str, float],
+    words: str,
+    *,
+    kind: str = "own",
+    scale: tuple[float, float] = (0.0, 1.0),
+    mark: float | None = None,
+) -> Track:
+    """A figure on a scale.
+
+    Args:
+        of: `value`, `low` and `high`.
+        words: what it is, with its numbers.
+        kind: see `Track`.
+        scale: the ends of the track, the first at most 0 and the second above; what lies beyond is cut.
+        mark: a figure to compare with.
+    """
+    low, high = scale
+
+    def place(value: float) -> float:
+        return round(100 * (min(max(value, low), high) - low) / (high - low), 2)
+
+    start, end = sorted((place(0), place(of["value"])))
+    first, last = place(of["low"]), place(of["high"])
+    return Track(
+        kind,
+        start,
+        round(end - start, 2),
+        first,
+        round(last - first, 2),
+        None if mark is None else place(mark),
+        place(0) if low < 0 else None,
+        words,
+    )
+
+
+def common_scale(figures: list[Mapping[str, float]]) -> tuple[float, float]:
+    """Ends of a track that all figures fit on: from 0 or below to 1 at most, as wide as is needed."""
+    low = min([0.0, *(of["low"] for of in figures)])
+    high = max([0.1, *(of["high"] for of in figures)])
+    return low, high
+
+
 def _class_line(name: str, of: Mapping[str, Any], scale: tuple[float, float]) -> ClassLine:
     gap, alone, accuracy = of["background_gap"], of["from_background"], of["accuracy"]
     return ClassLine(
@@ -193,7 +260,7 @@ def _class_line(name: str, of: Mapping[str, Any], scale: tuple[float, float]) ->
         original=percent(accuracy["original"], padded=True),
         same=percent(accuracy["mixed-same"], padded=True),
         random=percent(accuracy["mixed-random"], padded=True),
-        gap="–" if gap is None else words.signed(gap["value"]),
+        gap="–" if gap is None else signed(gap["value"]),
         span=words.span(gap, ""),
         track=None if gap is None else track(gap, f"gap {words.points(gap)}", scale=scale, kind="other"),
         leans_on=words.leaning(name, of["leans_on"]),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from backmix.audit.counterfactuals import SETS
 from backmix.audit.gather import Gathered
-from backmix.audit.items import Part
+from backmix.audit.items import Role
 from backmix.audit.results import answer_name
 from backmix.audit.run import Audit
 from backmix.pages.pictures import data_uri, thumbnail
@@ -57,7 +57,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Row:
+class PictureRow:
     """An image in several sets."""
 
     image: str
@@ -65,7 +65,7 @@ class Row:
     seen: list[Seen]
 
 
-def example(audit: Audit, gathered: Gathered, show: Show, decided: Sequence[int]) -> Row | None:
+def example(audit: Audit, gathered: Gathered, show: Show, decided: Sequence[int]) -> PictureRow | None:
     """One image in every set: the first in most sets of those that the background decides, or else of all.
 
     Args:
@@ -74,7 +74,7 @@ def example(audit: Audit, gathered: Gathered, show: Show, decided: Sequence[int]
         show: see `Show`.
         decided: images that the background decides, the clearest first.
     """
-    present = sum(audit.columns[name].present.long() for name in SETS) * (gathered.items.parts == Part.known)
+    present = sum(audit.columns[name].present.long() for name in SETS) * (gathered.items.parts == Role.known)
     if not present.any():
         return None
     best = int(present.max())
@@ -82,23 +82,23 @@ def example(audit: Audit, gathered: Gathered, show: Show, decided: Sequence[int]
     return row(item, audit, gathered, show, SETS)
 
 
-def rows(items: Sequence[int], audit: Audit, gathered: Gathered, show: Show) -> list[Row]:
+def rows(items: Sequence[int], audit: Audit, gathered: Gathered, show: Show) -> list[PictureRow]:
     """The first `DECIDED` of some images, each in the sets of `IN_A_ROW`."""
     return [row(item, audit, gathered, show, IN_A_ROW) for item in items[:DECIDED]]
 
 
-def masked(audit: Audit, gathered: Gathered, show: Show) -> list[Row]:
+def masked(audit: Audit, gathered: Gathered, show: Show) -> list[PictureRow]:
     """`MASKED` images evenly through all, each as it is and as what the mask says is its object."""
-    there = audit.columns["only-foreground"].present & (gathered.items.parts == Part.known)
+    there = audit.columns["only-foreground"].present & (gathered.items.parts == Role.known)
     good = there.nonzero()[:, 0].tolist()
     chosen = [good[(2 * k + 1) * len(good) // (2 * MASKED)] for k in range(MASKED)] if len(good) > MASKED else good
     return [row(item, audit, gathered, show, IN_A_ROW[:2]) for item in chosen]
 
 
-def row(item: int, audit: Audit, gathered: Gathered, show: Show, sets: Sequence[str]) -> Row:
+def row(item: int, audit: Audit, gathered: Gathered, show: Show, sets: Sequence[str]) -> PictureRow:
     """An image in those of some sets that it is in."""
     items, shown = gathered.items, show(item)
-    truth, classes = items.class_of(item), items.classes(Part.known)
+    truth, classes = items.class_of(item), items.classes(Role.known)
     seen = []
     for name in sets:
         if name not in shown:
@@ -110,4 +110,4 @@ def row(item: int, audit: Audit, gathered: Gathered, show: Show, sets: Sequence[
         picture = thumbnail(Image.fromarray(shown[name].permute(1, 2, 0).contiguous().numpy()))
         right = bool(column.answer[item] == items.labels[item])
         seen.append(Seen(name, TITLES[name], data_uri(picture), told, background, answer, right))
-    return Row(items.name(item), truth, seen)
+    return PictureRow(items.name(item), truth, seen)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from backmix.pages.words import GAP, count, listed, percent, quoted
+from backmix.pages.words import GAP, count, interval, listed, percent, quoted, signed
 
 FEW = 30  # Images below which a figure is told with a warning.
 MUCH, SOME = 0.30, 0.10  # Background gaps from which words get stronger.
@@ -24,12 +24,6 @@ def points(of: Interval) -> str:
     """A difference of shares with its interval: "68 points (62 to 74)"; below ten points with a decimal."""
     digits = 0 if abs(of["value"]) >= 0.1 else 1
     return f"{signed(of['value'], digits)} points ({signed(of['low'], digits)} to {signed(of['high'], digits)})"
-
-
-def signed(value: float, digits: int = 1) -> str:
-    """A share or a difference of two, times 100, with a real minus sign; never "−0"."""
-    text = f"{100 * value:.{digits}f}"
-    return (text.removeprefix("-") if float(text) == 0 else text).replace("-", "−")
 
 
 def right_of(share: float, images: int) -> str:
@@ -197,8 +191,6 @@ def leaning(name: str, of: Mapping[str, Any] | None) -> tuple[str, str] | None:
     return ("its own" if own else str(of["name"])), share
 
 
-def span(of: Interval | None, unit: str = "%") -> str:
+def span(of: Interval | None, unit: str = f"{GAP}%") -> str:
     """Ends of an interval of shares: "62.0 to 74.2 %"."""
-    if of is None:
-        return "–"
-    return f"{signed(of['low'])} to {signed(of['high'])}{GAP if unit else ''}{unit}"
+    return "–" if of is None else interval(of["low"], of["high"], unit)

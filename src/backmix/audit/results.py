@@ -14,11 +14,11 @@ from backmix.audit.counterfactuals import SETS
 from backmix.audit.donors import MIXED
 from backmix.audit.figures import DIFFERENCES, Figures, known_figures
 from backmix.audit.gather import Gathered
-from backmix.audit.items import Items, Part
+from backmix.audit.items import Items, Role
 from backmix.audit.leaning import Leaning, leanings
 from backmix.audit.masks import Masks
 from backmix.audit.open_set import open_set_figures, weighted_auroc
-from backmix.audit.ranking import background_scores, decided_by_background
+from backmix.audit.outcomes import background_scores, decided_by_background
 from backmix.audit.run import ON_KNOWN, ON_UNKNOWN, Audit
 from backmix.data.seeds import seed_of
 from backmix.metrics.bootstrap import Interval
@@ -45,7 +45,7 @@ def audit_results(
         seed: draws the resamples.
     """
     items, columns = gathered.items, audit.columns
-    known = (items.parts == Part.known) & audit.states.readable()
+    known = (items.parts == Role.known) & audit.states.readable()
     generator = torch.Generator().manual_seed(seed_of(seed, "audit", "figures"))
     figures = known_figures(columns, items.labels, known, generator)
     result: dict[str, Any] = {
@@ -75,16 +75,16 @@ def answer_name(output: int, answer: int, classes: Sequence[str], names: Names) 
 
 
 def _classes(audit: Audit, items: Items, figures: Figures, known: Tensor) -> dict[str, Any]:
-    names = items.classes(Part.known)
+    names = items.classes(Role.known)
     mixed, donors = audit.columns["mixed-random"], audit.donors["mixed-random"]
     rows = (mixed.present & known).nonzero()[:, 0]
     backgrounds = items.labels[donors[rows]]
     by_class = leanings(mixed.answer[rows], backgrounds, items.labels[rows], names, "class", len(names))
     by_scene: list[Leaning | None] = [None] * len(names)
-    scene = ((items.parts == Part.scene) & audit.columns["original"].present).nonzero()[:, 0]
+    scene = ((items.parts == Role.scene) & audit.columns["original"].present).nonzero()[:, 0]
     if len(scene):
         answers, none = audit.columns["original"].answer[scene], torch.full((len(scene),), -1)
-        by_scene = leanings(answers, items.labels[scene], none, items.classes(Part.scene), "scene", len(names))
+        by_scene = leanings(answers, items.labels[scene], none, items.classes(Role.scene), "scene", len(names))
     found = {}
     for number, of in figures.of_class.items():
         on_class, on_scene = by_class[number], by_scene[number]
@@ -101,10 +101,10 @@ def _classes(audit: Audit, items: Items, figures: Figures, known: Tensor) -> dic
 
 
 def _scenes(audit: Audit, items: Items) -> dict[str, Any]:
-    column, names = audit.columns["original"], items.classes(Part.known)
+    column, names = audit.columns["original"], items.classes(Role.known)
     found = {}
-    for number, scene in enumerate(items.classes(Part.scene)):
-        rows = (items.parts == Part.scene) & (items.labels == number) & column.present
+    for number, scene in enumerate(items.classes(Role.scene)):
+        rows = (items.parts == Role.scene) & (items.labels == number) & column.present
         if not rows.any():
             continue
         answers = column.answer[rows]
@@ -119,7 +119,7 @@ def _scenes(audit: Audit, items: Items) -> dict[str, Any]:
 
 
 def _open_set(audit: Audit, items: Items, score: str | None, seed: int) -> dict[str, Any] | None:
-    known, unknown = items.parts == Part.known, items.parts == Part.unknown
+    known, unknown = items.parts == Role.known, items.parts == Role.unknown
     if not unknown.any():
         return None
     columns = audit.columns
@@ -141,7 +141,7 @@ def _open_set(audit: Audit, items: Items, score: str | None, seed: int) -> dict[
 
 def _decided(audit: Audit, gathered: Gathered, known: Tensor) -> list[dict[str, Any]]:
     items, columns = gathered.items, audit.columns
-    classes = items.classes(Part.known)
+    classes = items.classes(Role.known)
     scores = background_scores(columns)
     shown = ("original", "repasted", "only-background", *MIXED)
     found = []
@@ -185,8 +185,8 @@ def _notes(audit: Audit, items: Items, masks: Masks, figures: Figures) -> list[s
     for what, count in counts.items():
         where = "every set" if what == "unreadable image" else "every set but the originals"
         notes.append(f"{count} image{'' if count == 1 else 's'} left out of {where}: {what}.")
-    known = (items.parts == Part.known) & audit.states.usable()
-    names = items.classes(Part.known)
+    known = (items.parts == Role.known) & audit.states.usable()
+    names = items.classes(Role.known)
     single = [names[number] for number in range(len(names)) if int((known & (items.labels == number)).sum()) == 1]
     if single:
         notes.append(

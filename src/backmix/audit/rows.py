@@ -7,8 +7,8 @@ import io
 from pathlib import Path
 
 from backmix.audit.gather import Gathered
-from backmix.audit.items import Part
-from backmix.audit.ranking import background_scores
+from backmix.audit.items import Role
+from backmix.audit.outcomes import background_scores
 from backmix.audit.results import answer_name
 from backmix.audit.run import ALL_SETS, Audit
 from backmix.files import write_atomically
@@ -26,7 +26,7 @@ def write_rows(path: Path, audit: Audit, gathered: Gathered) -> None:
 
 def _write(path: Path, audit: Audit, gathered: Gathered) -> None:
     items = gathered.items
-    classes = items.classes(Part.known)
+    classes = items.classes(Role.known)
     sets = [name for name in ALL_SETS if audit.columns[name].present.any()]
     scores = background_scores(audit.columns).tolist()
     shares = audit.states.shares.tolist()
@@ -39,7 +39,7 @@ def _write(path: Path, audit: Audit, gathered: Gathered) -> None:
         csv.writer(file).writerow(head)
         for item in range(len(items)):
             fault = str(audit.states.faults.get(item, ""))
-            part = Part(int(items.parts[item])).name
+            part = Role(int(items.parts[item])).name
             row = [names[item], part, items.class_of(item), fault, _number(shares[item]), _number(scores[item])]
             for name in sets:
                 column, drawn = audit.columns[name], audit.donors.get(name)

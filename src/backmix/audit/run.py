@@ -14,7 +14,7 @@ from torch import Tensor
 
 from backmix.audit.counterfactuals import SETS, make_set
 from backmix.audit.donors import draw_donors, draw_from
-from backmix.audit.items import Items, Part
+from backmix.audit.items import Items, Role
 from backmix.audit.journal import RECORD, Journal, Records, fingerprint
 from backmix.audit.models.base import AuditedModel, check_answers
 from backmix.audit.outcomes import Column, read_outcomes
@@ -143,7 +143,7 @@ class AuditRun:
     def _records(self, states: States, donors: dict[str, Tensor], rows: Tensor) -> Records:
         """Records of a chunk of items, set by set."""
         pictures, which = self._pictures, rows.tolist()
-        known = self._items.parts[rows] == Part.known
+        known = self._items.parts[rows] == Role.known
         apart = states.usable()[rows] & known
         truth = torch.where(known, self._items.labels[rows], -1)
         images, masks, own = pictures.images(which), pictures.masks(which), pictures.backgrounds(which)
@@ -162,7 +162,7 @@ class AuditRun:
 def draw_all(items: Items, states: States, seed: int) -> dict[str, Tensor]:
     """Donors (N,) int64 of all items by mixed set, -1 for none; they depend on the seed and the usable images alone."""
     usable = states.usable()
-    known, unknown = usable & (items.parts == Part.known), usable & (items.parts == Part.unknown)
+    known, unknown = usable & (items.parts == Role.known), usable & (items.parts == Role.unknown)
 
     def generator(purpose: str) -> torch.Generator:
         return torch.Generator().manual_seed(seed_of(seed, "audit", purpose))

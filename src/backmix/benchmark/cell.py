@@ -14,7 +14,7 @@ from backmix.benchmark.clock import Clock
 from backmix.benchmark.environment import describe_environment
 from backmix.benchmark.grid import Cell
 from backmix.benchmark.protocols import Trial, find_protocol
-from backmix.benchmark.recipes import Setting, find_recipe
+from backmix.benchmark.recipes import TrialSetting, find_recipe
 from backmix.benchmark.results import Row
 from backmix.benchmark.trial_data import load_trial
 from backmix.classifier import OpenSetClassifier
@@ -68,7 +68,7 @@ class Plan:
     """
 
     trial: Trial
-    setting: Setting
+    setting: TrialSetting
     augmentation: str
     augmentation_options: dict[str, Any]
     settings: dict[str, Any]

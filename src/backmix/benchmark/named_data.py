@@ -22,7 +22,7 @@ from backmix.data.load import available_splits, load_source
 from backmix.data.parquet import HubSource
 from backmix.data.source import ImageSource, count_per_class
 from backmix.data.table import TableSource
-from backmix.errors import DataError
+from backmix.errors import DataError, some_of
 
 __all__ = ["DATA", "NamedData", "Split", "expected_images", "find_data", "has_copy", "open_data"]
 
@@ -175,12 +175,12 @@ def _canonical(name: str, data: NamedData, source: ImageSource) -> ImageSource:
     strange = [found for found, place in zip(source.classes, matched, strict=True) if place is None]
     if strange and not data.more_classes:
         raise DataError(
-            f"it has {len(source.classes)} classes, of which {len(strange)} are none of {name}: {_some(strange)}; "
-            f"expected names such as {_some(data.classes[:3])}"
+            f"it has {len(source.classes)} classes, of which {len(strange)} are none of {name}: "
+            f"{some_of(strange, 5, quoted=True)}; expected names such as {some_of(data.classes[:3], quoted=True)}"
         )
     known = [place for place in matched if place is not None]
     if twice := [data.classes[place] for place in set(known) if known.count(place) > 1]:
-        raise DataError(f"two of its classes stand for {_some(twice)}")
+        raise DataError(f"two of its classes stand for {some_of(twice, 5, quoted=True)}")
     if bool((labels < 0).any()) and not data.more_classes:
         raise DataError(f"{int((labels < 0).sum())} of its images have no class")
     places = torch.tensor([-1 if place is None else place for place in matched] + [-1])
@@ -206,10 +206,6 @@ def _check_counts(data: NamedData, split: Split, source: ImageSource, numbers: l
         raise DataError(f"{which} ({'; '.join(wrong[:3])}{'; ...' if wrong[3:] else ''}); {there}")
     if everything and sum(counts) != split.images:
         raise DataError(f"it has {sum(counts)} images")
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(repr(name) for name in names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _similar(name: str, names: Iterable[str]) -> str:

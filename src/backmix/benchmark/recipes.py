@@ -14,7 +14,7 @@ Channels = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class Setting:
+class TrialSetting:
     """What a recipe comes to for one trial.
 
     Attributes:
@@ -43,7 +43,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Row:
+class RecipeRow:
     """How a recipe trains on some data sets.
 
     Attributes:
@@ -120,7 +120,7 @@ class Recipe:
     name: str
     description: str
     source: str
-    rows: tuple[Row, ...]
+    rows: tuple[RecipeRow, ...]
     notes: tuple[str, ...] = ()
 
     def for_trial(
@@ -134,7 +134,7 @@ class Recipe:
         protocol: str = "",
         epochs: int | None = None,
         precision: str = "auto",
-    ) -> Setting:
+    ) -> TrialSetting:
         """What this recipe comes to for a trial.
 
         Args:
@@ -151,7 +151,7 @@ class Recipe:
             ValueError: when the recipe does not say how to train on these images.
         """
         row = self.row(image_size=image_size, data=data, method=method, protocol=protocol)
-        return Setting(
+        return TrialSetting(
             model=row.model,
             image_size=row.image_size or image_size,
             options=row.train_options(images, seed=seed, epochs=epochs, precision=precision),
@@ -164,7 +164,7 @@ class Recipe:
             images=images,
         )
 
-    def row(self, *, image_size: int, data: str, method: str = "softmax", protocol: str = "") -> Row:
+    def row(self, *, image_size: int, data: str, method: str = "softmax", protocol: str = "") -> RecipeRow:
         """The row of a trial; arguments as in `for_trial`.
 
         Raises:
@@ -215,7 +215,7 @@ PAPER = Recipe(
     "Huang et al., Class-Specific Semantic Reconstruction for Open Set Recognition, TPAMI 2022, and its code; "
     "Wang et al., BackMix, TPAMI 2025, and its data set class. BackMix's own schedule is not published.",
     (
-        Row(
+        RecipeRow(
             "wrn-40-4",
             image_size=32,
             epochs=200,
@@ -223,7 +223,7 @@ PAPER = Recipe(
             training=_CSSR,
             method_options={"softmax": {"bias": False}},
         ),
-        Row(
+        RecipeRow(
             "resnet18-small",
             image_size=64,
             epochs=235,
@@ -251,7 +251,7 @@ def _closed_set(
     smoothing: float = 0.0,
     batch: int = 128,
     methods: tuple[str, ...] = (),
-) -> Row:
+) -> RecipeRow:
     """A row of the paper's table: size, rate, N and M of RandAugment, label smoothing, batch."""
     digits = "mnist" in data or "svhn" in data
     training: dict[str, Any] = {
@@ -285,7 +285,7 @@ def _closed_set(
             "starts from random weights.",
             "Images of this size come with random resized crops instead of shifts by 4 px.",
         )
-    return Row(
+    return RecipeRow(
         "resnet50" if size == 448 else "vgg32",
         data=data,
         methods=methods,
@@ -332,7 +332,7 @@ CLOSED_SET = Recipe(
 # Digits have a left and a right; whatever else is trained on may be mirrored.
 _DIGITS = ("mnist", "svhn", "digits")
 
-_FAST = Row(
+_FAST = RecipeRow(
     "compact",
     shown=1_200_000,
     automatic=True,
@@ -352,7 +352,7 @@ FAST = Recipe(
     ("Its numbers follow from those found for processors; they have not been tuned on an accelerator.",),
 )
 
-_CPU = Row("compact-s", epochs=10, automatic=True)
+_CPU = RecipeRow("compact-s", epochs=10, automatic=True)
 
 CPU = Recipe(
     "cpu",

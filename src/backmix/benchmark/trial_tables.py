@@ -12,6 +12,7 @@ from backmix.benchmark.results import Row
 from backmix.benchmark.sheet import Sheet
 from backmix.benchmark.summary import Setting, by_setting, check_figures, mean_of
 from backmix.benchmark.tables import LABELS, block_title, percent
+from backmix.pages.words import hundredths
 
 
 def trial_sheets(rows: Iterable[Row], figure: str = "auroc") -> list[Sheet]:
@@ -49,13 +50,9 @@ def _sheet(settings: dict[Setting, list[Row]], figure: str) -> Sheet:
         means.append(percent(mean))
     # Seeds sort as numbers.
     names = sorted({row.seed if single else row.trial for members in settings.values() for row in members})
-    lines = [(str(name), *(_percent(column.get(name)) for column in columns)) for name in names]
+    lines = [(str(name), *(hundredths(column.get(name)) for column in columns)) for name in names]
     lines.append(("mean ± sd", *means))
     first = next(iter(settings))
     title = f"{LABELS[figure]}, {first.method}, score {first.detector}: {block_title(first)}; percent"
     head = ("seed" if single else "trial", *(setting.mix for setting in settings))
     return Sheet(title, head, tuple(lines), frozenset({0}))
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"

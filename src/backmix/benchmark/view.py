@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from backmix.benchmark.grid import Cell
+from backmix.pages.words import hundredths
 from backmix.train.loop import Progress as TrainProgress
 
 SHOWN = 6  # Finished and failed cells that stay in sight.
@@ -73,7 +74,7 @@ class GridView:
             self._seconds.append(seconds)
             row = metrics["rows"][0] if metrics["rows"] else {}
             figures = ", ".join(
-                f"{name} {100 * row[key]:.1f}"
+                f"{name} {hundredths(row[key])}"
                 for name, key in (("accuracy", "accuracy"), ("AUROC", "auroc"), ("OSCR", "oscr"))
                 if row.get(key) is not None
             )

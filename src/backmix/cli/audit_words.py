@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from backmix.pages.words import hundredths
 from backmix.prediction.rows import printable
 
 _CLASSES = 12
@@ -21,7 +22,7 @@ def say(console: Console, result: dict[str, Any]) -> None:
     for name, value in result["accuracy"].items():
         interval = result["accuracy_intervals"][name] or {"low": None, "high": None}
         numbers = (value, interval["low"], interval["high"])
-        table.add_row(name, str(result["images"][name]), *(_percent(number) for number in numbers))
+        table.add_row(name, str(result["images"][name]), *(hundredths(number) for number in numbers))
     console.print(table)
     for name, words in (
         ("background_gap", "background gap: mixed-same minus mixed-random"),
@@ -30,8 +31,10 @@ def say(console: Console, result: dict[str, Any]) -> None:
         ("from_background", "recognised from the background alone"),
     ):
         if (of := result[name]) is not None:
-            chance = f"; by chance {_percent(of['chance'])}" if of.get("chance") is not None else ""
-            console.print(f"{words}: {_percent(of['value'])} ({_percent(of['low'])} to {_percent(of['high'])}{chance})")
+            chance = f"; by chance {hundredths(of['chance'])}" if of.get("chance") is not None else ""
+            console.print(
+                f"{words}: {hundredths(of['value'])} ({hundredths(of['low'])} to {hundredths(of['high'])}{chance})"
+            )
     _say_classes(console, result["classes"])
     _say_open_set(console, result["open_set"])
     for entry in result["background_decides"][:_IMAGES]:
@@ -55,24 +58,22 @@ def _say_classes(console: Console, classes: dict[str, Any]) -> None:
     table.add_column("leans on the background of", overflow="fold")
     for name, of in given[:_CLASSES]:
         gap, leaning = of["background_gap"], of["leans_on"]
-        words = "" if leaning is None else f"{leaning['name']} ({_percent(leaning['share'])} of such images)"
+        words = "" if leaning is None else f"{leaning['name']} ({hundredths(leaning['share'])} of such images)"
         alone = of["from_background"] or {"value": None}
         numbers = (gap["value"], gap["low"], gap["high"], alone["value"])
-        table.add_row(printable(name), str(of["images"]), *(_percent(number) for number in numbers), printable(words))
+        table.add_row(printable(name), str(of["images"]), *(hundredths(number) for number in numbers), printable(words))
     console.print(table)
 
 
 def _say_open_set(console: Console, of: dict[str, Any] | None) -> None:
     if of is None:
         return
-    pairs = ", ".join(f"{pair} {_percent(entry['value'])}" for pair, entry in of["auroc"].items() if entry is not None)
+    pairs = ", ".join(
+        f"{pair} {hundredths(entry['value'])}" for pair, entry in of["auroc"].items() if entry is not None
+    )
     console.print(f"AUROC by {of['score']}, K and Q known and unknown objects, k and q backgrounds: {pairs or 'none'}")
     if (index := of["misleading_index"]) is not None:
         console.print(
-            f"background misleading index: {_percent(index['value'])} "
-            f"({_percent(index['low'])} to {_percent(index['high'])})"
+            f"background misleading index: {hundredths(index['value'])} "
+            f"({hundredths(index['low'])} to {hundredths(index['high'])})"
         )
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"

@@ -24,7 +24,9 @@ from backmix.cli.console import make_console
 from backmix.cli.tables_command import print_tables, write_tables
 from backmix.data.preprocess import Preprocess
 from backmix.detectors import check_name
+from backmix.errors import some_of
 from backmix.methods import METHODS
+from backmix.pages.words import plain_percent
 
 
 @dataclass(frozen=True)
@@ -164,8 +166,8 @@ def print_trials(console: Console, trials: Sequence[Trial]) -> None:
             trial.fingerprint,
             str(len(trial.known.classes)),
             str(unknown),
-            f"{100 * trial.openness:.1f} %",
-            ", ".join(known[:12]) + (", ..." if len(known) > 12 else ""),
+            plain_percent(trial.openness),
+            some_of(known, 12),
         )
     console.print(table)
     for note in dict.fromkeys(note for trial in trials for note in trial.notes):

@@ -18,6 +18,7 @@ from backmix.detectors import METHOD, OURS, check_name
 from backmix.errors import DataError, RunError
 from backmix.inference.choose_detector import choose_detector
 from backmix.inference.evaluation import Outputs
+from backmix.pages.words import hundredths, plain_percent
 from backmix.runs.folder import load_run, save_calibration
 from backmix.runs.held_out import Shares, open_share, read_shares
 from backmix.threshold.by_class import decide
@@ -171,7 +172,7 @@ def _shares(run: Path) -> Shares | None:
 
 
 def _show_choice(console: Console, chosen: dict[str, Any], unknown: str) -> None:
-    figures = ", ".join(f"{name} {100 * value:.1f}" for name, value in chosen["auroc"].items())
+    figures = ", ".join(f"{name} {hundredths(value)}" for name, value in chosen["auroc"].items())
     console.print(
         f"AUROC on {chosen['images']} example unknowns of {unknown}: {figures}. {chosen['detector']} is chosen; the "
         "examples do nothing else, and the threshold comes from known images alone."
@@ -181,4 +182,4 @@ def _show_choice(console: Console, chosen: dict[str, Any], unknown: str) -> None
 
 
 def _share(accepted: Tensor) -> str:
-    return f"{100 * float(accepted.float().mean()):.1f} %" if len(accepted) else "-"
+    return plain_percent(float(accepted.float().mean())) if len(accepted) else "-"

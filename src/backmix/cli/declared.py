@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple, cast, get_args, get_orig
 import typer
 
 from backmix.cli.options import NAMES, Data, read_options, read_three
+from backmix.data.names import join_names
 
 
 class _Option(NamedTuple):
@@ -28,7 +29,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     A field `name: Annotated[type, help]` becomes the option `--name`; a third entry stands for its value in the help.
     Instead of the help there may be all that typer is to know.
     A field that has a type alone is the argument DATA. A dictionary is given as KEY=VALUE pairs, one at a time, a
-    Literal as one of its words, and a list of names as a,b,c, once or more often.
+    Literal as one of its words, and names as a,b,c, or the option again for each name.
     """
     parameters: list[Parameter] = []
     declared: dict[str, tuple[Callable[..., Any], list[_Option]]] = {}
@@ -77,4 +78,5 @@ def _as_typed(given: Any) -> Any:
 
 
 def _joined(given: list[str] | None) -> str | None:
-    return ",".join(given) if given else None
+    """One text as it is typed; of several, each is a name as it stands."""
+    return given[0] if given and len(given) == 1 else join_names(given) if given else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,9 @@ from backmix.classifier import OpenSetClassifier
 from backmix.cli.console import image_bar, make_console
 from backmix.data.load import load_source, usual_split
 from backmix.detectors import check_name
+from backmix.errors import some_of
 from backmix.files import write_json
+from backmix.pages.words import hundredths, plain_percent
 from backmix.runs.fetch import run_folder
 from backmix.runs.folder import read_config
 
@@ -49,18 +50,20 @@ def evaluate_command(
     for entry in result["unreadable"]:
         console.print(f"skipped {entry['path']}: {entry['reason']}", style="yellow")
     unknown = sorted({source.classes[k] for k in source.labels.tolist() if k >= 0} - set(classifier.classes))
-    console.print(f"{images['known']} known images, {images['unknown']} unknown" + _named(unknown))
+    console.print(
+        f"{images['known']} known images, {images['unknown']} unknown" + (f" ({some_of(unknown)})" if unknown else "")
+    )
     if result["accuracy"] is None:
         console.print("No image of a known class: accuracy and AUROC cannot be given.")
     else:
-        console.print(f"closed accuracy {100 * result['accuracy']:.1f} %")
+        console.print(f"closed accuracy {plain_percent(result['accuracy'])}")
     table = Table("detector", title="percent")
     for head in ("AUROC", "OSCR", "FPR95", "AUPR in", "AUPR out", "accepted", "rejected"):
         table.add_column(head, justify="right", no_wrap=True)
     for name, entry in result["detectors"].items():
         keys = ("auroc", "oscr", "fpr95", "aupr_in", "aupr_out", "accepted_known", "rejected_unknown")
         mark = "*" if name == classifier.detector else ""
-        table.add_row(name + mark, *("-" if entry.get(k) is None else f"{100 * entry[k]:.1f}" for k in keys))
+        table.add_row(name + mark, *(hundredths(entry.get(k)) for k in keys))
     console.print(table)
     for reason in result["left_out"].values():
         console.print(f"left out: {reason}", style="yellow")
@@ -80,10 +83,3 @@ def read_seconds(run: Path) -> float | None:
         return seconds
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _named(classes: Sequence[str]) -> str:
-    if not classes:
-        return ""
-    shown = ", ".join(classes[:10])
-    return f" ({shown}{', ...' if len(classes) > 10 else ''})"

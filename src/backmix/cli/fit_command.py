@@ -9,6 +9,7 @@ from pathlib import Path
 from backmix.cli.console import image_bar, make_console, training_bar
 from backmix.cli.fit_words import result_in_words, start_in_words
 from backmix.data.split import Split
+from backmix.errors import some_of
 from backmix.fit.arguments import FitArguments
 from backmix.fit.data import notes
 from backmix.fit.session import FitSession
@@ -55,8 +56,8 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
         for note in notes(session.data.source):
             warn(note)
         if session.leaked:
-            some = ", ".join(session.leaked[:10]) + (", ..." if len(session.leaked) > 10 else "")
-            warn(f"outliers show {some}, which DATA has too: a test that calls these unknown is no test")
+            shown = some_of(session.leaked)
+            warn(f"outliers show {shown}, which DATA has too: a test that calls these unknown is no test")
         list_skipped(skipped)
 
     with training_bar(console, session.chief, session.accelerator) as (on_step, on_epoch):

@@ -9,6 +9,7 @@ from backmix.fit.session import FitSession
 from backmix.inference.decider import Decider
 from backmix.metrics.chance import accepted_by_chance
 from backmix.models import BACKBONES
+from backmix.pages.words import plain_percent
 from backmix.train.recipe import TrainOptions
 
 
@@ -44,14 +45,14 @@ def result_in_words(test: dict[str, Any] | None, classifier: Decider) -> list[st
         return []
     figures, images = test["detectors"][classifier.detector], test["images"]
     lines = [
-        f"test on {images['known']} other images of known classes: {_percent(test['accuracy'])} answered right when "
-        f"none is rejected; accepted {accepted_in_words(figures['accepted_known'], images['known'], classifier)}"
+        f"test on {images['known']} other images of known classes: {plain_percent(test['accuracy'])} answered right "
+        f"when none is rejected; accepted {accepted_in_words(figures['accepted_known'], images['known'], classifier)}"
     ]
     if images["unknown"]:
-        auroc = f", AUROC {_percent(figures['auroc'])}" if figures["auroc"] is not None else ""
+        auroc = f", AUROC {plain_percent(figures['auroc'])}" if figures["auroc"] is not None else ""
         lines.append(
-            f"{images['unknown']} images of classes it does not know: {_percent(figures['rejected_unknown'])} called "
-            f'"unknown"{auroc}'
+            f"{images['unknown']} images of classes it does not know: {plain_percent(figures['rejected_unknown'])} "
+            f'called "unknown"{auroc}'
         )
     return lines
 
@@ -69,11 +70,5 @@ def accepted_in_words(share: float, images: int, classifier: Decider) -> str:
     # Where each class has a threshold, their promises are each kept a little more than fully.
     within = low <= share and (share <= high or classifier.per_class)
     verdict = "as it should be" if within else "more than chance explains: look at the report"
-    return (
-        f"{_percent(share)}, promised {_percent(classifier.accept)} ({_percent(low)} to {_percent(high)} by chance: "
-        f"{verdict})"
-    )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    chance = f"{plain_percent(low)} to {plain_percent(high)} by chance"
+    return f"{plain_percent(share)}, promised {plain_percent(classifier.accept)} ({chance}: {verdict})"

@@ -13,7 +13,7 @@ from PIL import Image
 
 from backmix.data.images import IMAGE_EXTENSIONS, open_image, readable
 from backmix.data.source import ImageSource, check_position
-from backmix.errors import DataError
+from backmix.errors import DataError, some_of
 
 
 class FolderSource:
@@ -91,9 +91,11 @@ class FolderSource:
         """What was left out while listing, a sentence each, for people; empty when nothing was."""
         notes = []
         if self.empty_classes:
-            notes.append(f"no images in {_some(self.empty_classes)}: left out of the classes")
+            notes.append(f"no images in {some_of(self.empty_classes, 5, quoted=True)}: left out of the classes")
         if self.skipped:
-            notes.append(f"{len(self.skipped)} files are not images by their extension: {_some(self.skipped)}")
+            notes.append(
+                f"{len(self.skipped)} files are not images by their extension: {some_of(self.skipped, 5, quoted=True)}"
+            )
         return notes
 
     def _too_few(self, filled: list[str], min_classes: int) -> str:
@@ -213,12 +215,6 @@ def _is_image(name: str) -> bool:
 
 def _nfc(name: str) -> str:
     return unicodedata.normalize("NFC", readable(name))
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first few names, quoted."""
-    rest = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(repr(name) for name in names[:5]) + rest
 
 
 def image_key(source: ImageSource, i: int) -> str:

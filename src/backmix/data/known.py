@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from backmix.errors import DataError
+from backmix.errors import DataError, some_of
 from backmix.prediction.answer import UNKNOWN
 
 
@@ -41,7 +41,7 @@ def choose_known(classes: Sequence[str], known: Sequence[str | int] | None) -> l
     if len(chosen) < 2:
         raise DataError(
             f"{len(chosen)} known class{'' if len(chosen) == 1 else 'es'} chosen; a classifier needs at least two. "
-            f"The data has {len(classes)}: {_some(classes)}"
+            f"The data has {len(classes)}: {some_of(classes)}"
         )
     return sorted(chosen)
 
@@ -92,24 +92,15 @@ def _class_number(classes: Sequence[str], entry: str | int) -> int:
     folded = {other.casefold(): other for other in reversed(names)}
     similar = difflib.get_close_matches(name.strip().casefold(), folded, n=3)
     hint = f"did you mean {' or '.join(repr(folded[other]) for other in similar)}?" if similar else ""
-    raise DataError(f"there is no class {entry!r}; {hint or f'the data has {len(classes)}: {_some(classes)}'}")
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    raise DataError(f"there is no class {entry!r}; {hint or f'the data has {len(classes)}: {some_of(classes)}'}")
 
 
 def check_classes(classes: Sequence[str]) -> None:
     """Raise DataError unless there are two or more different class names."""
     if len(classes) < 2:
-        raise DataError(f"an open-set classifier needs at least two known classes; got {_list(classes)}")
+        raise DataError(f"an open-set classifier needs at least two known classes; got {some_of(classes) or 'none'}")
     if len(set(classes)) != len(classes):
         twice = sorted({name for name in classes if list(classes).count(name) > 1})
-        raise DataError(f"each known class is named once; twice: {_list(twice)}")
+        raise DataError(f"each known class is named once; twice: {some_of(twice)}")
     if UNKNOWN in classes:
         raise DataError(f'a known class cannot be called "{UNKNOWN}": it is the answer for everything else')
-
-
-def _list(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:8])
-    return f"{shown}, ... ({len(names)} in all)" if len(names) > 8 else shown or "none"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from backmix.data.images import IMAGE_EXTENSIONS, readable
 from backmix.data.known import choose_known, holdout_split
 from backmix.data.parquet import HubSource, ParquetSource, hub_splits, parquet_splits
 from backmix.data.source import ImageSource
-from backmix.errors import DataError
+from backmix.errors import DataError, some_of
 
 __all__ = [
     "absolute",
@@ -201,7 +201,7 @@ def _folder_splits(root: Path) -> dict[str, str]:
         return {}
     if mixed := [name for name in others if holds_images(root / name)]:
         raise DataError(
-            f"{readable(root)} has the splits {', '.join(usual)} beside folders of images ({_some(mixed)}), so it is "
+            f"{readable(root)} has the splits {', '.join(usual)} beside folders of images ({some_of(mixed)}), so it is "
             f"not clear which are classes; move one kind elsewhere"
         )
     return _by_split([*usual, *(name for name in others if holds_folders(root / name))])
@@ -217,14 +217,10 @@ def _divided_folder(root: Path, folders: dict[str, str], chosen: str) -> FolderS
     present = {source.classes[label] for label in source.labels.unique().tolist()}
     if chosen.lower() in _CANONICAL and not present & set(train.classes):
         raise DataError(
-            f"{readable(root / chosen)} has none of the classes of {folders['train']}: {_some(sorted(present))} "
-            f"instead of {_some(train.classes)}"
+            f"{readable(root / chosen)} has none of the classes of {folders['train']}: {some_of(sorted(present))} "
+            f"instead of {some_of(train.classes)}"
         )
     return source
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
 def training_split(data: str) -> str | None:

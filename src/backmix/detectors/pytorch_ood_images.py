@@ -34,7 +34,7 @@ class PytorchOODOnImages(PytorchOOD):
 
     def __init__(self, name: str, **options: Any) -> None:
         super().__init__(name, **options)
-        self.network: Part | None = None
+        self.network: NetworkPart | None = None
 
     def attach(self, method: Method, backbone: nn.Module, preprocess: Preprocess) -> None:
         """Take the network and its normalisation, and try them on one image.
@@ -48,14 +48,14 @@ class PytorchOODOnImages(PytorchOOD):
         with self._told():
             if self.name == "rankfeat":
                 # pytorch-ood reshapes the map, which memory with channels last does not allow.
-                self.network = Part(method, backbone, lambda maps: maps.contiguous())
+                self.network = NetworkPart(method, backbone, lambda maps: maps.contiguous())
                 self.inner = self.cls(self.network, method.logits, **options)
             elif self.name == "mahalanobis_odin":
                 self._check_pooled(method, backbone, trial)
-                self.network = Part(method, backbone, self._whitened)
+                self.network = NetworkPart(method, backbone, self._whitened)
                 self.inner = self.cls(self.network, **{"norm_std": std, **options})
             else:
-                self.network = Part(method, backbone, method.logits)
+                self.network = NetworkPart(method, backbone, method.logits)
                 if self.name == "odin":
                     options = {"norm_std": std, **options}
                 elif not dropouts_of(self.network):
@@ -116,7 +116,7 @@ class PytorchOODOnImages(PytorchOOD):
             raise ValueError("looks at the mean of the feature map, and this method pools it in another way")
 
 
-class Part(nn.Module):
+class NetworkPart(nn.Module):
     """The backbone and what is taken of its map, in float32; holds the method so that its device is known."""
 
     def __init__(self, method: Method, backbone: nn.Module, then: Callable[[Tensor], Tensor]) -> None:

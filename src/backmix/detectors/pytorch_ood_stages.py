@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from backmix.detectors.pytorch_ood import Whitening
-from backmix.detectors.pytorch_ood_images import Part, PytorchOODOnImages
+from backmix.detectors.pytorch_ood_images import NetworkPart, PytorchOODOnImages
 from backmix.detectors.stages import stage_means
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class PytorchOODOnStages(PytorchOODOnImages):
                     f"looks at the maps inside a network, and {name} does not tell of any. Take mahalanobis, which "
                     "looks at the pooled features alone."
                 )
-        self.network = Part(method, backbone, method.logits)
+        self.network = NetworkPart(method, backbone, method.logits)
 
     def fit(self, logits: Tensor, features: Tensor, labels: Tensor) -> None:
         """Not from pooled features alone; see `fit_layers`."""

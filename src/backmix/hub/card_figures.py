@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from backmix.hub.card_words import count, number, percent
+from backmix.metrics.chance import accepted_by_chance, accepted_in_the_long_run
 
 if TYPE_CHECKING:
     from backmix.classifier import OpenSetClassifier
@@ -82,7 +81,7 @@ def _measured(classifier: OpenSetClassifier, figures: Mapping[str, Any], *, by_f
     if not current:
         parts.append("The threshold was fitted anew since then, so what it does with these images is not known.")
     elif held is not None and held.note is None and not classifier.per_class and known:
-        low, high = chance_of_acceptance(held, known)
+        low, high = accepted_by_chance(len(held.scores), held.accept_share, known)
         parts.append(
             f"If the promise of {percent(classifier.accept)} below is kept, then 95 times of 100 a test on {known} "
             f"known images finds between {percent(low)} and {percent(high)} of them accepted, by chance alone."
@@ -131,31 +130,11 @@ def threshold_section(classifier: OpenSetClassifier, chosen: Mapping[str, Any] |
 
 
 def spread_in_words(held: ConformalThreshold) -> str:
-    """What one threshold comes to: the promise is an average over many.
-
-    Given n held-out images, the share of new known images that a threshold of rank k accepts has a beta distribution
-    with parameters k and n + 1 - k (Vovk, "Conditional validity of inductive conformal predictors", 2012).
-    """
-    from scipy.stats import beta
-
+    """What one threshold comes to: the promise is an average over many."""
     if held.note is not None:
         return f"As it is, {held.note}"
-    low, high = (float(share) for share in beta.ppf((0.05, 0.95), *_ranks(held)))
+    low, high = accepted_in_the_long_run(len(held.scores), held.accept_share)
     return (
         f"That is an average over many draws of held-out images. With {len(held.scores)} of them, nine draws of ten "
         f"give a threshold that accepts between {percent(low)} and {percent(high)} of new known images."
     )
-
-
-def chance_of_acceptance(held: ConformalThreshold, tested: int) -> tuple[float, float]:
-    """Shares between which 95 of 100 calibrations and tests on `tested` known images lie: beta-binomial, as above."""
-    from scipy.stats import betabinom
-
-    low, high = betabinom.ppf((0.025, 0.975), tested, *_ranks(held))
-    return float(low) / tested, float(high) / tested
-
-
-def _ranks(held: ConformalThreshold) -> tuple[int, int]:
-    scores = len(held.scores)
-    rank = math.ceil((scores + 1) * Fraction(repr(float(held.accept_share))))
-    return rank, scores + 1 - rank

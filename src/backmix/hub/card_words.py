@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
+from backmix.pages.words import plain_percent
+
 LONGEST_NAME = 100
 
 _CODE = re.compile(r"[A-Za-z0-9_./:=+-]{1,100}", re.ASCII)
@@ -54,4 +56,4 @@ def count(value: Any) -> int:
 
 def percent(share: float) -> str:
     """A share as people write it."""
-    return f"{100 * share:.1f} %".replace(".0 %", " %")
+    return plain_percent(share, padded=False)

@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from backmix.data.known import _list, check_classes
+from backmix.data.known import check_classes
 from backmix.data.preprocess import Preprocess
 from backmix.data.source import ImageSource
 from backmix.detectors import DETECTORS, METHOD, OURS, Detector, check_name
 from backmix.detectors.fitting import ready_detector
 from backmix.detectors.training_outputs import TrainingOutputs, evenly_spread
-from backmix.errors import DataError, in_one_line
+from backmix.errors import DataError, in_one_line, some_of
 from backmix.inference.answers import answer_pictures, predictions
 from backmix.inference.evaluation import Outputs, collect, figures, own_answers, run_network, unknown_scores
 from backmix.methods.network import Network, create_network
@@ -148,8 +148,8 @@ class Decider:
         known = [int(p) for p in wanted if labels[int(p)] >= 0]
         if not known:
             raise DataError(
-                f"no image of a known class to calibrate on; known: {_list(self.classes)}; "
-                f"found: {_list(source.classes)}"
+                f"no image of a known class to calibrate on; known: {some_of(self.classes)}; "
+                f"found: {some_of(source.classes) or 'none'}"
             )
         self._ready.clear()  # The network may have been trained since.
         ready = self._make_ready([METHOD, *OURS], optional=[METHOD, *OURS])[0]

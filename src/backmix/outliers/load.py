@@ -8,7 +8,7 @@ import torch
 
 from backmix.data.load import available_splits, load_source
 from backmix.data.source import ImageSource, Subset
-from backmix.errors import DataError
+from backmix.errors import DataError, some_of
 
 
 def load_outliers(data: str | None, classes: Sequence[str]) -> str | ImageSource | None:
@@ -24,5 +24,5 @@ def load_outliers(data: str | None, classes: Sequence[str]) -> str | ImageSource
     known = torch.tensor([name in classes for name in source.classes] + [False])
     others = (~known[source.labels]).nonzero()[:, 0]
     if not len(others):
-        raise DataError(f"--outliers {data}: all its images are of known classes ({', '.join(classes[:8])})")
+        raise DataError(f"--outliers {data}: all its images are of known classes ({some_of(classes)})")
     return Subset(source, others)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import unicodedata
 
+from backmix.errors import some_of
+
 LONGEST_NAME = 160
 GAP = "\u00a0"  # Between a number and its sign no line may break.
 
@@ -57,6 +59,28 @@ def percent(share: float | None, digits: int = 1, *, padded: bool = False) -> st
     return f"{text if padded else text.removesuffix('.0')}{GAP}%"
 
 
+def hundredths(share: float | None) -> str:
+    """A share times 100, for a column of percents in a terminal or a text file: "87.5", and "-" for None."""
+    return "-" if share is None else f"{100 * share:.1f}"
+
+
+def plain_percent(share: float, *, padded: bool = True) -> str:
+    """A share as percent in a terminal or a text file, "87.5 %": a common space, and rounded without more ado.
+
+    Args:
+        share: usually 0..1.
+        padded: whether a last digit of 0 is kept.
+    """
+    text = hundredths(share)
+    return f"{text if padded else text.removesuffix('.0')} %"
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """A share or a difference of two, times 100, with a real minus sign; never "−0"."""
+    text = f"{100 * value:.{digits}f}"
+    return (text.removeprefix("-") if float(text) == 0 else text).replace("-", "−")
+
+
 def number(value: float | None, digits: int = 3, *, padded: bool = False) -> str:
     """A number with so many significant digits and a real minus sign.
 
@@ -73,15 +97,15 @@ def number(value: float | None, digits: int = 3, *, padded: bool = False) -> str
     return text.replace("-", "−")
 
 
-def interval(low: float, high: float) -> str:
-    """Two shares as "78.1 to 87.5 %"."""
-    return f"{100 * low:.1f} to {100 * high:.1f}{GAP}%"
+def interval(low: float, high: float, unit: str = f"{GAP}%") -> str:
+    """Two shares, or differences of shares, as "78.1 to 87.5 %"."""
+    return f"{signed(low)} to {signed(high)}{unit}"
 
 
 def listed(names: list[str], most: int = 8) -> str:
     """Names in a sentence: "a, b and c", "a, b and 7 more"."""
     if len(names) > most:
-        return f"{', '.join(names[:most])} and {len(names) - most} more"
+        return some_of(names, most)
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backmix.metrics.chance import Share, share_of
+from backmix.metrics.chance import Proportion, share_of
 from backmix.report.tested import Tested, Thresholds
 
 FEW = 10  # Images of a class below which its share says little.
@@ -33,7 +33,7 @@ class ClassLine:
     right: int
     unknown: int
     wrong: int
-    share: Share | None
+    share: Proportion | None
     accuracy: float | None
     accepted: float | None
     threshold: float | None

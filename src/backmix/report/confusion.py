@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from backmix.data.folder import natural_key
+from backmix.pages.pictures import data_uri
+from backmix.pages.words import count
 from backmix.report.tested import Tested
 
 MOST_COLUMNS = 20  # Known classes up to which a table can be read.
@@ -19,7 +21,7 @@ MOST_CELLS = 600  # Rows and columns up to which the small picture is drawn.
 
 
 @dataclass(frozen=True)
-class Row:
+class ConfusionRow:
     """One class of images and what was answered for them.
 
     Attributes:
@@ -71,7 +73,38 @@ class Pair:
     known: bool
 
 
-def confusion_rows(tested: Tested, *, most_unknown: int = MOST_UNKNOWN_ROWS) -> list[Row]:
+@dataclass(frozen=True)
+class Confusion:
+    """The confusion section: `rows` is the matrix; `picture` and `pairs` stand for it where it is too wide."""
+
+    classes: list[str]
+    rows: list[ConfusionRow]
+    as_table: bool
+    pairs: list[Pair]
+    picture: str | None
+    picture_words: str
+
+
+def confusion_section(tested: Tested) -> Confusion:
+    """What the confusion section shows."""
+    rows = confusion_rows(tested)
+    as_table = len(tested.classes) <= MOST_COLUMNS
+    image = None if as_table else confusion_image(rows)
+    known = sum(row.known for row in rows)
+    words = (
+        f"Confusion matrix of {count(known, 'known class', 'known classes')} and "
+        f"{count(len(rows) - known, 'row')} of unknown ones by {len(tested.classes) + 1:,} answers; its most "
+        "frequent mistakes are in the table of pairs."
+    )
+    address = None
+    if image is not None:
+        times = max(1, 480 // max(image.size))
+        size = (image.width * times, image.height * times)
+        address = data_uri(image.resize(size, Image.Resampling.NEAREST), lossless=True)
+    return Confusion(tested.classes, rows, as_table, confused_pairs(tested), address, words)
+
+
+def confusion_rows(tested: Tested, *, most_unknown: int = MOST_UNKNOWN_ROWS) -> list[ConfusionRow]:
     """Rows of the matrix: every known class in the network's order, then unknown ones by name.
 
     Args:
@@ -83,7 +116,7 @@ def confusion_rows(tested: Tested, *, most_unknown: int = MOST_UNKNOWN_ROWS) -> 
     labels = tested.labels.numpy()
     known = np.zeros((columns - 1, columns), dtype=np.int64)
     np.add.at(known, (labels[labels >= 0], answers[labels >= 0]), 1)
-    rows = [Row(name, True, known[number], number) for number, name in enumerate(tested.classes)]
+    rows = [ConfusionRow(name, True, known[number], number) for number, name in enumerate(tested.classes)]
     unknown: dict[str, NDArray[np.int64]] = {}
     for row in np.flatnonzero(labels < 0).tolist():
         counts = unknown.setdefault(tested.truth[row], np.zeros(columns, dtype=np.int64))
@@ -91,11 +124,11 @@ def confusion_rows(tested: Tested, *, most_unknown: int = MOST_UNKNOWN_ROWS) -> 
     order = sorted(unknown, key=lambda name: (-int(unknown[name].sum()), natural_key(name)))
     # A row for "1 further class" would take the place of that class.
     shown = order if len(order) <= most_unknown + 1 else order[:most_unknown]
-    rows += [Row(name, False, unknown[name], columns - 1) for name in sorted(shown, key=natural_key)]
+    rows += [ConfusionRow(name, False, unknown[name], columns - 1) for name in sorted(shown, key=natural_key)]
     rest = order[len(shown) :]
     if rest:
         pooled = np.sum([unknown[name] for name in rest], axis=0)
-        rows.append(Row(f"{len(rest)} further classes", False, pooled, columns - 1, len(rest)))
+        rows.append(ConfusionRow(f"{len(rest)} further classes", False, pooled, columns - 1, len(rest)))
     return rows
 
 
@@ -114,7 +147,7 @@ def confused_pairs(tested: Tested, most: int = MOST_PAIRS) -> list[Pair]:
     ]
 
 
-def confusion_image(rows: list[Row]) -> Image.Image | None:
+def confusion_image(rows: list[ConfusionRow]) -> Image.Image | None:
     """The matrix as a small picture, one pixel a cell, each row by its own total; None where it would be too large.
 
     White is none of a row's images and black all of them; rows of unknown classes lie below a grey line.

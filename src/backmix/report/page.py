@@ -16,7 +16,7 @@ from backmix.pages.short_names import roots, short_name
 from backmix.report import plots, settings
 from backmix.report.by_class import FEW, class_lines
 from backmix.report.chosen_images import choose_images
-from backmix.report.confusion_section import confusion_section
+from backmix.report.confusion import confusion_section
 from backmix.report.galleries import make_galleries
 from backmix.report.mixed_samples import mixed_samples
 from backmix.report.run_facts import RunFacts, read_facts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backmix.metrics.chance import Share, accepted_by_chance, share_of
+from backmix.metrics.chance import Proportion, accepted_by_chance, share_of
 from backmix.pages.words import count, interval, listed, percent, visible
 from backmix.report.run_facts import RunFacts
 from backmix.report.tested import Tested, Thresholds
@@ -34,7 +34,7 @@ def promise(tested: Tested, thresholds: Thresholds) -> list[str]:
     return [*told, _verdict(observed, thresholds)]
 
 
-def _verdict(observed: Share, thresholds: Thresholds) -> str:
+def _verdict(observed: Proportion, thresholds: Thresholds) -> str:
     assert thresholds.overall is not None
     accept, held_out = thresholds.accept, len(thresholds.overall.scores)
     if thresholds.overall.note and not thresholds.by_class:

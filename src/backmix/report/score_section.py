@@ -10,7 +10,7 @@ from markupsafe import Markup
 from backmix.metrics.chance import p_value_bins
 from backmix.pages.words import percent
 from backmix.report import plots
-from backmix.report.curves import curves
+from backmix.report.plots import curves
 from backmix.report.tested import Tested, Thresholds
 
 MEANING = {

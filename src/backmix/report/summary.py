@@ -16,7 +16,7 @@ FEW = 30  # Images of a kind below which shares are told with a warning.
 
 
 @dataclass(frozen=True)
-class Part:
+class OutcomePart:
     """A part of a bar: what became of some images. `kind` is "right", "unknown" or "wrong"."""
 
     kind: str
@@ -37,7 +37,7 @@ class Outcome:
 
     title: str
     total: int
-    parts: list[Part]
+    parts: list[OutcomePart]
 
     @property
     def words(self) -> str:
@@ -172,8 +172,8 @@ def caveats(tested: Tested, chosen: ChosenImages, thresholds: Thresholds, facts:
 
 
 def _outcomes(known: int, right: int, called: int, wrong: int, unknown: int, caught: int) -> list[Outcome]:
-    def parts(total: int, *given: tuple[str, str, int]) -> list[Part]:
-        return [Part(kind, name, images, images / total) for kind, name, images in given]
+    def parts(total: int, *given: tuple[str, str, int]) -> list[OutcomePart]:
+        return [OutcomePart(kind, name, images, images / total) for kind, name, images in given]
 
     found = []
     if known:

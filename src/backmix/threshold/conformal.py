@@ -76,7 +76,7 @@ class ConformalThreshold:
 
         A score is accepted up to `tolerance` above it.
         """
-        rank = math.ceil((len(self.scores) + 1) * _exact(self.accept_share))
+        rank = rank_of_threshold(len(self.scores), self.accept_share)
         return float(self.scores[rank - 1]) if rank <= len(self.scores) else math.inf
 
     @cached_property
@@ -202,6 +202,16 @@ def min_held_out(accept: float) -> int:
     _check_share(accept)
     share = _exact(accept)
     return math.ceil(share / (1 - share))
+
+
+def rank_of_threshold(held_out: int, accept: float) -> int:
+    """Which held-out score is the threshold, k = ceil((n + 1) accept); one above n where nothing can be rejected.
+
+    Args:
+        held_out: number n of held-out known images.
+        accept: share of known images to accept, above 0 and below 1.
+    """
+    return math.ceil((held_out + 1) * _exact(accept))
 
 
 def _exact(share: float) -> Fraction:
