@@ -21,6 +21,7 @@ from backmix.fit.digits import OPTIONS
 from backmix.study.cell import Cell, run_cell
 from backmix.study.charts import samples
 from backmix.study.page import FILE, write_study_page
+from backmix.study.part import Part
 from backmix.study.plan import PARTS, cells_of, parts_of, strong_prior
 from backmix.study.setting import (
     DigitsSetting,
@@ -30,7 +31,7 @@ from backmix.study.setting import (
     check_masks,
     default_known,
 )
-from backmix.study.summary import Part, summarise
+from backmix.study.summary import summarise
 from backmix.version import __version__
 
 JSON = "study.json"

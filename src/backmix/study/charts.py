@@ -15,9 +15,9 @@ from matplotlib.figure import FigureBase
 from PIL import Image
 
 from backmix.data.source import ImageSource
+from backmix.study.part import told
 from backmix.study.plan import trainings_of
-from backmix.study.setting import Sources
-from backmix.study.summary import (
+from backmix.study.results import (
     Figure,
     Results,
     audited,
@@ -27,8 +27,8 @@ from backmix.study.summary import (
     independent,
     misleading,
     outside_share,
-    told,
 )
+from backmix.study.setting import Sources
 from backmix.study.trainings import EXPOSED, MAIN, PLAIN
 
 WIDTH = 5.2
