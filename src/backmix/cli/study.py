@@ -53,7 +53,8 @@ def study(
     workers: Workers = 2,
 ) -> None:
     """Train networks on chosen backgrounds and show what they learn of them: the study behind BackMix."""
-    from backmix.cli.study_command import StudyArguments, study_command
+    from backmix.cli.study_command import study_command
+    from backmix.study.arguments import StudyArguments
 
     study_command(
         StudyArguments(
