@@ -19,8 +19,7 @@ import study_results
 from backmix.augmentations import AUGMENTATIONS
 from backmix.benchmark.results import read_results
 from backmix.benchmark.sheet import to_markdown
-from backmix.benchmark.tables import make_lines, summary_sheets
-from backmix.benchmark.trial_tables import trial_sheets
+from backmix.benchmark.tables import make_lines, summary_sheets, trial_sheets
 from backmix.methods import METHODS
 
 FIGURES = ("accuracy", "auroc", "oscr")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 
 import yaml
 
-from backmix.benchmark.clock import Clock
 from backmix.benchmark.environment import describe_environment
 from backmix.benchmark.grid import Cell
 from backmix.benchmark.protocols import Trial, find_protocol
@@ -72,6 +72,27 @@ class Plan:
     augmentation: str
     augmentation_options: dict[str, Any]
     settings: dict[str, Any]
+
+
+class Clock:
+    """Counts seconds over all interruptions of the work; what a killed process did since `store` is lost.
+
+    Args:
+        path: is the JSON file that keeps the seconds; `store` makes it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.before = 0.0
+        if path.is_file():
+            self.before = float(json.loads(path.read_text(encoding="utf-8"))["seconds"])
+        self.begin = time.monotonic()
+
+    def store(self) -> float:
+        """Write and return the seconds so far, to a hundredth."""
+        seconds = round(self.before + time.monotonic() - self.begin, 2)
+        write_json(self.path, {"seconds": seconds})
+        return seconds
 
 
 def plan_cell(cell: Cell, options: GridOptions) -> Plan:

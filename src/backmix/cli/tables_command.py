@@ -14,8 +14,7 @@ from backmix.benchmark.results import Row, read_results
 from backmix.benchmark.runner import RESULTS
 from backmix.benchmark.sheet import to_markdown, to_rich
 from backmix.benchmark.summary import Setting
-from backmix.benchmark.tables import make_lines, summary_csv, summary_sheets
-from backmix.benchmark.trial_tables import trial_sheets
+from backmix.benchmark.tables import make_lines, summary_csv, summary_sheets, trial_sheets
 from backmix.cli.console import make_console
 from backmix.errors import DataError
 from backmix.files import write_text
