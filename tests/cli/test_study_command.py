@@ -9,7 +9,7 @@ from backmix.cli import app
 from backmix.cli import study_command as module
 from backmix.cli.study_command import study_command
 from backmix.errors import DataError
-from backmix.study.arguments import StudyArguments
+from backmix.study.arguments import StudyArguments, typed
 
 SMALL = StudyArguments(parts=("d",), priors=(0.9,), seeds=(0,), epochs=1)
 
@@ -121,3 +121,25 @@ def test_the_command_line(tmp_path, monkeypatch):
     assert result.exit_code == 0 and len(calls) == 6 and (tmp_path / "out" / "study.html").is_file()
     wrong = CliRunner().invoke(app, ["study", "--out", str(tmp_path), "--priors", "many"])
     assert wrong.exit_code == 2 and "rates such as 0.5,0.95" in wrong.output
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What the command line asks for; nothing is trained."""
+    asked = []
+    monkeypatch.setattr(module, "study_command", lambda arguments, out: asked.append(arguments))
+    return asked
+
+
+def test_the_command_that_a_page_shows_asks_for_the_same(asked):
+    names = ("tench, Tinca tinca", "a\\", r"b\,c", "goldfish")
+    arguments = StudyArguments(data="a b", known_classes=names, parts=("b", "d"), priors=(0.5, 0.95), seeds=(3, 0))
+    CliRunner().invoke(app, typed(arguments)[1:], catch_exceptions=False)
+    assert asked == [arguments]
+
+
+def test_a_class_that_has_a_comma_in_its_name(asked):
+    words = ["study", "--out", "x", "--known-classes"]
+    for names in ([r"tench\, Tinca tinca, goldfish"], ["tench, Tinca tinca", "--known-classes", "goldfish"]):
+        CliRunner().invoke(app, [*words, *names], catch_exceptions=False)
+        assert asked.pop().known_classes == ("tench, Tinca tinca", "goldfish")

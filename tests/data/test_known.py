@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backmix.data.known import choose_known, holdout_split
+from backmix.data.known import choose_known, holdout_split, join_names, split_names
 from backmix.errors import DataError
 
 ANIMALS = ["cat", "dog", "Owl", "café"]
@@ -56,6 +56,27 @@ def test_bad_choices(known, message):
 def test_all_classes_must_be_two_at_least():
     with pytest.raises(DataError, match=r"at least two\. The data has 1: cat"):
         choose_known(["cat"], None)
+
+
+@pytest.mark.parametrize(
+    ("typed", "names"),
+    [
+        ("a,b", ["a", "b"]),
+        (" a , ,b,", ["a", "b"]),
+        ("", []),
+        (r"tench\, Tinca tinca,goldfish", ["tench, Tinca tinca", "goldfish"]),
+        (r"a\b,c", [r"a\b", "c"]),
+        (r"a\\,b", ["a\\", "b"]),
+        (r"a\\\,b", [r"a\,b"]),
+    ],
+)
+def test_names_that_a_person_typed(typed, names):
+    assert split_names(typed) == names
+
+
+@given(st.lists(st.one_of(st.text("\\, ab", min_size=1), st.text(min_size=1)).map(str.strip).filter(bool)))
+def test_names_joined_and_split_are_the_same(names):
+    assert split_names(join_names(names)) == names
 
 
 @given(st.lists(st.integers(-1, 5), max_size=60), st.floats(0.01, 0.99), st.integers(0, 100))

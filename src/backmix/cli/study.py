@@ -34,7 +34,11 @@ def study(
         str | None, typer.Option(metavar="DATA", help="Images of none of the classes, as an outlier set in part b.")
     ] = None,
     known_classes: Annotated[
-        str | None, typer.Option(help="Names or numbers, as a,b,c. Default: the first six of ten.")
+        list[str] | None,
+        typer.Option(
+            help="Names or numbers, as a,b,c, or the option once for each. A comma in a name is written \\,. "
+            "Default: the first six of ten."
+        ),
     ] = None,
     parts: Annotated[
         str,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -43,6 +43,20 @@ def choose_known(classes: Sequence[str], known: Sequence[str | int] | None) -> l
             f"The data has {len(classes)}: {_some(classes)}"
         )
     return sorted(chosen)
+
+
+def split_names(text: str) -> list[str]:
+    r"""Names that a person typed as a,b,c; a comma or a backslash that belongs to a name has a backslash before it.
+
+    Blanks around a name are not part of it, and empty names are left out.
+    """
+    parts = re.findall(r"(?:\\[\\,]|[^,])+", text)
+    return [name for part in parts if (name := re.sub(r"\\([\\,])", r"\1", part).strip())]
+
+
+def join_names(names: Iterable[str]) -> str:
+    """Names as `split_names` reads them."""
+    return ",".join(re.sub(r"([\\,])", r"\\\1", name) for name in names)
 
 
 def holdout_split(labels: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:

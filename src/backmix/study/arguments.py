@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
-from backmix.data.known import choose_known
+from backmix.data.known import choose_known, join_names
 from backmix.data.load import available_splits, load_source
 from backmix.data.source import ImageSource
 from backmix.errors import DataError
@@ -123,7 +123,7 @@ def typed(arguments: StudyArguments) -> list[str]:
         if name == "data" or value == getattr(usual, name):
             continue
         told = (
-            ",".join(f"{each:g}" if isinstance(each, float) else str(each) for each in value)
+            join_names(f"{each:g}" if isinstance(each, float) else str(each) for each in value)
             if isinstance(value, tuple)
             else str(value)
         )
