@@ -134,6 +134,23 @@ def plan_cell(cell: Cell, options: GridOptions) -> Plan:
     return Plan(trial, setting, augmentation, augmentation_options, json.loads(json.dumps(settings)))
 
 
+def make_classifier(cell: Cell, plan: Plan) -> OpenSetClassifier:
+    """Make the classifier that a cell trains, with the weights that it begins with."""
+    setting = plan.setting
+    return OpenSetClassifier(
+        list(plan.trial.train.classes),
+        model=setting.model,
+        method=cell.method,
+        image_size=setting.image_size,
+        precision=setting.options.precision,
+        seed=cell.seed,
+        model_options=setting.model_options,
+        method_options=setting.method_options,
+        mean=setting.mean,
+        std=setting.std,
+    )
+
+
 def finished(folder: Path) -> dict[str, Any] | None:
     """What metrics.json of a finished cell holds; None where it is not finished.
 
@@ -204,19 +221,7 @@ def run_cell(
     setting = plan.setting
     data = load_trial(plan.trial, options.root, unknown_sets=options.unknown_sets)
     accelerator = make_accelerator(setting.options.precision)
-    classifier = OpenSetClassifier(
-        list(plan.trial.train.classes),
-        model=setting.model,
-        method=cell.method,
-        image_size=setting.image_size,
-        precision=setting.options.precision,
-        seed=cell.seed,
-        model_options=setting.model_options,
-        method_options=setting.method_options,
-        mean=setting.mean,
-        std=setting.std,
-    )
-
+    classifier = make_classifier(cell, plan)
     head = classifier.network.head
 
     def count(report: EpochReport) -> None:

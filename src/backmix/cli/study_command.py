@@ -65,7 +65,7 @@ def study_command(arguments: StudyArguments, out: Path) -> dict[str, Any]:
         study = whole(described, done, cells)
         write_json(out / JSON, study)
         console.print(f"{number}/{len(left)} {_told(cell, figures)}, {done[-1]['seconds']:.0f} s")
-        if number == len(left) or left[number].seed != cell.seed:
+        if number < len(left) and left[number].seed != cell.seed:
             write_study_page(out / FILE, study, pictures, command)
     study = study or whole(described, done, cells)
     write_study_page(out / FILE, study, pictures, command)
