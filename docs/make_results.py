@@ -19,8 +19,8 @@ import study_results
 from backmix.augmentations import AUGMENTATIONS
 from backmix.benchmark.results import read_results
 from backmix.benchmark.sheet import to_markdown
-from backmix.benchmark.tables import make_lines, summary_sheets
-from backmix.benchmark.trial_tables import trial_sheets
+from backmix.benchmark.tables import make_lines, summary_sheets, trial_sheets
+from backmix.data.names import join_names
 from backmix.methods import METHODS
 
 FIGURES = ("accuracy", "auroc", "oscr")
@@ -241,7 +241,7 @@ def bench_sections() -> list[str]:
         parts += [
             f"## Benchmark: {first.protocol}",
             "```sh\n"
-            f"backmix bench {first.protocol}{lists} --trials {','.join(trials)} --augmentations {','.join(mixes)} "
+            f"backmix bench {first.protocol}{lists} --trials {join_names(trials)} --augmentations {join_names(mixes)} "
             f"--recipe {first.recipe} --data ROOT --out DIR\n```",
             f"{first.model}, {first.epochs} epochs, {first.precision}, threads a cell: {first.threads}. "
             f"The trainings took {sum(row.seconds or 0 for row in rows) / 60:.0f} minutes added up, whatever else the machine did meanwhile.\n"

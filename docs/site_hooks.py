@@ -44,7 +44,8 @@ def study_of_this_build(file: Path) -> str:
     """Tables of the study that `make docs` made before, as Markdown; nothing where there is none."""
     if not file.is_file():
         return ""
-    from backmix.study.summary import summarise, to_markdown
+    from backmix.study.part import to_markdown
+    from backmix.study.summary import summarise
 
     study = json.loads(file.read_text(encoding="utf-8"))
     seeds = len({cell["seed"] for cell in study["cells"]})

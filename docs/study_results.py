@@ -12,26 +12,12 @@ from typing import Any
 from PIL import Image
 
 from backmix.study.charts import alternative, make_charts, samples
+from backmix.study.part import Part, Table, share, to_markdown, told
+from backmix.study.part_audit import gap_told, kept_order, mask_errors
 from backmix.study.plan import PARTS, trainings_of
+from backmix.study.results import Results, accuracy, audited, auroc, gap, independent, misleading
 from backmix.study.setting import DigitsSetting
-from backmix.study.summary import (
-    Part,
-    Results,
-    Table,
-    accuracy,
-    audited,
-    auroc,
-    gap,
-    gap_told,
-    independent,
-    kept_order,
-    mask_errors,
-    misleading,
-    share,
-    summarise,
-    to_markdown,
-    told,
-)
+from backmix.study.summary import summarise
 
 ROOT = Path(__file__).parents[1]
 PICTURED = ("digits", "leeds-on-scenes")

@@ -1,6 +1,7 @@
 """Cells of a study made by hand, for tests of what is said of them."""
 
 from backmix.study.plan import cells_of
+from backmix.study.summary import summarise
 
 PRIORS = [0.25, 0.8, 0.95]
 
@@ -48,3 +49,8 @@ def made_study(how=None, *, priors=PRIORS, parts="abcd", seeds=(0, 1, 2)):
         "missing": 0,
         "cells": [made_cell(cell, **(how(cell) if how else {})) for cell in cells],
     }
+
+
+def made_parts(study):
+    """What each part says of a study, by its key."""
+    return {part.key: part for part in summarise(study)}

@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 
+from backmix.benchmark import cell
 from backmix.benchmark.cell import GridOptions, finished, plan_cell, run_cell
 from backmix.benchmark.grid import Cell
 from backmix.benchmark.results import row_from
@@ -112,3 +113,16 @@ def test_names_that_are_not_there(tmp_path):
         plan_cell(dataclasses.replace(CELL, protocol="cifar11"), OPTIONS)
     with pytest.raises(ValueError, match="no recipe"):
         plan_cell(dataclasses.replace(CELL, recipe="quick"), OPTIONS)
+
+
+def test_seconds_add_up_over_processes(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(cell.time, "monotonic", lambda: now[0])
+    first = cell.Clock(tmp_path / "seconds.json")
+    now[0] += 2.5
+    assert first.store() == 2.5
+    now[0] += 4  # Never stored: as if the process had been killed here.
+    second = cell.Clock(tmp_path / "seconds.json")
+    now[0] += 1
+    assert second.store() == 3.5 and second.store() == 3.5
+    assert json.loads((tmp_path / "seconds.json").read_text()) == {"seconds": 3.5}

@@ -38,6 +38,8 @@ def test_options_of_a_variant():
     cell = dataclasses.replace(CELL, variant="patch-side=0.5,fill=mean,inplace=false")
     assert cell.augmentation_options == {"patch_side": 0.5, "fill": "mean", "inplace": False}
     assert CELL.augmentation_options == {}
+    several = dataclasses.replace(CELL, variant=r"leave_out=[rotate\, shear],fill=mean")
+    assert several.augmentation_options == {"leave_out": ["rotate", "shear"], "fill": "mean"}
     with pytest.raises(ValueError, match="key=value"):
         dataclasses.replace(CELL, variant="half").augmentation_options  # noqa: B018
 

@@ -10,8 +10,7 @@ from rich.console import Console
 from backmix.benchmark.results import FIGURES
 from backmix.benchmark.sheet import Sheet, escape, to_markdown, to_rich
 from backmix.benchmark.summary import Mean
-from backmix.benchmark.tables import LABELS, make_lines, percent, summary_csv, summary_sheets
-from backmix.benchmark.trial_tables import trial_sheets
+from backmix.benchmark.tables import LABELS, make_lines, percent, summary_csv, summary_sheets, trial_sheets
 from backmix.errors import DataError
 
 BEFORE = {"a": [0.80], "b": [0.82], "c": [0.84], "d": [0.86], "e": [0.88]}

@@ -1,17 +1,16 @@
 """`backmix study`: what it writes and prints, and that it goes on where it was cut off."""
 
 import json
-import os
 
 import pytest
 from typer.testing import CliRunner
 
 from backmix.cli import app
 from backmix.cli import study_command as module
-from backmix.cli.study_command import StudyArguments, make_setting, study_command, typed
+from backmix.cli.study_command import study_command
 from backmix.errors import DataError
+from backmix.study.arguments import StudyArguments, typed
 
-REAL = os.environ.get("BACKMIX_DATA")
 SMALL = StudyArguments(parts=("d",), priors=(0.9,), seeds=(0,), epochs=1)
 
 
@@ -102,41 +101,6 @@ def test_bad_arguments(tmp_path, options, message):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.skipif(REAL is None, reason="BACKMIX_DATA is not set: no real images")
-def test_real_objects_with_and_without_scenes():
-    leeds, scenes = f"{REAL}/leeds-butterfly", f"{REAL}/intel-scenes"
-    plain = make_setting(StudyArguments(data=leeds))
-    assert plain.name == "photographs" and len(plain.known) == 6
-    dtd = f"{REAL}/dtd-part"
-    laid = make_setting(StudyArguments(data=leeds, scenes=scenes, other_scenes=dtd, image_size=32, epochs=3))
-    sources = laid.sources(0.95, 0)
-    assert laid.options.epochs == 3 and sources.test.read(0).size == (32, 32) and sources.elsewhere is not None
-    with pytest.raises(DataError, match="has no masks"):
-        make_setting(StudyArguments(data=scenes))
-    with pytest.raises(DataError, match="go with --scenes"):
-        make_setting(StudyArguments(data=leeds, other_scenes=dtd))
-    with pytest.raises(DataError, match="outliers must show no known class"):
-        make_setting(StudyArguments(data=leeds, scenes=scenes, outliers=leeds))
-
-
-def test_data_that_is_not_divided(tmp_path):
-    from PIL import Image
-
-    for name in ("cat", "dog", "owl"):
-        (tmp_path / name).mkdir()
-        Image.new("RGB", (20, 20)).save(tmp_path / name / "one.png")
-    with pytest.raises(DataError, match="must be divided into train and test"):
-        make_setting(StudyArguments(data=str(tmp_path)))
-
-
-def test_the_words_that_repeat_it():
-    assert typed(StudyArguments()) == ["backmix", "study", "digits", "--out", "NEW"]
-    words = typed(StudyArguments(data="a b", scenes="s", priors=(0.5, 0.95), seeds=(0,), known_classes=("x", "y")))
-    assert words[2:] == [
-        *("a b", "--out", "NEW", "--scenes", "s", "--known-classes", "x,y", "--priors", "0.5,0.95", "--seeds", "0")
-    ]
-
-
 def test_the_command_line(tmp_path, monkeypatch):
     calls = []
     quick(monkeypatch, calls)
@@ -157,3 +121,25 @@ def test_the_command_line(tmp_path, monkeypatch):
     assert result.exit_code == 0 and len(calls) == 6 and (tmp_path / "out" / "study.html").is_file()
     wrong = CliRunner().invoke(app, ["study", "--out", str(tmp_path), "--priors", "many"])
     assert wrong.exit_code == 2 and "rates such as 0.5,0.95" in wrong.output
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What the command line asks for; nothing is trained."""
+    asked = []
+    monkeypatch.setattr(module, "study_command", lambda arguments, out: asked.append(arguments))
+    return asked
+
+
+def test_the_command_that_a_page_shows_asks_for_the_same(asked):
+    names = ("tench, Tinca tinca", "a\\", r"b\,c", "goldfish")
+    arguments = StudyArguments(data="a b", known_classes=names, parts=("b", "d"), priors=(0.5, 0.95), seeds=(3, 0))
+    CliRunner().invoke(app, typed(arguments)[1:], catch_exceptions=False)
+    assert asked == [arguments]
+
+
+def test_a_class_that_has_a_comma_in_its_name(asked):
+    words = ["study", "--out", "x", "--known-classes"]
+    for names in ([r"tench\, Tinca tinca, goldfish"], ["tench, Tinca tinca", "--known-classes", "goldfish"]):
+        CliRunner().invoke(app, [*words, *names], catch_exceptions=False)
+        assert asked.pop().known_classes == ("tench, Tinca tinca", "goldfish")

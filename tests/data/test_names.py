@@ -15,6 +15,7 @@ from backmix.data.names import join_names, split_names
         ("tench\\, Tinca tinca,goldfish", ["tench, Tinca tinca", "goldfish"]),
         ("a\\\\,b", ["a\\", "b"]),
         ("a\\b", ["a\\b"]),
+        (r"a\\\,b", [r"a\,b"]),
         ("\\ a\\ ,b", [" a ", "b"]),
         (",", ["", ""]),
         ("", [""]),

@@ -9,8 +9,8 @@ from study_cells import made_study
 
 from backmix.study.charts import alternative, make_charts, samples
 from backmix.study.plan import PARTS
+from backmix.study.results import Results
 from backmix.study.setting import DigitsSetting
-from backmix.study.summary import Results
 
 
 def opened(png):

@@ -1,5 +1,6 @@
 """What a study is made on: training, test and outliers apart."""
 
+import numpy as np
 import pytest
 import torch
 from objects_and_scenes import Objects, Scenes
@@ -7,11 +8,13 @@ from objects_and_scenes import Objects, Scenes
 from backmix.data.digits import DigitsOnTextures
 from backmix.data.source import Subset
 from backmix.errors import DataError
-from backmix.study.digit_outliers import ScrambledDigits, TexturesAlone
 from backmix.study.setting import (
     DigitsSetting,
     ObjectsSetting,
     PhotosSetting,
+    ScrambledDigits,
+    TexturesAlone,
+    _scrambled,
     check_masks,
     default_known,
     few_images_options,
@@ -104,3 +107,30 @@ def test_data_without_masks():
     check_masks(Objects(), "objects")
     with pytest.raises(DataError, match="scenes has no masks"):
         check_masks(Scenes(), "scenes")
+
+
+def test_textures_alone_are_the_textures_without_a_digit():
+    digits, alone = DigitsOnTextures("val", seed=3).arrays(), TexturesAlone("val", seed=3).arrays()
+    assert not alone.masks.any() and torch.equal(alone.textures, digits.textures)
+    # Where there is no ink at all the picture is as it was.
+    far = torch.nn.functional.max_pool2d(digits.masks[:, None].float(), 7, 1, 3)[:, 0] == 0
+    same = (digits.images == alone.images).all(1)
+    assert same[far].float().mean() > 0.99 and not same[digits.masks].all()
+
+
+def test_scrambled_digits_have_the_ink_and_no_quarter_at_its_place():
+    digit = np.arange(64.0).reshape(8, 8)
+    for i in range(50):
+        made = _scrambled(digit, i)
+        assert np.array_equal(np.sort(made.ravel()), digit.ravel())
+        assert np.array_equal(made, _scrambled(digit, i))
+        for row in (0, 4):
+            for column in (0, 4):
+                place = slice(row, row + 4), slice(column, column + 4)
+                assert not np.array_equal(made[place], digit[place])
+
+
+def test_scrambled_pictures_differ_from_digits():
+    digits, scrambled = DigitsOnTextures("val", seed=0), ScrambledDigits("val", seed=0)
+    assert len(digits) == len(scrambled) and scrambled.arrays().masks.flatten(1).any(1).all()
+    assert (digits.arrays().masks != scrambled.arrays().masks).flatten(1).any(1).float().mean() > 0.98

@@ -8,7 +8,7 @@ import torch
 from backmix.data.digits import DigitsOnTextures
 from backmix.data.source import Subset
 from backmix.methods.softmax import Softmax
-from backmix.study.digit_outliers import TexturesAlone
+from backmix.study.setting import TexturesAlone
 from backmix.study.spread import logit_spread, place_spreads
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 
 import yaml
 
-from backmix.benchmark.clock import Clock
 from backmix.benchmark.environment import describe_environment
 from backmix.benchmark.grid import Cell
 from backmix.benchmark.protocols import Trial, find_protocol
@@ -74,6 +74,27 @@ class Plan:
     settings: dict[str, Any]
 
 
+class Clock:
+    """Counts seconds over all interruptions of the work; what a killed process did since `store` is lost.
+
+    Args:
+        path: is the JSON file that keeps the seconds; `store` makes it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.before = 0.0
+        if path.is_file():
+            self.before = float(json.loads(path.read_text(encoding="utf-8"))["seconds"])
+        self.begin = time.monotonic()
+
+    def store(self) -> float:
+        """Write and return the seconds so far, to a hundredth."""
+        seconds = round(self.before + time.monotonic() - self.begin, 2)
+        write_json(self.path, {"seconds": seconds})
+        return seconds
+
+
 def plan_cell(cell: Cell, options: GridOptions) -> Plan:
     """Look up trial and recipe of a cell.
 
@@ -111,6 +132,23 @@ def plan_cell(cell: Cell, options: GridOptions) -> Plan:
         "training": {key: value for key, value in asdict(setting.options).items() if key != "precision"},
     }
     return Plan(trial, setting, augmentation, augmentation_options, json.loads(json.dumps(settings)))
+
+
+def make_classifier(cell: Cell, plan: Plan) -> OpenSetClassifier:
+    """Make the classifier that a cell trains, with the weights that it begins with."""
+    setting = plan.setting
+    return OpenSetClassifier(
+        list(plan.trial.train.classes),
+        model=setting.model,
+        method=cell.method,
+        image_size=setting.image_size,
+        precision=setting.options.precision,
+        seed=cell.seed,
+        model_options=setting.model_options,
+        method_options=setting.method_options,
+        mean=setting.mean,
+        std=setting.std,
+    )
 
 
 def finished(folder: Path) -> dict[str, Any] | None:
@@ -183,19 +221,7 @@ def run_cell(
     setting = plan.setting
     data = load_trial(plan.trial, options.root, unknown_sets=options.unknown_sets)
     accelerator = make_accelerator(setting.options.precision)
-    classifier = OpenSetClassifier(
-        list(plan.trial.train.classes),
-        model=setting.model,
-        method=cell.method,
-        image_size=setting.image_size,
-        precision=setting.options.precision,
-        seed=cell.seed,
-        model_options=setting.model_options,
-        method_options=setting.method_options,
-        mean=setting.mean,
-        std=setting.std,
-    )
-
+    classifier = make_classifier(cell, plan)
     head = classifier.network.head
 
     def count(report: EpochReport) -> None:

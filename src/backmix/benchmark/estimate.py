@@ -9,9 +9,8 @@ from dataclasses import replace
 import torch
 
 from backmix.augmentations import make_augmentation
-from backmix.benchmark.cell import GridOptions, Plan, plan_cell
+from backmix.benchmark.cell import GridOptions, Plan, make_classifier, plan_cell
 from backmix.benchmark.grid import Cell
-from backmix.classifier import OpenSetClassifier
 from backmix.data.loader import Decoded, ResidentLoader
 from backmix.outliers import make_outliers
 from backmix.train.loop import make_accelerator, train
@@ -51,25 +50,13 @@ def estimate_seconds(
 def seconds_per_step(cell: Cell, plan: Plan) -> float:
     """Measured seconds of a training step at full image size, on random images."""
     setting = plan.setting
-    classes = list(plan.trial.train.classes)
     training = replace(setting.options, epochs=1, small=0.0)
-    classifier = OpenSetClassifier(
-        classes,
-        model=setting.model,
-        method=cell.method,
-        image_size=setting.image_size,
-        precision=training.precision,
-        seed=cell.seed,
-        model_options=setting.model_options,
-        method_options=setting.method_options,
-        mean=setting.mean,
-        std=setting.std,
-    )
+    classifier = make_classifier(cell, plan)
     accelerator = make_accelerator(training.precision)
     count, size = STEPS * training.batch_size, setting.image_size
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=generator)
-    labels = torch.arange(count) % len(classes)
+    labels = torch.arange(count) % len(classifier.classes)
     masks = torch.zeros(count, size, size, dtype=torch.bool) if "masks" in cell.variant else None
     decoded = Decoded(images, labels, masks, torch.arange(count), [])
     loader = ResidentLoader(decoded, batch_size=training.batch_size, device=accelerator.device, seed=0)

@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from backmix.data.names import split_names
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -23,7 +25,7 @@ class Cell:
         augmentation: what is done to a batch, "none" for nothing.
         seed: everything random follows from it.
         recipe: name in `backmix.benchmark.recipes.RECIPES`.
-        variant: options of the augmentation as "key=value,key=value"; "" for its defaults.
+        variant: options of the augmentation as "key=value,key=value", read by `split_names`; "" for its defaults.
     """
 
     protocol: str
@@ -46,7 +48,7 @@ class Cell:
     def augmentation_options(self) -> dict[str, Any]:
         """What `variant` says, values read as YAML so that numbers and booleans become what they look like."""
         options: dict[str, Any] = {}
-        for pair in filter(None, self.variant.split(",")):
+        for pair in filter(None, split_names(self.variant)):
             key, equals, value = pair.partition("=")
             if not key or not equals:
                 raise ValueError(f"a variant is key=value,key=value; got {self.variant!r}")

@@ -24,7 +24,7 @@ from backmix.data.source import ImageSource, count_per_class
 from backmix.data.table import TableSource
 from backmix.errors import DataError, some_of
 
-__all__ = ["DATA", "NamedData", "Split", "expected_images", "find_data", "has_copy", "open_data"]
+__all__ = ["DATA", "NamedData", "Split", "expected_images", "find_data", "has_copy", "open_data", "similar"]
 
 
 def open_data(name: str, split: str, *, root: Path | None = None, classes: Sequence[str] | None = None) -> ImageSource:
@@ -74,7 +74,7 @@ def find_data(name: str) -> NamedData:
     """
     if name in DATA:
         return DATA[name]
-    raise DataError(f"there is no data set {name!r}; there are {', '.join(DATA)}, and digits{_similar(name, DATA)}")
+    raise DataError(f"there is no data set {name!r}; there are {', '.join(DATA)}, and digits{similar(name, DATA)}")
 
 
 def has_copy(name: str, root: Path | None) -> bool:
@@ -118,7 +118,7 @@ def _numbers(name: str, data: NamedData, classes: Sequence[str] | None) -> list[
     """Places of classes in the canonical order."""
     places = {of_class: place for place, of_class in enumerate(data.classes)}
     for unknown in [of_class for of_class in classes or () if of_class not in places]:
-        raise DataError(f"{name} has no class {unknown!r}{_similar(unknown, places)}")
+        raise DataError(f"{name} has no class {unknown!r}{similar(unknown, places)}")
     return list(places.values()) if classes is None else [places[of_class] for of_class in classes]
 
 
@@ -208,6 +208,7 @@ def _check_counts(data: NamedData, split: Split, source: ImageSource, numbers: l
         raise DataError(f"it has {sum(counts)} images")
 
 
-def _similar(name: str, names: Iterable[str]) -> str:
+def similar(name: str, names: Iterable[str]) -> str:
+    """Return the end of a sentence that asks whether one of the names was meant; it is empty where none is like it."""
     close = difflib.get_close_matches(name, list(names), n=3)
     return f"; did you mean {' or '.join(close)}?" if close else ""

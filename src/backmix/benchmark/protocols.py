@@ -5,11 +5,10 @@ Trials of a list are called a, b, c, d, e in the order in which the list was pub
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 from backmix.benchmark.class_names import words
-from backmix.benchmark.named_data import DATA
+from backmix.benchmark.named_data import DATA, similar
 from backmix.benchmark.protocol import Protocol
 from backmix.benchmark.splits import about, overlap, split_lists
 from backmix.benchmark.trial import Part, Trial
@@ -47,9 +46,7 @@ def find_protocol(name: str) -> Protocol:
         return PROTOCOLS[name]
     if name.partition(":")[0] == "digits":
         return _digits_with_options(name)
-    close = difflib.get_close_matches(name, PROTOCOLS, n=3)
-    hint = f"; did you mean {' or '.join(close)}?" if close else ""
-    raise DataError(f"there is no protocol {name!r}; there are {', '.join(PROTOCOLS)}{hint}")
+    raise DataError(f"there is no protocol {name!r}; there are {', '.join(PROTOCOLS)}{similar(name, PROTOCOLS)}")
 
 
 def _classes(data: str, numbers: Sequence[int]) -> tuple[str, ...]:

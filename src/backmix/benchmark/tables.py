@@ -1,18 +1,21 @@
-"""Tables of a benchmark: means, what changes against a baseline, published figures beside them."""
+"""Tables of a benchmark: means with published figures beside them, changes against a baseline, and single trials."""
 
 from __future__ import annotations
 
 import csv
 import io
+import statistics
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 
 from backmix.benchmark.paired import CONFIDENCE, Difference, compare
 from backmix.benchmark.published import Published, notes_on, published_beside
 from backmix.benchmark.results import LOWER_IS_BETTER, Row
 from backmix.benchmark.sheet import Sheet
-from backmix.benchmark.summary import Mean, Setting, Summary, summarise
+from backmix.benchmark.summary import Mean, Setting, Summary, by_setting, check_figures, mean_of, summarise
+from backmix.pages.words import hundredths
 
 LABELS = {
     "accuracy": "closed accuracy",
@@ -103,6 +106,25 @@ def summary_sheets(lines: Iterable[Line]) -> list[Sheet]:
         if any(line.differences for line in block):
             sheets.append(_differences(block))
     return sheets
+
+
+def trial_sheets(rows: Iterable[Row], figure: str = "auroc") -> list[Sheet]:
+    """Make tables with a line a trial and a column an augmentation.
+
+    There is one for each protocol, split list, unknown set, recipe, method and score. With several seeds a cell is
+    their mean; where there is but one trial, a line is a seed. The last line is the mean ± standard deviation.
+
+    Args:
+        rows: may stand in any order.
+        figure: is a name in `FIGURES`.
+
+    Raises:
+        DataError: `backmix.benchmark.summary.summarise` says when.
+    """
+    check_figures([figure])
+    settings = sorted(by_setting(rows).items(), key=lambda item: item[0].order)
+    groups = groupby(settings, key=lambda item: (*item[0].block, item[0].method, item[0].detector))
+    return [_trial_sheet(dict(members), figure) for _, members in groups]
 
 
 def summary_csv(lines: Iterable[Line]) -> str:
@@ -257,3 +279,27 @@ def _record(line: Line) -> dict[str, object]:
     differences = line.differences.values()
     record["notes"] = " ".join([*summary.notes, *(note for each in differences for note in each.notes)])
     return record
+
+
+def _trial_sheet(settings: dict[Setting, list[Row]], figure: str) -> Sheet:
+    single = len({row.trial for members in settings.values() for row in members}) == 1
+    columns: list[dict[str | int, float]] = []
+    means = []
+    for members in settings.values():
+        values = {(row.trial, row.seed): value for row in members if (value := getattr(row, figure)) is not None}
+        found: dict[str | int, list[float]] = defaultdict(list)
+        for (trial, seed), value in values.items():
+            found[seed if single else trial].append(value)
+        columns.append({name: statistics.mean(several) for name, several in found.items()})
+        mean = mean_of(values) if values else None
+        if mean is not None and mean.over == "seeds" and not single:
+            mean = replace(mean, sd=None)  # A deviation of seeds beside those of trials would be taken for one.
+        means.append(percent(mean))
+    # Seeds sort as numbers.
+    names = sorted({row.seed if single else row.trial for members in settings.values() for row in members})
+    lines = [(str(name), *(hundredths(column.get(name)) for column in columns)) for name in names]
+    lines.append(("mean ± sd", *means))
+    first = next(iter(settings))
+    title = f"{LABELS[figure]}, {first.method}, score {first.detector}: {block_title(first)}; percent"
+    head = ("seed" if single else "trial", *(setting.mix for setting in settings))
+    return Sheet(title, head, tuple(lines), frozenset({0}))

@@ -11,13 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from backmix.augmentations import make_augmentation
-from backmix.benchmark.ablations import find_ablation
 from backmix.benchmark.cell import GridOptions, finished, plan_cell
 from backmix.benchmark.class_names import words
 from backmix.benchmark.estimate import estimate_seconds
 from backmix.benchmark.grid import Cell, make_grid
 from backmix.benchmark.protocols import Trial, find_protocol
-from backmix.benchmark.recipes import find_recipe
+from backmix.benchmark.recipes import find_ablation, find_recipe
 from backmix.benchmark.runner import RESULTS, GridReport, cell_folder, run_grid
 from backmix.benchmark.view import GridView, duration
 from backmix.cli.console import make_console

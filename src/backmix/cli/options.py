@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -77,9 +78,15 @@ Config = Annotated[
 ]
 
 
-def read_names(given: str | None) -> tuple[str, ...] | None:
-    """Names as a,b,c; None stays."""
-    return None if given is None else tuple(filter(None, split_names(given)))
+def read_names(given: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    """Read names as a,b,c, where a comma in a name has a backslash before it; a repeated option has one name each time.
+
+    None stays.
+    """
+    if given is None:
+        return None
+    times = [given] if isinstance(given, str) else given
+    return tuple(filter(None, split_names(times[0]) if len(times) == 1 else times))
 
 
 def read_numbers(given: str) -> tuple[int, ...]:

@@ -34,7 +34,11 @@ def study(
         str | None, typer.Option(metavar="DATA", help="Images of none of the classes, as an outlier set in part b.")
     ] = None,
     known_classes: Annotated[
-        str | None, typer.Option(help="Names or numbers, as a,b,c. Default: the first six of ten.")
+        list[str] | None,
+        typer.Option(
+            help="Names or numbers, as a,b,c, or the option once for each. A comma in a name is written \\,. "
+            "Default: the first six of ten."
+        ),
     ] = None,
     parts: Annotated[
         str,
@@ -53,7 +57,8 @@ def study(
     workers: Workers = 2,
 ) -> None:
     """Train networks on chosen backgrounds and show what they learn of them: the study behind BackMix."""
-    from backmix.cli.study_command import StudyArguments, study_command
+    from backmix.cli.study_command import study_command
+    from backmix.study.arguments import StudyArguments
 
     study_command(
         StudyArguments(

@@ -14,14 +14,10 @@ from backmix.benchmark.results import Row, read_results
 from backmix.benchmark.runner import RESULTS
 from backmix.benchmark.sheet import to_markdown, to_rich
 from backmix.benchmark.summary import Setting
-from backmix.benchmark.tables import make_lines, summary_csv, summary_sheets
-from backmix.benchmark.trial_tables import trial_sheets
+from backmix.benchmark.tables import DEFAULT_FIGURES, make_lines, summary_csv, summary_sheets, trial_sheets
 from backmix.cli.console import make_console
 from backmix.errors import DataError
 from backmix.files import write_text
-
-FIGURES = ("accuracy", "auroc", "oscr")
-COMPARED = ("accuracy", "auroc", "oscr")
 
 
 def tables_command(results: Sequence[Path], *, out: Path | None = None, detector: str | None = None) -> list[Path]:
@@ -58,7 +54,7 @@ def print_tables(console: Console, rows: Sequence[Row], *, detector: str | None 
         DataError: when no row has that detector.
     """
     shown = _of_one_detector(rows, detector)
-    for sheet in summary_sheets(make_lines(shown, figures=FIGURES, compared=COMPARED)):
+    for sheet in summary_sheets(make_lines(shown, compared=DEFAULT_FIGURES)):
         console.print(to_rich(sheet))
     varied = [row for row in shown if row.variant or row.augmentation in BACKMIXES]
     if any(row.variant for row in varied):
@@ -76,7 +72,7 @@ def write_tables(out: Path, rows: Sequence[Row]) -> list[Path]:
         The files.
     """
     out.mkdir(parents=True, exist_ok=True)
-    lines = make_lines(rows, figures=FIGURES, compared=COMPARED)
+    lines = make_lines(rows, compared=DEFAULT_FIGURES)
     sheets = [*summary_sheets(lines), *trial_sheets(rows)]
     write_text(out / "tables.md", "\n\n".join(to_markdown(sheet) for sheet in sheets) + "\n")
     write_text(out / "tables.csv", summary_csv(lines))

@@ -15,9 +15,9 @@ from matplotlib.figure import FigureBase
 from PIL import Image
 
 from backmix.data.source import ImageSource
+from backmix.study.part import told
 from backmix.study.plan import trainings_of
-from backmix.study.setting import Sources
-from backmix.study.summary import (
+from backmix.study.results import (
     Figure,
     Results,
     audited,
@@ -27,8 +27,8 @@ from backmix.study.summary import (
     independent,
     misleading,
     outside_share,
-    told,
 )
+from backmix.study.setting import Sources
 from backmix.study.trainings import EXPOSED, MAIN, PLAIN
 
 WIDTH = 5.2
@@ -60,9 +60,7 @@ def make_charts(results: Results) -> dict[str, bytes]:
         for part in results.parts:
             canvas = makers[part](results)
             if canvas is not None:
-                buffer = io.BytesIO()
-                canvas.savefig(buffer, format="png", facecolor="white", metadata={"Software": None})
-                found[part] = buffer.getvalue()
+                found[part] = _png(canvas)
     return found
 
 
@@ -89,19 +87,24 @@ def samples(sources: Sources, known: Sequence[str]) -> bytes:
     rows = [("known, training", sources.train, True), ("unknown, test", sources.test, False)]
     if sources.elsewhere is not None:
         rows.append(("unknown, other backgrounds", sources.elsewhere, False))
-    rows = [(name, source, of_known) for name, source, of_known in rows if _some(source, known, of_known)]
+    shown = [(name, source, _some(source, known, of_known)) for name, source, of_known in rows]
+    shown = [row for row in shown if row[2]]
     with matplotlib.rc_context(STYLE):
-        canvas = Canvas(figsize=(WIDTH, 1.08 * len(rows)), dpi=200, layout="constrained")
-        lines = canvas.subfigures(len(rows), 1, squeeze=False)[:, 0]
-        for line, (name, source, of_known) in zip(lines, rows, strict=True):
-            chosen = _some(source, known, of_known)
+        canvas = Canvas(figsize=(WIDTH, 1.08 * len(shown)), dpi=200, layout="constrained")
+        lines = canvas.subfigures(len(shown), 1, squeeze=False)[:, 0]
+        for line, (name, source, chosen) in zip(lines, shown, strict=True):
             line.suptitle(name, x=0.01, ha="left", fontsize=10)
             for axis, position in zip(line.subplots(1, SHOWN), [*chosen, *[None] * SHOWN], strict=False):
                 axis.set_axis_off()
                 if position is not None:
                     axis.imshow(np.asarray(source.read(position).resize((SIDE, SIDE), Image.Resampling.BILINEAR)))
-        buffer = io.BytesIO()
-        canvas.savefig(buffer, format="png", facecolor="white", metadata={"Software": None})
+        return _png(canvas)
+
+
+def _png(canvas: Canvas) -> bytes:
+    """Draw a picture without the name of the programme that drew it, so that the same figures give the same bytes."""
+    buffer = io.BytesIO()
+    canvas.savefig(buffer, format="png", facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
 
 

@@ -12,7 +12,8 @@ from backmix.files import write_text
 from backmix.pages.render import render
 from backmix.pages.words import visible
 from backmix.study.charts import alternative, make_charts
-from backmix.study.summary import Results, summarise
+from backmix.study.results import Results
+from backmix.study.summary import summarise
 from backmix.version import __version__
 
 FILE = "study.html"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +17,6 @@ from backmix.data.source import ImageSource, Subset
 from backmix.errors import DataError
 from backmix.fit.digits import COPIES, IMAGE_SIZE, MODEL, OPTIONS
 from backmix.fit.training import auto_batch_size
-from backmix.study.digit_outliers import ScrambledDigits, TexturesAlone
 from backmix.train.recipe import TrainOptions
 
 HELD_OUT = 0.15
@@ -72,6 +72,26 @@ class Setting(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """Everything that decides the figures, as JSON has it."""
+
+
+class TexturesAlone(DigitsOnTextures):
+    """The textures of the digits without a digit. Options are those of `DigitsOnTextures`."""
+
+    def __init__(self, split: str = "train", **options: Any) -> None:
+        super().__init__(split, **options)
+        self._digits = np.zeros_like(self._digits)
+
+
+class ScrambledDigits(DigitsOnTextures):
+    """Digits of known classes whose quarters change places: the same strokes on the same textures, and no digit.
+
+    Which quarter goes where is drawn for each image; never do all stay. Options are those of `DigitsOnTextures`. Digits
+    of unknown classes are scrambled too; take the known ones alone, as the others are for tests.
+    """
+
+    def __init__(self, split: str = "train", **options: Any) -> None:
+        super().__init__(split, **options)
+        self._digits = np.stack([_scrambled(digit, i) for i, digit in enumerate(self._digits)])
 
 
 class DigitsSetting:
@@ -284,3 +304,13 @@ def _train_and_held(labels: Tensor) -> tuple[Tensor, Tensor]:
     there = (labels >= 0).nonzero()[:, 0]
     kept, held = holdout_split(labels[there], HELD_OUT, torch.Generator().manual_seed(0))
     return there[kept], there[held]
+
+
+def _scrambled(digit: Any, i: int) -> Any:
+    quarters = [digit[row : row + 4, column : column + 4] for row in (0, 4) for column in (0, 4)]
+    random = np.random.default_rng([8_128, i])
+    order = random.permutation(4)
+    while (order == np.arange(4)).any():  # A quarter at its place may leave half of a digit as it was.
+        order = random.permutation(4)
+    first, second, third, last = (quarters[k] for k in order)
+    return np.block([[first, second], [third, last]])
