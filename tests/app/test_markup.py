@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backmix.app.acceptance import Rule
-from backmix.app.markup import answer_card, answer_table, file_of_answers, message, share_note, two_pictures
+from backmix.app.markup import (
+    answer_card,
+    answer_table,
+    file_of_answers,
+    heading,
+    message,
+    share_note,
+    two_pictures,
+)
 from backmix.app.pictures import Seen, Upload
 from backmix.prediction.answer import Prediction
 from backmix.threshold.conformal import ConformalThreshold
@@ -28,7 +36,7 @@ NAMES = [
 ]
 RULE = Rule(ConformalThreshold.fit(torch.arange(40.0), 0.95), None)
 ALLOWED = {"p", "h2", "h3", "bdi", "dl", "div", "dt", "dd", "small", "ol", "li", "span", "article", "strong", "a"}
-ALLOWED |= {"figure", "figcaption", "img", "table", "thead", "tbody", "tr", "th", "td"}
+ALLOWED |= {"h1", "figure", "figcaption", "img", "table", "thead", "tbody", "tr", "th", "td"}
 
 
 class Read(HTMLParser):
@@ -71,6 +79,12 @@ def test_a_card_without_a_threshold():
     assert "No threshold" in read.text and "p-value" not in read.text
 
 
+def test_the_heading_names_a_few_classes_and_hides_the_rest():
+    few, many = heading(["red", "<b>"]), heading(list("abcdef"))
+    assert "knows 2 classes: red and &lt;b&gt;. Everything" in few and "<details>" not in few
+    assert "knows 6 classes: a, b, c, d and 2 more." in many and "<details>" in many and "a, b, c, d, e, f" in many
+
+
 def test_the_note_warns_where_every_picture_is_accepted():
     assert "about 5 in 100" in share_note(0.95, RULE) and "bm-warning" not in share_note(0.95, RULE)
     much = Rule(ConformalThreshold.fit(torch.arange(40.0), 0.99), None)
@@ -96,6 +110,7 @@ def test_names_are_text(name):
         answer_table([seen(one), seen(broken)], [one, broken]),
         two_pictures("data:image/jpeg;base64,AAAA", "data:image/jpeg;base64,BBBB", name),
         message(name),
+        heading([name, "blue"]),
     ]
     for piece in pieces:
         read = Read(piece)

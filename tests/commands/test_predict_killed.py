@@ -134,7 +134,6 @@ def test_a_stop_leaves_a_valid_file_and_says_how_to_go_on(start, photos, tmp_pat
 
 
 def test_a_second_one_on_the_same_file_is_refused(start, photos, tmp_path):
-    pytest.importorskip("fcntl")
     out = tmp_path / "answers.csv"
     process = start(photos, "--out", out, seconds=1)
     wait_for(out, 500, process)

@@ -3,11 +3,12 @@
 import pytest
 import torch
 import yaml
+from huggingface_hub import ModelCard, ModelCardData
 from markdown_it import MarkdownIt
 from nasty_names import NASTY
 
 from backmix.classifier import OpenSetClassifier
-from backmix.hub.card import MOST_CLASSES, model_card
+from backmix.hub.card import LEFT_OUT, MOST_CLASSES, model_card
 from backmix.runs.folder import read_config
 from backmix.threshold.conformal import ConformalThreshold
 
@@ -76,6 +77,45 @@ def test_the_recipe_is_told(trained):
 @pytest.mark.parametrize("files", [(), ("training.safetensors",)])
 def test_features_of_training_images_are_spoken_of_where_they_are_shared(files):
     assert ("`training.safetensors` holds features" in card(files=files)) is bool(files)
+
+
+MEASURED = {
+    "images": {"known": 120, "unknown": 80},
+    "accuracy": 0.9,
+    "detectors": {"max_logit": {"auroc": 0.8}, "energy": {"auroc": 0.7}},
+}
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "kind"),
+    [
+        (LEFT_OUT, "held-out images", "custom"),
+        (None, "held-out images", "custom"),
+        ("hub:owner/photos", "hub:owner/photos", "owner/photos"),
+        ("digits:prior=0.8,seed=1", "digits:prior=0.8,seed=1", "digits"),
+    ],
+)
+def test_the_hub_reads_the_figures_of_the_runs_own_test(data, name, kind):
+    text = card(config={"arguments": {"data": data}}, metrics={"test": MEASURED}, license="mit")
+    read = ModelCard(text).data
+    assert isinstance(read, ModelCardData) and read.model_name == "pets"
+    found = {each.metric_type: each for each in read.eval_results}
+    assert {key: each.metric_value for key, each in found.items()} == {"accuracy": 0.9, "roc_auc": 0.8}
+    assert {(each.dataset_name, each.dataset_type) for each in read.eval_results} == {(name, kind)}
+    assert yaml.safe_load(read.to_yaml()) == head(text)
+    assert {key: value for key, value in head(text).items() if key != "model-index"} == head(card(license="mit"))
+
+
+def test_figures_of_another_test_set_are_not_said_to_be_of_the_runs_data():
+    given = {"config": {"arguments": {"data": "digits"}}, "metrics": {"test": MEASURED}}
+    read = ModelCard(card(**given, evaluation={**MEASURED, "accuracy": 0.7})).data
+    assert [each.metric_value for each in read.eval_results] == [0.7, 0.8]
+    assert {each.dataset_name for each in read.eval_results} == {"test images"}
+
+
+@pytest.mark.parametrize("figures", [{}, {"accuracy": "high"}, {"accuracy": float("nan"), "detectors": []}, []])
+def test_where_nothing_was_measured_there_is_no_index(figures):
+    assert "model-index" not in head(card(metrics={"test": figures}))
 
 
 def test_many_classes_are_not_all_named():

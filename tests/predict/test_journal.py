@@ -91,7 +91,6 @@ def test_another_file_of_that_name_is_left_alone(path):
 
 
 def test_two_at_once_are_refused(path):
-    pytest.importorskip("fcntl")
     first = Journal(path)
     with pytest.raises(OutputError, match="another backmix predict is writing"):
         Journal(path)

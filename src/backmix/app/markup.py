@@ -1,31 +1,31 @@
-"""The answers as HTML. Every name goes through `_name`: it is shown as text, whatever it is made of."""
+"""The answers as HTML. The templates show every name as text, whatever it is made of."""
 
 from __future__ import annotations
 
 import base64
-import html
 import math
 from collections.abc import Sequence
 
 from backmix.app.acceptance import Rule
 from backmix.app.pictures import Seen
 from backmix.app.words import how_strange, what_it_means, why
-from backmix.pages.words import count, number, visible
+from backmix.pages.render import fragment
+from backmix.pages.words import count, listed, number, visible
 from backmix.prediction.answer import UNKNOWN, Prediction
 from backmix.prediction.rows import FORMATS
+
+MEDIA = {"csv": "text/csv", "json": "application/json"}
+
+
+def heading(classes: Sequence[str]) -> str:
+    """What the page is for, and which classes its network knows."""
+    names = [visible(name) for name in classes]
+    return fragment("app", "heading", names=names, few=listed(names, 4))
 
 
 def share_note(accept: float, rule: Rule | None) -> str:
     """What the share of known photographs to accept comes to."""
-    if rule is None:
-        return (
-            '<p class="bm-warning">This run was never calibrated, so no picture is called unknown. '
-            "Calibrate it with <code>backmix calibrate</code>.</p>"
-        )
-    if rule.overall.note is not None:
-        text = rule.overall.note
-        return f'<p class="bm-warning">{html.escape(text[0].upper() + text[1:])}</p>'
-    return f"<p>{html.escape(what_it_means(accept))}</p>"
+    return fragment("app", "note", rule=rule, meaning=what_it_means(accept))
 
 
 def answer_card(answer: Prediction, classes: Sequence[str], rule: Rule | None) -> str:
@@ -36,25 +36,24 @@ def answer_card(answer: Prediction, classes: Sequence[str], rule: Rule | None) -
         classes: of the classifier, in the order of its numbers.
         rule: what decided; None: nothing did.
     """
-    parts = [f'<p class="bm-path">{_name(answer.path)}</p>']
-    kind = UNKNOWN if answer.label == UNKNOWN else "known"
-    parts.append(f'<h2 class="bm-label">{_name(answer.label or "")}</h2>')
     if rule is None or answer.p_value is None:
-        parts.append("<p>No threshold: every picture is given a class.</p>")
-        figures = f"<div><dt>Unknown score</dt><dd>{_figure(answer.unknown_score)}</dd></div>"
+        threshold, sentences = None, ["No threshold: every picture is given a class."]
     else:
         threshold = rule.of_class(list(classes).index(answer.top[0][0]))
-        parts.append(f"<p>{how_strange(answer.p_value, len(threshold.scores))}</p>")
-        parts.append(f"<p>{why(kind == 'known', threshold)}</p>")
-        figures = (
-            f"<div><dt>Unknown score</dt><dd>{_figure(answer.unknown_score)} "
-            f"<small>known up to {_figure(threshold.threshold)}</small></dd></div>"
-            f"<div><dt>p-value</dt><dd>{_figure(answer.p_value)} "
-            f"<small>known above {number(threshold.alpha)}</small></dd></div>"
-        )
-    parts.append(f'<dl class="bm-figures">{figures}</dl>')
-    parts.append(f"<h3>Likeliest classes</h3>{_bars(answer)}")
-    return f'<article class="bm-answer bm-{kind}">{"".join(parts)}</article>'
+        sentences = [
+            how_strange(answer.p_value, len(threshold.scores)),
+            why(answer.label != UNKNOWN, threshold),
+        ]
+    return fragment(
+        "app",
+        "card",
+        answer=answer,
+        kind=_kind(answer),
+        threshold=threshold,
+        sentences=sentences,
+        figure=_figure,
+        share=_percent,
+    )
 
 
 def two_pictures(plain: str, evidence: str, likeliest: str) -> str:
@@ -62,18 +61,10 @@ def two_pictures(plain: str, evidence: str, likeliest: str) -> str:
 
     Args:
         plain: address of a picture.
-        evidence: likewise.
+        evidence: address of the other picture.
         likeliest: name of the class.
     """
-    name = _name(likeliest)
-    return (
-        '<div class="bm-pictures">'
-        f'<figure><img src="{html.escape(plain)}" alt="The picture, cut to its central square">'
-        "<figcaption>What the network sees: the central square.</figcaption></figure>"
-        f'<figure><img src="{html.escape(evidence)}" '
-        f'alt="The same, in colour where it speaks for {html.escape(visible(likeliest))}">'
-        f"<figcaption>In colour: what speaks for {name}.</figcaption></figure></div>"
-    )
+    return fragment("app", "pictures", plain=plain, evidence=evidence, likeliest=likeliest)
 
 
 def answer_table(seen: Sequence[Seen], answers: Sequence[Prediction]) -> str:
@@ -83,28 +74,25 @@ def answer_table(seen: Sequence[Seen], answers: Sequence[Prediction]) -> str:
         seen: the pictures.
         answers: for each.
     """
-    failed = sum(answer.error is not None for answer in answers)
-    unknown = sum(answer.label == UNKNOWN for answer in answers)
+    kinds = [_kind(answer) for answer in answers]
+    failed, unknown = kinds.count("error"), kinds.count(UNKNOWN)
     summary = f"{count(len(answers), 'picture')}: {len(answers) - failed - unknown} known, {unknown} unknown" + (
         f", {failed} unreadable" if failed else ""
     )
-    # The roles are said again: as cards, on narrow screens, the elements alone would not be taken for a table.
-    heads = ("Picture", "File", "Answer", "Unknown score", "p-value", "Likeliest classes")
-    head = "".join(f'<th scope="col" role="columnheader">{name}</th>' for name in heads)
-    rows = "".join(_row(one, answer) for one, answer in zip(seen, answers, strict=True))
-    return (
-        f'<p class="bm-summary"><strong>{summary}.</strong></p>'
-        f'<p class="bm-downloads">{_download(answers, "csv", "text/csv")}'
-        f"{_download(answers, 'json', 'application/json')}</p>"
-        '<div class="bm-scroll" role="region" aria-label="Answers" tabindex="0">'
-        f'<table class="bm-table" role="table"><thead role="rowgroup"><tr role="row">{head}</tr></thead>'
-        f'<tbody role="rowgroup">{rows}</tbody></table></div>'
+    return fragment(
+        "app",
+        "table",
+        rows=list(zip([one.small for one in seen], kinds, answers, strict=True)),
+        summary=summary,
+        downloads={kind: _address(answers, kind) for kind in MEDIA},
+        figure=_figure,
+        share=_percent,
     )
 
 
 def message(text: str) -> str:
     """A message in place of an answer; the text is escaped here."""
-    return f'<p class="bm-error" role="alert">{html.escape(text)}</p>'
+    return fragment("app", "message", text=text)
 
 
 def file_of_answers(answers: Sequence[Prediction], kind: str) -> bytes:
@@ -118,46 +106,21 @@ def file_of_answers(answers: Sequence[Prediction], kind: str) -> bytes:
     return form.head + form.between.join(form.row(answer) for answer in answers) + form.tail
 
 
-def _row(seen: Seen, answer: Prediction) -> str:
-    picture = f'<img src="{html.escape(seen.small)}" alt="" loading="lazy">' if seen.small else ""
-    cells = [("Picture", picture), ("File", _name(answer.path))]
+def _kind(answer: Prediction) -> str:
     if answer.error is not None:
-        kind = "error"
-        cells.append(("Answer", f'<span class="bm-tag">unreadable</span> {html.escape(visible(answer.error, 400))}'))
-        cells += [("Unknown score", ""), ("p-value", ""), ("Likeliest classes", "")]
-    else:
-        kind = UNKNOWN if answer.label == UNKNOWN else "known"
-        top = ", ".join(f"{_name(name)} {_percent(probability)}" for name, probability in answer.top[:3])
-        cells += [
-            ("Answer", f'<span class="bm-tag">{_name(answer.label or "")}</span>'),
-            ("Unknown score", _figure(answer.unknown_score)),
-            ("p-value", _figure(answer.p_value)),
-            ("Likeliest classes", top),
-        ]
-    inner = "".join(f'<td role="cell" data-head="{head}">{cell}</td>' for head, cell in cells)
-    return f'<tr role="row" class="bm-{kind}">{inner}</tr>'
+        return "error"
+    return UNKNOWN if answer.label == UNKNOWN else "known"
 
 
-def _bars(answer: Prediction) -> str:
-    items = "".join(
-        f'<li><span class="bm-class">{_name(name)}</span>'
-        f'<span class="bm-track" aria-hidden="true"><span style="width: {100 * probability:.1f}%"></span></span>'
-        f'<span class="bm-percent">{_percent(probability)}</span></li>'
-        for name, probability in answer.top
-    )
-    return f'<ol class="bm-bars">{items}</ol>'
-
-
-def _download(answers: Sequence[Prediction], kind: str, media: str) -> str:
+def _address(answers: Sequence[Prediction], kind: str) -> str:
     content = base64.b64encode(file_of_answers(answers, kind)).decode("ascii")
-    address = f"data:{media};charset=utf-8;base64,{content}"
-    return f'<a download="answers.{kind}" href="{address}">Download {kind.upper()}</a>'
+    return f"data:{MEDIA[kind]};charset=utf-8;base64,{content}"
 
 
 def _percent(probability: float) -> str:
     if 0.005 <= probability <= 0.995:
         return f"{100 * probability:.0f}\u00a0%"
-    return "&lt;\u00a01\u00a0%" if probability < 0.5 else "&gt;\u00a099\u00a0%"
+    return "<\u00a01\u00a0%" if probability < 0.5 else ">\u00a099\u00a0%"
 
 
 def _figure(value: float | None) -> str:
@@ -165,7 +128,3 @@ def _figure(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return number(value)
     return f"{value:#.3g}".removesuffix(".").replace("-", "−")
-
-
-def _name(text: str) -> str:
-    return f"<bdi>{html.escape(visible(text))}</bdi>"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from importlib import resources
 from typing import Any
 
 from backmix.app.answers import NO_PICTURE, NO_PICTURES, Answers
+from backmix.app.markup import heading
 from backmix.app.pictures import Seen
-from backmix.pages.words import count, listed, visible
 
 LEAST, MOST = 0.5, 0.999  # Ends of the slider, unless the run's own share lies outside.
 KEEP = 3600  # Seconds that uploads and answers are kept for a page that is open.
@@ -44,7 +43,7 @@ def build_page(answers: Answers) -> Any:
         return answers.note(accept), answers.card(seen, accept), answers.table(table, accept)
 
     with gr.Blocks(title="backmix", analytics_enabled=False, delete_cache=(KEEP // 6, KEEP)) as page:
-        gr.HTML(_heading(classifier.classes), elem_id="bm-heading")
+        gr.HTML(heading(classifier.classes), elem_id="bm-heading")
         with gr.Column(elem_id="bm-settings"):
             accept = gr.Slider(
                 min(LEAST, classifier.accept),
@@ -109,16 +108,4 @@ def theme() -> Any:
         neutral_hue="slate",
         font=["system-ui", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
-    )
-
-
-def _heading(classes: list[str]) -> str:
-    names = html.escape(", ".join(visible(name) for name in classes))
-    few = html.escape(listed([visible(name) for name in classes], 4))
-    return (
-        "<h1>Which class, or unknown?</h1>"
-        f"<p>This network knows {count(len(classes), 'class', 'classes')}: {few}. "
-        "Everything else it should call “unknown”. "
-        "Pictures go to the machine that backmix runs on and no further.</p>"
-        + (f"<details><summary>All classes</summary><p>{names}</p></details>" if len(classes) > 4 else "")
     )

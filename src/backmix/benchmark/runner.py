@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from filelock import lock_descriptor
+
 from backmix.benchmark.cell import METRICS, GridOptions, finished, run_cell
 from backmix.benchmark.environment import code_fingerprint
 from backmix.benchmark.grid import Cell
@@ -144,15 +146,8 @@ def locked(out: Path) -> Iterator[None]:
         RunError: when another one does.
     """
     out.mkdir(parents=True, exist_ok=True)
-    try:
-        import fcntl
-    except ImportError:  # Windows; there it is up to people.
-        yield
-        return
     with open(out / ".lock", "w") as file:
-        try:
-            # The system lets go of it when the process dies, however it dies.
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(f"another process works on {out}. Wait for it, or choose another --out.") from None
+        # The system lets go of it when the process dies, however it dies.
+        if not lock_descriptor(file.fileno(), blocking=False):
+            raise RunError(f"another process works on {out}. Wait for it, or choose another --out.")
         yield

@@ -7,11 +7,12 @@ from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import TaskID
 from rich.table import Table
 from rich.text import Text
 
 from backmix.benchmark.grid import Cell
+from backmix.pages.progress import progress_bars
 from backmix.pages.words import hundredths
 from backmix.train.loop import Progress as TrainProgress
 
@@ -35,13 +36,7 @@ class GridView:
         self._seconds: list[float] = []
         self._began: dict[str, float] = {}
         self._lines: list[Text] = []
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[state]}"),
-            console=console,
-        )
+        self._bars = progress_bars(console, "{task.fields[state]}")
         self._tasks: dict[str, TaskID] = {}
         self._live = Live(console=console, get_renderable=self.render, refresh_per_second=4, transient=True)
 

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import TimeRemainingColumn
+
+from backmix.pages.progress import progress_bars
 
 if TYPE_CHECKING:  # Commands that do not train start without torch.
     from accelerate import Accelerator
@@ -27,16 +29,9 @@ def make_console() -> Console:
 @contextmanager
 def training_bar(console: Console, chief: bool, accelerator: Accelerator) -> Iterator[tuple[Any, Any]]:
     """A progress bar with loss, accuracy and time left; a line an epoch where there is no terminal."""
-    bar = Progress(
-        TextColumn("epoch {task.fields[epoch]}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.3f}  accuracy {task.fields[accuracy]:.3f}"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not (chief and console.is_terminal),
-    )
-    task = bar.add_task("training", total=None, epoch=1, loss=float("nan"), accuracy=float("nan"))
+    told = "loss {task.fields[loss]:.3f}  accuracy {task.fields[accuracy]:.3f}"
+    bar = progress_bars(console, told, TimeRemainingColumn(), show=chief)
+    task = bar.add_task("epoch 1", total=None, loss=float("nan"), accuracy=float("nan"))
     smooth: list[float] = []
 
     def on_step(progress: TrainProgress) -> None:
@@ -46,7 +41,7 @@ def training_bar(console: Console, chief: bool, accelerator: Accelerator) -> Ite
             task,
             completed=progress.step,
             total=progress.steps,
-            epoch=progress.epoch + 1,
+            description=f"epoch {progress.epoch + 1}",
             loss=smooth[0],
             accuracy=smooth[1],
         )
@@ -63,14 +58,6 @@ def training_bar(console: Console, chief: bool, accelerator: Accelerator) -> Ite
 @contextmanager
 def image_bar(console: Console, total: int, what: str) -> Iterator[Any]:
     """A progress bar over images; yields a function to call with the number of images done."""
-    with Progress(
-        TextColumn(what),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    ) as bar:
+    with progress_bars(console, transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.update(task, completed=done)

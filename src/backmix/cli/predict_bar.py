@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.progress import ProgressColumn, Task
 from rich.text import Text
 
+from backmix.pages.progress import progress_bars
 from backmix.predict.paths import Found
 
 
@@ -46,9 +47,8 @@ def answering_bar(
     if not console.is_terminal:
         yield lambda done: None
         return
-    columns = (TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), _Speed(done))
     over = threading.Event()
-    with Progress(*columns, console=console, transient=True) as bar:
+    with progress_bars(console, _Speed(done), transient=True) as bar:
         task = bar.add_task("predicting", total=None, completed=done)
 
         def count_all(images: Iterator[Found]) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from backmix.classifier import OpenSetClassifier
@@ -19,6 +18,7 @@ from backmix.files import write_json
 from backmix.fit.digits import COPIES, EPOCHS, IMAGE_SIZE, MODEL, OPTIONS
 from backmix.fit.training import FitReport, fit
 from backmix.models.precision import resolve_precision
+from backmix.pages.progress import progress_bars
 from backmix.train.loop import make_accelerator
 
 AUGMENTATIONS = ("none", "backmix")
@@ -61,15 +61,7 @@ def run_demo(
     values: dict[str, dict[str, list[float]]] = {name: {figure: [] for figure in FIGURES} for name in AUGMENTATIONS}
     options = replace(OPTIONS, epochs=epochs or EPOCHS, precision=resolve_precision(precision))
     picture: tuple[OpenSetClassifier, DigitsOnTextures, FitReport] | None = None
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    ) as bar:
+    with progress_bars(console, transient=True) as bar:
         task = bar.add_task("training", total=seeds * len(AUGMENTATIONS) * options.epochs)
         for seed in range(seeds):
             train = DigitsOnTextures("train", prior=prior, copies=COPIES, seed=seed)

@@ -7,15 +7,16 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from backmix.hub.card_figures import figures_section, threshold_section
+from backmix.hub.card_figures import eval_results, figures_section, threshold_section
 from backmix.hub.card_words import number, plain, value_in_words
 
 if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
     from backmix.classifier import OpenSetClassifier
 
 MOST_CLASSES = 200  # Named in the card; classes.json has all.
+LEFT_OUT = "left out when this run was shared"  # Stands in config.yaml for what may be a path or a note.
 PACKAGES = ("torch", "torchvision", "timm", "safetensors")
 
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,60}")
@@ -50,8 +51,10 @@ def model_card(
     if license is not None and not _LICENSE.fullmatch(license):
         raise ValueError(f"a licence is named as the hub does, as in apache-2.0 or cc-by-4.0; got {license!r}")
     metrics = metrics or {}
+    data = _mapping(config.get("arguments")).get("data")
+    results = eval_results(classifier.detector, None if data == LEFT_OUT else data, metrics, evaluation)
     sections = [
-        _head(license),
+        _head(license, name, results),
         f"# {plain(name.rpartition('/')[2])}",
         _answer(classifier),
         _use(name),
@@ -67,15 +70,20 @@ def model_card(
     return "\n\n".join(sections) + "\n"
 
 
-def _head(license: str | None) -> str:
-    head: dict[str, Any] = {} if license is None else {"license": license}
-    head |= {
-        "library_name": "backmix",
-        "pipeline_tag": "image-classification",
-        "tags": ["backmix", "image-classification", "open-set-recognition", "out-of-distribution-detection"],
-        "metrics": ["accuracy", "roc_auc"],
-    }
-    return f"---\n{yaml.safe_dump(head, sort_keys=False)}---"
+def _head(license: str | None, name: str, results: list[EvalResult]) -> str:
+    from huggingface_hub import ModelCardData  # It is slow to import, and only this function needs it.
+
+    head = ModelCardData(
+        license=license,
+        library_name="backmix",
+        pipeline_tag="image-classification",
+        tags=["backmix", "image-classification", "open-set-recognition", "out-of-distribution-detection"],
+        metrics=["accuracy", "roc_auc"],
+        model_name=name.rpartition("/")[2] if results else None,
+        eval_results=results or None,
+    )
+    order = ["license", "library_name", "pipeline_tag", "tags", "metrics"]
+    return f"---\n{head.to_yaml(original_order=order)}\n---"
 
 
 def _answer(classifier: OpenSetClassifier) -> str:

@@ -9,6 +9,8 @@ from backmix.hub.card_words import count, number, percent
 from backmix.metrics.chance import accepted_by_chance, accepted_in_the_long_run
 
 if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
     from backmix.classifier import OpenSetClassifier
     from backmix.threshold.conformal import ConformalThreshold
 
@@ -37,8 +39,7 @@ def figures_section(
         evaluation: figures of a test set; None: those that `fit` took, in `metrics`.
     """
     parts = ["## Figures"]
-    own = metrics.get("test")
-    figures = evaluation if evaluation is not None else own if isinstance(own, Mapping) else None
+    figures = chosen_figures(metrics, evaluation)
     accuracy = number(metrics.get("held_out_accuracy"))
     if figures is not None:
         by_fit = evaluation is None
@@ -53,6 +54,48 @@ def figures_section(
     else:
         parts.append("None were given. Measure it on images of your own before you rely on it.")
     return "\n\n".join(parts)
+
+
+def chosen_figures(metrics: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The figures that the card tells: those of `evaluation`, else those of the run's own test, if there are any."""
+    own = metrics.get("test")
+    return evaluation if evaluation is not None else own if isinstance(own, Mapping) else None
+
+
+def eval_results(
+    detector: str, data: object, metrics: Mapping[str, Any], evaluation: Mapping[str, Any] | None
+) -> list[EvalResult]:
+    """Accuracy and AUROC, where they were measured, as the hub shows them beside a model.
+
+    Args:
+        detector: whose unknown score decides.
+        data: name of the data of the run's own test; None where it may not be told.
+        metrics: metrics.json of the run.
+        evaluation: figures of another test set; None: those that `fit` took, in `metrics`.
+    """
+    from huggingface_hub import EvalResult  # It is slow to import, and only this function needs it.
+
+    figures = chosen_figures(metrics, evaluation) or {}
+    entries = figures.get("detectors")
+    entry = entries.get(detector) if isinstance(entries, Mapping) else None
+    found = {
+        ("accuracy", "accuracy"): number(figures.get("accuracy")),
+        ("roc_auc", "AUROC, unknown against known"): number(entry.get("auroc")) if isinstance(entry, Mapping) else None,
+    }
+    neutral = "held-out images" if evaluation is None else "test images"
+    name = neutral if evaluation is not None or data is None else str(data)
+    return [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type="custom" if name == neutral else name.removeprefix("hub:").partition(":")[0],
+            dataset_name=name,
+            metric_type=kind,
+            metric_name=label,
+            metric_value=value,
+        )
+        for (kind, label), value in found.items()
+        if value is not None
+    ]
 
 
 def _measured(classifier: OpenSetClassifier, figures: Mapping[str, Any], *, by_fit: bool, current: bool) -> list[str]:

@@ -15,7 +15,7 @@ from backmix.data.names import split_names
 from backmix.detectors import DETECTORS
 from backmix.errors import RunError, in_one_line
 from backmix.files import sha256, write_text
-from backmix.hub.card import model_card
+from backmix.hub.card import LEFT_OUT, model_card
 from backmix.runs.folder import (
     CHECKED,
     FORMAT,
@@ -30,7 +30,6 @@ from backmix.runs.limits import without_weight_sources
 
 CARD = "README.md"
 CALIBRATION = "calibration.json"
-LEFT_OUT = "left out when this run was shared"
 MAX_FIGURES = 2**24  # Bytes of a file of figures.
 SETTINGS = ("model", "method", "image_size", "model_options", "method_options", "mean", "std", "precision")
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+import sys
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta, ValidationError, convert
 
 from backmix.prediction.answer import UNKNOWN
 
@@ -125,53 +126,39 @@ class Description:
         missing = [name for name in names if name not in content]
         if missing:
             raise ValueError(f"its description lacks {', '.join(missing)}")
-        for name in names:
-            what, holds = _ENTRIES[name]
-            if not holds(content[name]):
-                raise ValueError(f"{name} in its description must be {what}; found {_short(content[name])}")
-        found = cls(**{name: content[name] for name in names})
+        found = cls(**{name: _checked(name, content[name]) for name in names})
         rows = found.class_thresholds
         if rows is not None and len(rows) != len(found.classes):
             raise ValueError(f"it describes {len(found.classes)} classes and {len(rows)} thresholds for them")
         own = None if rows is None else [None if one is None else float(one) for one in rows]
-        return cls(**{**found.__dict__, "threshold": float(found.threshold), "class_thresholds": own})
+        return replace(found, threshold=float(found.threshold), class_thresholds=own)
 
 
-def _is_threshold(value: object) -> bool:
-    return value in ("inf", "-inf") or (_is_number(value) and math.isfinite(value))  # type: ignore[arg-type]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_count(value: object, low: int, high: float = math.inf) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-
-def _are_names(value: object) -> bool:
-    names = value if isinstance(value, list) else []
-    text = len(names) >= 2 and all(isinstance(name, str) for name in names)
-    return text and len(set(names)) == len(names) and UNKNOWN not in names
-
-
-def _are_thresholds(value: object) -> bool:
-    return value is None or (isinstance(value, list) and all(one is None or _is_threshold(one) for one in value))
-
-
-_TEXT = ("text", lambda value: isinstance(value, str))
-_ENTRIES: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "classes": (f'two or more different names, none of them "{UNKNOWN}"', _are_names),
-    "image_size": (f"a side in pixels, 8 to {LARGEST_SIDE}", lambda value: _is_count(value, 8, LARGEST_SIDE)),
+_TEXT = ("text", str)
+_Threshold = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)] | Literal["inf", "-inf"]
+_ENTRIES: dict[str, tuple[str, Any]] = {
+    "classes": (f'two or more different names, none of them "{UNKNOWN}"', Annotated[list[str], Meta(min_length=2)]),
+    "image_size": (f"a side in pixels, 8 to {LARGEST_SIDE}", Annotated[int, Meta(ge=8, le=LARGEST_SIDE)]),
     "detector": _TEXT,
-    "accept": ("a share between 0 and 1", lambda value: _is_number(value) and 0 < value < 1),
-    "threshold": ('a number or "inf"', _is_threshold),
-    "held_out": ("a number of images", lambda value: _is_count(value, 1)),
-    "class_thresholds": ('null, or a number, null or "inf" for each class', _are_thresholds),
+    "accept": ("a share between 0 and 1", Annotated[float, Meta(gt=0, lt=1)]),
+    "threshold": ('a number or "inf"', _Threshold),
+    "held_out": ("a number of images", Annotated[int, Meta(ge=1)]),
+    "class_thresholds": ('null, or a number, null or "inf" for each class', list[_Threshold | None] | None),
     "model": _TEXT,
     "method": _TEXT,
     "backmix": _TEXT,
 }
+
+
+def _checked(name: str, value: object) -> Any:
+    what, kind = _ENTRIES[name]
+    try:
+        found = convert(value, kind)
+        if name == "classes" and len({*found, UNKNOWN}) <= len(found):
+            raise ValidationError
+    except ValidationError:
+        raise ValueError(f"{name} in its description must be {what}; found {_short(value)}") from None
+    return found
 
 
 def _finite(value: float) -> float | str:

@@ -1,1 +1,1 @@
-"""What all pages share: templates, charts, pictures and the words of figures."""
+"""What all pages share: templates, charts, pictures and the words of figures; and progress bars."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from filelock import lock_descriptor
 
 from backmix.errors import BackmixError
 
@@ -179,13 +180,9 @@ def _json(line: bytes) -> Any:
 
 def _lock(file: BinaryIO, path: Path) -> None:
     try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise OutputError(f"another backmix predict is writing beside {path}; wait for it, or stop it") from None
+        free = lock_descriptor(file.fileno(), blocking=False)
     except OSError:  # A file system without locks.
-        pass
+        return
+    if not free:
+        file.close()
+        raise OutputError(f"another backmix predict is writing beside {path}; wait for it, or stop it")
