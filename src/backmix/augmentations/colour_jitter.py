@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from backmix.mixing.draw import device_of
+
 
 class ColourJitter:
     """Change saturation, contrast and brightness of each image by up to `strength`.
@@ -28,7 +30,7 @@ class ColourJitter:
 
     def draw(self, batch: int) -> Tensor:
         """Draw (3, B): factors of saturation and of contrast, and what to add."""
-        device = self.generator.device if self.generator is not None else torch.device("cpu")
+        device = device_of(self.generator)
         change = self.strength * (2 * torch.rand(3, batch, generator=self.generator, device=device) - 1)
         return change + torch.tensor([1.0, 1.0, 0.0], device=device)[:, None]
 

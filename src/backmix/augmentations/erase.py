@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from backmix.mixing.draw import device_of
+
 
 class Erase:
     """Set a square of each image to 0, mid grey of normalised images; its centre lies anywhere in the image.
@@ -28,7 +30,7 @@ class Erase:
 
     def draw(self, batch: int, height: int, width: int) -> Tensor:
         """Draw (2, B) int64: row and column of the centre of each square."""
-        device = self.generator.device if self.generator is not None else torch.device("cpu")
+        device = device_of(self.generator)
         row = torch.randint(height, (batch,), generator=self.generator, device=device)
         column = torch.randint(width, (batch,), generator=self.generator, device=device)
         return torch.stack([row, column])

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from backmix.mixing.bank import ForegroundBank, resize_map
-from backmix.mixing.draw import Draw, draw_corners, draw_donors_of_other_classes
+from backmix.mixing.draw import Draw, device_of, draw_corners, draw_donors_of_other_classes
 from backmix.mixing.foreground import Foreground, centre_cells, top_cells
 from backmix.mixing.paste import (
     backgrounds_of,
@@ -239,7 +239,7 @@ class BackMix(nn.Module):
         an image without such a donor is not mixed. Corners are uniform over 0..H-s and 0..W-s, both ends included.
         """
         batch, channels, height, width = shape
-        device = self.generator.device if self.generator is not None else torch.device("cpu")
+        device = device_of(self.generator)
         side = max(1, round(self.patch_side * min(height, width)))
         patches = self.num_patches
         corners = draw_corners(batch, patches, side, (height, width), self.generator)
@@ -364,7 +364,7 @@ class BackMix(nn.Module):
         return self.foreground == "random" or (self._reads_bank and self.selection == "random")
 
     def _draw_race(self, batch: int) -> Tensor:
-        device = self.generator.device if self.generator is not None else torch.device("cpu")
+        device = device_of(self.generator)
         grid = self.bank.grid
         return torch.empty(batch, grid, grid, device=device).exponential_(generator=self.generator)
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from backmix.mixing.draw import device_of
 from backmix.mixing.view import View
 
 
@@ -54,7 +55,7 @@ class FlipCrop:
 
     def draw(self, batch: int, height: int, width: int) -> View:
         """Draw a shift, a zoom and a flip for each of `batch` images of height x width pixels."""
-        device = self.generator.device if self.generator is not None else torch.device("cpu")
+        device = device_of(self.generator)
         shift = torch.randint(-self.pad, self.pad + 1, (batch, 2), generator=self.generator, device=device)
         flip = torch.rand(batch, generator=self.generator, device=device) < self.flip
         corner = shift / torch.tensor([height, width], device=device)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from backmix.mixing import BackMix, View
+from backmix.mixing.draw import device_of
 from backmix.mixing.foreground import Foreground
 from backmix.mixing.paste import background_statistics, backgrounds_of
 from backmix.outliers.base import Outliers
@@ -111,7 +112,7 @@ class Backgrounds(Outliers):
 
         Donors are a random cycle through the batch: everyone gives once, nobody to itself unless it is alone.
         """
-        device = self.generator.device if self.generator is not None else torch.device("cpu")
+        device = device_of(self.generator)
         order = torch.randperm(batch, generator=self.generator, device=device)
         donor = torch.empty_like(order)
         donor[order] = order.roll(1)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from backmix.data.preprocess import Preprocess
 from backmix.mixing import View
+from backmix.mixing.draw import device_of
 from backmix.outliers.base import Outliers
 
 
@@ -86,7 +87,7 @@ class DatasetOutliers(Outliers):
 
     def draw(self, count: int) -> Tensor:
         """Draw (count,) int64 positions among the outliers."""
-        device = self.generator.device if self.generator is not None else torch.device("cpu")
+        device = device_of(self.generator)
         return torch.randint(len(self.images), (count,), generator=self.generator, device=device)
 
     def extra_repr(self) -> str:
