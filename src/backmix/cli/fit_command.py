@@ -24,7 +24,7 @@ from backmix.fit.budget import epochs_within, read_duration
 from backmix.fit.choices import ModelChoice, choose_model
 from backmix.fit.data import held_out_shares, is_uneven, notes, open_data, shown_unknowns, test_figures
 from backmix.fit.training import FitReport, auto_options, fit
-from backmix.outliers.load import load_outliers
+from backmix.outliers.dataset import load_outliers
 from backmix.runs.folder import FORMAT, read_config
 from backmix.runs.held_out import write_shares
 from backmix.train.loop import make_accelerator

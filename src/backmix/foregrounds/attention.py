@@ -15,8 +15,7 @@ from torch import Tensor
 
 from backmix.errors import in_one_line
 from backmix.foregrounds.base import ForegroundSource, Pixels, Segmentation
-from backmix.foregrounds.require import require
-from backmix.foregrounds.weights import check_weights, find_weights
+from backmix.foregrounds.weights import check_weights, find_weights, require
 
 DEFAULT_MODEL = "vit_small_patch16_224.dino"
 

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from backmix.foregrounds.base import SHARES, ForegroundSource, Mask, Pixels, Segmentation
 from backmix.foregrounds.centre import centre_prior
-from backmix.foregrounds.require import require
 from backmix.foregrounds.saliency import SaliencyForeground
+from backmix.foregrounds.weights import require
 
 STARTS = ("saliency", "box")
 FEWEST = 16

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from backmix.foregrounds.base import ForegroundSource, Mask, Pixels, Segmentation
 from backmix.foregrounds.centre import centre_prior
-from backmix.foregrounds.require import require
+from backmix.foregrounds.weights import require
 
 Array = npt.NDArray[np.float64]
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backmix.methods.base import Images2Features, Method, TrainingBatch
-from backmix.methods.pooled_linear import pooled_linear
+from backmix.methods.pooling import pooled_linear
 from backmix.mixing.cam import class_activation_map
 
 _NEVER = -1e9

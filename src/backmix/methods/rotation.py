@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from backmix.methods.base import Images2Features, Response, TrainingBatch
 from backmix.methods.outlier_exposure import check_weight, cross_entropy_from_uniform
-from backmix.methods.pooled_linear import pooled_linear
+from backmix.methods.pooling import pooled_linear
 from backmix.methods.softmax import Softmax
 
 TURNS = 4

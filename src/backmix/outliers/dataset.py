@@ -8,7 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from backmix.data.load import available_splits, load_source
 from backmix.data.preprocess import Preprocess
+from backmix.data.source import ImageSource, Subset
+from backmix.errors import DataError
 from backmix.mixing import View
 from backmix.mixing.draw import device_of
 from backmix.outliers.base import Outliers
@@ -93,3 +96,20 @@ class DatasetOutliers(Outliers):
     def extra_repr(self) -> str:
         """Show the options in `print`."""
         return f"{len(self.images)}, share={self.share!r}, checksum={self._checksum}"
+
+
+def load_outliers(data: str | None, classes: Sequence[str]) -> str | ImageSource | None:
+    """Images of no known class: those of DATA whose class is none of `classes`; "backgrounds" stays as it is.
+
+    Raises:
+        DataError: when DATA holds nothing but known classes.
+    """
+    if data is None or data == "backgrounds":
+        return data
+    splits = available_splits(data)
+    source = load_source(data, "train" if "train" in splits else splits[0] if splits else None)
+    known = torch.tensor([name in classes for name in source.classes] + [False])
+    others = (~known[source.labels]).nonzero()[:, 0]
+    if not len(others):
+        raise DataError(f"--outliers {data}: all its images are of known classes ({', '.join(classes[:8])})")
+    return Subset(source, others)
