@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from backmix.augmentations.share import ALL, Share
 from backmix.mixing import BackMix, View
+from backmix.mixing.checks import check
 from backmix.mixing.draw import device_of
 
 Targets = tuple[tuple[Tensor, float], ...]
@@ -126,8 +127,7 @@ class Augmentation(nn.Module):
         return ", ".join(f"{name}={getattr(self, name)}" for name in self.options)
 
     def _check(self, fits: bool, expected: str) -> None:
-        if not fits:
-            raise ValueError(f"{self.name}: {expected}")
+        check(fits, f"{self.name}: {expected}")
 
     def _leaves_batch(self) -> bool:
         """Toss once for a whole batch: false with `probability`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from backmix.mixing.checks import check
 from backmix.mixing.draw import device_of
 
 
@@ -23,8 +24,7 @@ class ColourJitter:
     """
 
     def __init__(self, strength: float = 0.3, *, generator: torch.Generator | None = None) -> None:
-        if not 0 <= strength <= 1:
-            raise ValueError(f"strength lies in 0..1; got {strength}")
+        check(0 <= strength <= 1, f"strength lies in 0..1; got {strength}")
         self.strength = strength
         self.generator = generator
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from backmix.mixing.checks import check
 from backmix.mixing.draw import device_of
 
 
@@ -23,8 +24,7 @@ class Erase:
     """
 
     def __init__(self, side: float = 0.375, *, generator: torch.Generator | None = None) -> None:
-        if not 0 <= side <= 1:
-            raise ValueError(f"side is a share of the image's side, 0..1; got {side}")
+        check(0 <= side <= 1, f"side is a share of the image's side, 0..1; got {side}")
         self.side = side
         self.generator = generator
 

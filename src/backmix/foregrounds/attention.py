@@ -16,6 +16,7 @@ from torch import Tensor
 from backmix.errors import in_one_line
 from backmix.foregrounds.base import ForegroundSource, Pixels, Segmentation
 from backmix.foregrounds.weights import check_weights, find_weights, require
+from backmix.mixing.checks import check
 
 DEFAULT_MODEL = "vit_small_patch16_224.dino"
 
@@ -65,10 +66,8 @@ class AttentionForeground(ForegroundSource):
         device: str | torch.device = "cpu",
     ) -> None:
         super().__init__(working_size=image_size)
-        if not 0 < mass < 1:
-            raise ValueError(f"{self.name}: mass is a share of the attention, above 0 and under 1; got {mass}")
-        if batch_size < 1:
-            raise ValueError(f"{self.name}: batch_size is at least 1; got {batch_size}")
+        check(0 < mass < 1, f"{self.name}: mass is a share of the attention, above 0 and under 1; got {mass}")
+        check(batch_size >= 1, f"{self.name}: batch_size is at least 1; got {batch_size}")
         timm = require("timm", self.name)
         known_as = model.removeprefix("timm/")
         if not timm.is_model(known_as.partition(".")[0]):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from backmix.methods.base import Images2Features, Method, TrainingBatch
 from backmix.methods.softmax import Softmax
+from backmix.mixing.checks import check
 
 SCORES = ("msp", "uniform")
 
@@ -43,8 +44,7 @@ class OutlierExposure(Softmax):
     ) -> None:
         super().__init__(num_features, num_classes, bias=bias)
         check_weight(self.name, "weight", weight)
-        if score not in SCORES:
-            raise ValueError(f"{self.name}: score is one of {', '.join(SCORES)}; got {score!r}")
+        check(score in SCORES, f"{self.name}: score is one of {', '.join(SCORES)}; got {score!r}")
         self.weight = weight
         self.score = score
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from backmix.mixing.bank import ForegroundBank, resize_map
+from backmix.mixing.checks import check
 from backmix.mixing.draw import Draw, device_of, draw_corners, draw_donors_of_other_classes
 from backmix.mixing.estimate import FOREGROUNDS, Estimate
 from backmix.mixing.paste import (
@@ -113,15 +114,12 @@ class BackMix(nn.Module):
             "unseen": unseen,
         }
         for option, value in chosen.items():
-            if value not in CHOICES[option]:
-                raise ValueError(f"{option} is one of {', '.join(CHOICES[option])}; got {value!r}")
+            check(value in CHOICES[option], f"{option} is one of {', '.join(CHOICES[option])}; got {value!r}")
         if not 0 < patch_side <= 1:
             raise ValueError(f"patch_side is a share of the image's side, above 0 and at most 1; got {patch_side}")
-        if num_patches < 1:
-            raise ValueError(f"num_patches is at least 1; got {num_patches}")
+        check(num_patches >= 1, f"num_patches is at least 1; got {num_patches}")
         for name, share in {"foreground_share": foreground_share, "probability": probability}.items():
-            if not 0 <= share <= 1:
-                raise ValueError(f"{name} lies in 0..1; got {share}")
+            check(0 <= share <= 1, f"{name} lies in 0..1; got {share}")
         # A hair more, so that a share of 3 cells in 49 is 3 cells in spite of rounding.
         self.foreground_cells = int(foreground_share * grid * grid + 1e-6)
         bank = ForegroundBank(num_images, grid=grid, momentum=momentum, dtype=bank_dtype)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from backmix.mixing.checks import check
 from backmix.mixing.draw import device_of
 from backmix.mixing.view import View
 
@@ -39,14 +40,10 @@ class FlipCrop:
         zoom: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> None:
-        if pad < 0:
-            raise ValueError(f"pad is a number of pixels, 0 or more; got {pad}")
-        if not 0 <= flip <= 1:
-            raise ValueError(f"flip is a probability, 0..1; got {flip}")
-        if padding not in ("reflect", "zeros"):
-            raise ValueError(f"padding is 'reflect' or 'zeros'; got {padding!r}")
-        if not 0 <= zoom < 1:
-            raise ValueError(f"zoom is a share of the extent, 0..1, below 1; got {zoom}")
+        check(pad >= 0, f"pad is a number of pixels, 0 or more; got {pad}")
+        check(0 <= flip <= 1, f"flip is a probability, 0..1; got {flip}")
+        check(padding in ("reflect", "zeros"), f"padding is 'reflect' or 'zeros'; got {padding!r}")
+        check(0 <= zoom < 1, f"zoom is a share of the extent, 0..1, below 1; got {zoom}")
         self.pad = pad
         self.flip = flip
         self.zoom = zoom

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from backmix.mixing import BackMix, View
+from backmix.mixing.checks import check
 from backmix.mixing.draw import device_of
 from backmix.mixing.foreground import Foreground
 from backmix.mixing.paste import background_statistics, backgrounds_of
@@ -39,8 +40,7 @@ class Backgrounds(Outliers):
 
     def __init__(self, backmix: BackMix, *, fill: str = "elsewhere", generator: torch.Generator | None = None) -> None:
         super().__init__(generator=generator)
-        if fill not in FILLS:
-            raise ValueError(f"fill is one of {', '.join(FILLS)}; got {fill!r}")
+        check(fill in FILLS, f"fill is one of {', '.join(FILLS)}; got {fill!r}")
         if backmix.estimate.finds_nothing:
             raise ValueError(
                 f"backgrounds need to know the foreground; this BackMix has foreground={backmix.foreground!r} and "

@@ -13,6 +13,7 @@ from backmix.data.preprocess import Preprocess
 from backmix.data.source import ImageSource, Subset
 from backmix.errors import DataError
 from backmix.mixing import View
+from backmix.mixing.checks import check
 from backmix.mixing.draw import device_of
 from backmix.outliers.base import Outliers
 
@@ -50,8 +51,7 @@ class DatasetOutliers(Outliers):
             raise ValueError(
                 f"outliers must be (N, 3, S, S) uint8, at least one; got {tuple(images.shape)} {images.dtype}"
             )
-        if not 0 < share < float("inf"):
-            raise ValueError(f"share of outliers is a number above 0 for each image of a batch; got {share}")
+        check(0 < share < float("inf"), f"share of outliers is a number above 0 for each image of a batch; got {share}")
         self.register_buffer("images", images, persistent=False)
         self.preprocess = preprocess
         self.share = share
