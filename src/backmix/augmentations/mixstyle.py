@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from backmix.augmentations.base import Augmentation, draw_beta
+from backmix.models.backbone import keeps_channels_last, stages_inside
 
 
 @dataclass(frozen=True)
@@ -72,15 +73,13 @@ class MixStyle(Augmentation):
         """
         self.detach()
         name = getattr(backbone, "name", type(backbone).__name__)
-        tell = getattr(backbone, "stages_inside", None)
-        stages: list[nn.Module] = tell() if tell is not None else []
+        stages = stages_inside(backbone)
         if len(stages) < max(self.stages):
             raise ValueError(
                 f"mixstyle works behind stages {', '.join(map(str, self.stages))} of a backbone, and {name} tells of "
                 f"{len(stages)}; choose another model, such as resnet18, or other stages"
             )
-        layout = getattr(getattr(backbone, "model", None), "output_fmt", "NCHW")
-        if getattr(layout, "value", layout) == "NHWC":
+        if keeps_channels_last(getattr(backbone, "model", None)):
             raise ValueError(_refusal(str(name), "channels-last maps (B, h, w, C)"))
         self._backbone = str(name)
         self._handles = [stages[number - 1].register_forward_hook(self._on_output) for number in self.stages]

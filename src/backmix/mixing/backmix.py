@@ -213,8 +213,8 @@ class BackMix(nn.Module):
         if self.estimate.reads_bank and not bank.all_seen:
             seen = bank.seen.index_select(0, position)
             if self.unseen == "skip":
-                of_donor = seen.index_select(0, draw.donor)
-                mixed = of_donor if mixed is None else mixed & of_donor
+                donor_seen = seen.index_select(0, draw.donor)
+                mixed = donor_seen if mixed is None else mixed & donor_seen
             if self.how == "swap":
                 # Without a map of its own the target would lose its object.
                 mixed = seen if mixed is None else mixed & seen
