@@ -20,9 +20,9 @@ from torch import Tensor
 from backmix import BackMix, OpenSetClassifier
 from backmix.data.digits import DigitsOnTextures
 from backmix.data.loader import decode
-from backmix.files import load_checkpoint
 from backmix.fit.digits import COPIES, IMAGE_SIZE, MODEL, OPTIONS
 from backmix.fit.training import fit
+from backmix.train.checkpoint import load_checkpoint
 from backmix.train.loop import make_accelerator
 
 ROOT = Path(__file__).parents[1]

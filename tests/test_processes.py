@@ -12,8 +12,8 @@ import torch
 import backmix
 from backmix.classifier import OpenSetClassifier
 from backmix.cli.fit_command import fit_command
-from backmix.files import load_checkpoint
 from backmix.fit.arguments import FitArguments
+from backmix.train.checkpoint import load_checkpoint
 
 TRAINING = """
 import sys

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import backmix
-from backmix.files import load_checkpoint
+from backmix.train.checkpoint import load_checkpoint
 
 ARGUMENTS = [
     *("fit", "digits", "--known-classes", "0,1", "--model", "compact-s", "--epochs", "5", "--batch-size", "16"),

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from backmix.errors import RunError, TrainingError, in_one_line
+from backmix.errors import TrainingError
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -53,37 +53,6 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file atomically, readable by people; NaN is refused."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write a training checkpoint of tensors, numbers, strings, lists and dicts."""
-    import torch  # Not above: an exported model is used, and its answers written, where torch is not installed.
-
-    def write(temporary: Path) -> None:
-        with open(temporary, "wb") as file:
-            torch.save(state, file)
-
-    write_atomically(path, write)
-
-
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a training checkpoint; nothing in it is executed.
-
-    Raises:
-        RunError: when the file is missing, damaged, or holds more than data.
-    """
-    import torch
-
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise RunError(f"{path} is missing: there is no training to resume") from error
-    except Exception as error:
-        reason = in_one_line(error)
-        raise RunError(f"{path} is not a readable checkpoint ({reason}). Delete the run and train again.") from error
-    if not isinstance(state, dict):
-        raise RunError(f"{path} is not a checkpoint: found {type(state).__name__}, expected a dict")
-    return state
 
 
 def sha256(path: Path) -> str:

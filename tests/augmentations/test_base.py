@@ -1,4 +1,4 @@
-"""Several augmentations as one, and by name."""
+"""Several augmentations as one, and by name; Beta, against what is known of the distribution."""
 
 from pathlib import Path
 
@@ -7,8 +7,11 @@ import torch
 
 from backmix.augmentations import AUGMENTATIONS, Augmentation, Chain, CutMix, Cutout, Mixup, RandAugment
 from backmix.augmentations import make_augmentation as by_name
+from backmix.augmentations.base import draw_beta
+from backmix.augmentations.share import Share
 from backmix.data.preprocess import Preprocess
 from backmix.mixing import BackMix
+from backmix.mixing.draw import device_of
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PREPROCESS = Preprocess(16, *IMAGENET)
@@ -254,6 +257,39 @@ def test_what_an_augmentation_does_unless_it_says_otherwise():
         plain(IMAGES)
 
 
+class Add(Augmentation):
+    """Adds a number to each image, drawn for each; below 0 the batch is left as it is."""
+
+    name, options = "add", ("amount",)
+    amount = 2.0
+
+    def draw(self, batch, height, width, /):
+        self.asked = (batch, height, width)
+        return None if self.amount < 0 else torch.arange(batch) * self.amount
+
+    def change(self, images, draw):
+        return images + draw[:, None, None, None]
+
+    def part(self, draw, share):
+        return share.own(draw)
+
+
+def test_an_augmentation_is_a_draw_and_a_change():
+    add = Add()
+    images = torch.zeros(4, 3, 5, 6)
+    assert add(images)[:, 0, 0, 0].tolist() == [0, 2, 4, 6] and add.asked == (4, 5, 6)
+    add.share = Share(1, 2)
+    assert add(images)[:, 0, 0, 0].tolist() == [8, 10, 12, 14] and add.asked == (8, 5, 6)
+    add.amount = -1.0
+    shown = add(images)
+    assert torch.equal(shown, images) and shown is not images
+    assert add.eval()(images) is images and repr(add) == "Add(amount=-1.0)"
+    with pytest.raises(ValueError, match=r"^add takes normalised images .*; got \(3,\) torch.float32"):
+        add.train()(torch.zeros(3))
+    with pytest.raises(ValueError, match=r"^add: probability lies in 0\.\.1; got 2"):
+        Add(probability=2)
+
+
 def test_saved_state_is_that_of_the_bank():
     state = make("backmix+cutmix+mixstyle").state_dict()
     assert state and all(".bank." in name for name in state)
@@ -291,3 +327,29 @@ def test_options_show_when_printed_so_that_a_resumed_training_can_compare(name):
         "randaugment": ("strength", 12.5),
     }.get(name, ("alpha", 0.125))
     assert repr(maker(**{option: value})) != repr(maker()) and f"{option}={value}" in repr(maker(**{option: value}))
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.2, 1.0, 4.0])
+def test_mean_and_variance_are_those_of_beta(alpha):
+    drawn = draw_beta(alpha, 100_000, torch.Generator().manual_seed(0))
+    assert drawn.dtype == torch.float32 and drawn.min() >= 0 and drawn.max() <= 1
+    assert drawn.mean().item() == pytest.approx(0.5, abs=0.01)
+    assert drawn.var().item() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.02)
+
+
+def test_tiny_alpha_gives_no_nan():
+    assert draw_beta(1e-4, 10_000, torch.Generator().manual_seed(0)).isfinite().all()
+
+
+def test_follows_the_generator_and_moves_it():
+    generator = torch.Generator().manual_seed(3)
+    first, second = draw_beta(1.0, 4, generator), draw_beta(1.0, 4, generator)
+    assert not torch.equal(first, second)
+    assert torch.equal(first, draw_beta(1.0, 4, torch.Generator().manual_seed(3)))
+
+
+def test_the_global_generator_draws_where_none_is_given():
+    torch.manual_seed(5)
+    first = draw_beta(1.0, 3, None)
+    torch.manual_seed(5)
+    assert torch.equal(first, draw_beta(1.0, 3, None)) and device_of(None).type == "cpu"

@@ -1,3 +1,4 @@
+import importlib
 import socket
 
 import pytest
@@ -5,9 +6,10 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from backmix.errors import BackmixError
+from backmix.foregrounds import FOREGROUND_SOURCES, MissingLibraryError
 from backmix.foregrounds.attention import AttentionForeground
-from backmix.foregrounds.require import MissingLibraryError
-from backmix.foregrounds.weights import MissingWeightsError
+from backmix.foregrounds.weights import MissingWeightsError, require
 
 TINY = "test_vit"
 
@@ -65,3 +67,48 @@ def test_weights_of_a_wider_model_are_refused_by_name(tmp_path):
     save_file(timm.create_model("test_vit2", num_classes=0, img_size=64).state_dict(), tmp_path / "wide.safetensors")
     with pytest.raises(ValueError, match=r"^attention: .*wide\.safetensors"):
         tiny(weights=tmp_path / "wide.safetensors")
+
+
+@pytest.fixture
+def missing(monkeypatch):
+    """Make some packages impossible to import."""
+
+    def hide(*names):
+        real = importlib.import_module
+
+        def refuse(module, *rest):
+            if module.partition(".")[0] in names:
+                raise ModuleNotFoundError(f"No module named {module!r}")
+            return real(module, *rest)
+
+        monkeypatch.setattr(importlib, "import_module", refuse)
+
+    return hide
+
+
+@pytest.mark.parametrize(
+    ("source", "package"), [("saliency", "skimage"), ("grabcut", "cv2"), ("grabcut", "skimage"), ("attention", "timm")]
+)
+def test_a_missing_package_is_named_with_what_to_install(source, package, missing):
+    if (source, package) == ("grabcut", "skimage"):
+        pytest.importorskip("cv2")
+    missing(package)
+    with pytest.raises(MissingLibraryError, match=rf'{package}.*pip install "backmix\[foregrounds\]"') as caught:
+        FOREGROUND_SOURCES[source]()
+    assert isinstance(caught.value, BackmixError | ImportError)
+
+
+def test_grabcut_from_a_box_needs_no_scikit_image(missing):
+    pytest.importorskip("cv2")
+    missing("skimage")
+    assert FOREGROUND_SOURCES["grabcut"](start="box").name == "grabcut"
+
+
+def test_what_is_there_is_returned():
+    assert require("json.decoder", "x").JSONDecoder
+
+
+def test_every_source_goes_by_its_name():
+    assert {name: source.name for name, source in FOREGROUND_SOURCES.items()} == {
+        name: name for name in FOREGROUND_SOURCES
+    }

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from backmix.models.backbone import Backbone, scaled
+from backmix.models import create_backbone
+from backmix.models.backbone import Backbone, keeps_channels_last, scaled, stages_inside
 
 
 class Tiny(Backbone):
@@ -49,3 +50,11 @@ def test_scaled_channels(channels: int, width: float, expected: int) -> None:
 def test_scaled_by_nothing(width: float) -> None:
     with pytest.raises(ValueError, match="width multiplies the channels"):
         scaled(64, width)
+
+
+def test_what_a_network_says_of_its_inside_and_nothing_where_it_is_silent():
+    assert stages_inside(torch.nn.Identity()) == [] and not keeps_channels_last(None)
+    backbone = create_backbone("compact-s", image_size=32)
+    assert stages_inside(backbone) == backbone.stages_inside() != []
+    swin = create_backbone("swin_tiny_patch4_window7_224", image_size=64)
+    assert keeps_channels_last(swin.model) and not keeps_channels_last(create_backbone("resnet10t").model)

@@ -8,10 +8,10 @@ import torch
 from backmix.data.folder import image_key
 from backmix.data.load import load_source
 from backmix.data.split import repeat_rare
-from backmix.files import load_checkpoint, save_checkpoint
 from backmix.report.run_facts import read_facts
 from backmix.report.training_images import kept_bank, shares_of, training_positions
 from backmix.runs.folder import load_run
+from backmix.train.checkpoint import load_checkpoint, save_checkpoint
 
 
 def test_positions_are_those_that_nothing_else_took(mixed_run, pictures):

@@ -13,11 +13,11 @@ from backmix.data.digits import DigitsOnTextures
 from backmix.data.loader import ResidentLoader, WorkerLoader, decode
 from backmix.data.preprocess import Preprocess
 from backmix.errors import RunError, TrainingError
-from backmix.files import load_checkpoint, save_checkpoint
 from backmix.methods.network import create_network
 from backmix.mixing import BackMix
 from backmix.mixing.foreground import top_cells
 from backmix.outliers import Backgrounds
+from backmix.train.checkpoint import load_checkpoint, save_checkpoint
 from backmix.train.loop import train
 from backmix.train.recipe import OPTIMIZERS, TrainOptions, schedule_factor
 

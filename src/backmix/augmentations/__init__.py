@@ -78,24 +78,25 @@ def make_augmentation(
         raise ValueError(f"no augmentation {wrong[0]!r}; there are none, {', '.join(makers)}, or several joined by +")
     normalisation = {"mean": preprocess.mean, "std": preprocess.std}
     for_backmix = {"num_images": num_images, "fill_value": preprocess.grey}
-    left = {option.replace("hide_and_seek.", "hide-and-seek."): value for option, value in (options or {}).items()}
-    taken: dict[str, str] = {}
+    wanted = {option.replace("hide_and_seek.", "hide-and-seek."): value for option, value in (options or {}).items()}
+    owner: dict[str, str] = {}
     parts: list[Augmentation | BackMix] = []
     for each in names:
         # What the name itself decides is no option, nor is what only a loop can know: ours needs the batch once more.
-        can = signature(makers[each]).parameters.keys() - getattr(makers[each], "keywords", {}).keys() - {"inplace"}
-        here = for_backmix if each in BACKMIXES else normalisation
-        given = {option: value for option, value in left.items() if option in can}
-        for option in given:
-            if option in taken:
-                raise ValueError(f"both {taken[option]} and {each} have an option {option}; say which: {each}.{option}")
-            taken[option] = each
-        for option in can:
-            if f"{each}.{option}" in left:
-                given[option] = left[f"{each}.{option}"]
-                taken[f"{each}.{option}"] = each
-        parts.append(makers[each](**{key: value for key, value in here.items() if key in can} | given))
-    unknown = [option for option in left if option not in taken]
+        takes = signature(makers[each]).parameters.keys() - getattr(makers[each], "keywords", {}).keys() - {"inplace"}
+        defaults = for_backmix if each in BACKMIXES else normalisation
+        chosen = {option: value for option, value in defaults.items() if option in takes}
+        for option in [option for option in wanted if option in takes]:
+            if option in owner:
+                raise ValueError(f"both {owner[option]} and {each} have an option {option}; say which: {each}.{option}")
+            owner[option] = each
+            chosen[option] = wanted[option]
+        for option in takes:
+            if f"{each}.{option}" in wanted:
+                owner[f"{each}.{option}"] = each
+                chosen[option] = wanted[f"{each}.{option}"]
+        parts.append(makers[each](**chosen))
+    unknown = [option for option in wanted if option not in owner]
     if unknown:
         raise ValueError(f"augmentation {name} has no option {', '.join(unknown)}")
     return Chain(parts)

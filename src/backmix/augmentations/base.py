@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from backmix.augmentations.share import ALL, Share
 from backmix.mixing import BackMix, View
+from backmix.mixing.checks import check
+from backmix.mixing.draw import device_of
 
 Targets = tuple[tuple[Tensor, float], ...]
 
@@ -17,29 +20,44 @@ Targets = tuple[tuple[Tensor, float], ...]
 class Augmentation(nn.Module):
     """Something done to training batches; in evaluation mode images pass unchanged.
 
-    Called as BackMix is: `images = augmentation(images, index)`. A subclass writes `forward`; the rest has defaults.
+    Called as BackMix is: `images = augmentation(images, index)`. A subclass writes two methods and leaves `forward` as
+    it is: `draw` decides everything random, and `change` does to the images what was drawn. Where an image changes
+    alike whatever the others of its batch are, it also says which part of a draw is whose: `part`. The rest has
+    defaults.
 
     Args:
+        probability: share of what is changed; what is counted, batches, images or cells, the subclass says.
         generator: source of randomness; torch's global one when None.
 
+    Raises:
+        ValueError: for a probability outside 0..1.
+
     Attributes:
+        name: begins every message of an error.
+        options: names of the attributes that `print` shows.
         after_crop: whether it belongs behind flip and crop instead of before them.
         mixes_labels: whether `targets` may differ from one draw to the next; a step then draws once for all views.
         looks_at_others: whether an image of the result depends on other images of the batch. Where several processes
-            train together, such an augmentation is given the batch of all of them; one that does not look at others,
-            or comes after the crop, is given the part of its process, draws for `share.whole(B)` images and keeps
-            `share.own(...)` of what it drew.
+            train together, such an augmentation is given the batch of all of them. One that does not look at others,
+            or comes after the crop, is given the part of its process; `forward` then draws for the images of all
+            processes and keeps the `part` that belongs to this one.
         share: which part of a batch this process is given; set by the training loop.
     """
 
+    name: ClassVar[str] = "augmentation"
+    options: ClassVar[tuple[str, ...]] = ()
     after_crop: ClassVar[bool] = False
     mixes_labels: ClassVar[bool] = False
     looks_at_others: ClassVar[bool] = True
     share: Share = ALL
 
-    def __init__(self, *, generator: torch.Generator | None = None) -> None:
+    def __init__(self, *, probability: float = 1.0, generator: torch.Generator | None = None) -> None:
         super().__init__()
+        self._check(0 <= probability <= 1, f"probability lies in 0..1; got {probability}")
+        self.probability = probability
         self.generator = generator
+        # What was drawn for the batch changed last; None: it was left as it is.
+        self._last: Any = None
 
     def forward(
         self,
@@ -50,7 +68,7 @@ class Augmentation(nn.Module):
         masks: Tensor | None = None,
         view: View | None = None,
     ) -> Tensor:
-        """Change a batch.
+        """Draw, then change a batch. Not to be overridden: write `draw` and `change`.
 
         Args:
             images: (B, C, H, W) float, normalised; not changed.
@@ -62,7 +80,33 @@ class Augmentation(nn.Module):
         Returns:
             (B, C, H, W), a new tensor.
         """
+        self._last = None
+        if not self.training:
+            return images
+        self.check_images(images)
+        draw = self.draw(self.share.whole(len(images)), images.shape[2], images.shape[3])
+        if draw is None:
+            return images.clone()
+        self._last = self.part(draw, self.share)
+        return self.change(images, self._last)
+
+    def check_images(self, images: Tensor) -> None:
+        """Raise ValueError, with the augmentation's name, unless images are (B, C, H, W) float."""
+        if images.ndim != 4 or not images.is_floating_point():
+            found = f"{tuple(images.shape)} {images.dtype}"
+            raise ValueError(f"{self.name} takes normalised images (B, C, H, W) float; got {found}")
+
+    def draw(self, batch: int, height: int, width: int, /) -> Any:
+        """Draw, from `generator` alone, what happens to a batch of such a size; None: it is left as it is."""
         raise NotImplementedError
+
+    def change(self, images: Tensor, draw: Any) -> Tensor:
+        """Do to (B, C, H, W) what was drawn; returns a new tensor and draws nothing."""
+        raise NotImplementedError
+
+    def part(self, draw: Any, share: Share) -> Any:
+        """What of a draw for the images of all processes belongs to this one; here all of it, as for label mixing."""
+        return draw
 
     def targets(self, labels: Tensor) -> Targets:
         """What the batch changed last is labelled as: labels (B,) int64 with weights that sum to 1."""
@@ -77,6 +121,26 @@ class Augmentation(nn.Module):
 
     def detach(self) -> None:
         """Let go of what `attach` got hold of."""
+
+    def extra_repr(self) -> str:
+        """The options, for `print`; a resumed training compares them."""
+        return ", ".join(f"{name}={getattr(self, name)}" for name in self.options)
+
+    def _check(self, fits: bool, expected: str) -> None:
+        check(fits, f"{self.name}: {expected}")
+
+    def _leaves_batch(self) -> bool:
+        """Toss once for a whole batch: false with `probability`."""
+        return float(self._rand()) >= self.probability
+
+    def _rand(self, *shape: int) -> Tensor:
+        return torch.rand(shape, generator=self.generator, device=device_of(self.generator))
+
+    def _randint(self, low: int, high: int, *shape: int) -> Tensor:
+        return torch.randint(low, high, shape, generator=self.generator, device=device_of(self.generator))
+
+    def _randperm(self, batch: int) -> Tensor:
+        return torch.randperm(batch, generator=self.generator, device=device_of(self.generator))
 
 
 class Chain(nn.Module):
@@ -179,3 +243,21 @@ class Chain(nn.Module):
         for part in self.parts:
             if isinstance(part, Augmentation):
                 part.detach()
+
+
+def draw_beta(alpha: float, count: int, generator: torch.Generator | None) -> Tensor:
+    """Draw from Beta(alpha, alpha).
+
+    torch's Beta distribution takes no generator, and at small alpha both of the gamma variables behind it can be 0 in
+    float32. NumPy's, seeded by the generator, has neither fault.
+
+    Args:
+        alpha: above 0.
+        count: how many.
+        generator: source of randomness; torch's global one when None.
+
+    Returns:
+        (count,) float32 on the CPU, in 0..1.
+    """
+    seed = int(torch.randint(2**62, (), generator=generator, device=device_of(generator)))
+    return torch.from_numpy(np.random.default_rng(seed).beta(alpha, alpha, count)).float()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from backmix.mixing.checks import check
+from backmix.mixing.draw import device_of
+
 
 class ColourJitter:
     """Change saturation, contrast and brightness of each image by up to `strength`.
@@ -21,14 +24,13 @@ class ColourJitter:
     """
 
     def __init__(self, strength: float = 0.3, *, generator: torch.Generator | None = None) -> None:
-        if not 0 <= strength <= 1:
-            raise ValueError(f"strength lies in 0..1; got {strength}")
+        check(0 <= strength <= 1, f"strength lies in 0..1; got {strength}")
         self.strength = strength
         self.generator = generator
 
     def draw(self, batch: int) -> Tensor:
         """Draw (3, B): factors of saturation and of contrast, and what to add."""
-        device = self.generator.device if self.generator is not None else torch.device("cpu")
+        device = device_of(self.generator)
         change = self.strength * (2 * torch.rand(3, batch, generator=self.generator, device=device) - 1)
         return change + torch.tensor([1.0, 1.0, 0.0], device=device)[:, None]
 

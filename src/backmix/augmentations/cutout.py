@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
 from backmix.augmentations.base import Augmentation
-from backmix.augmentations.check import check_images, check_probability
-from backmix.augmentations.drawing import device_of
 from backmix.augmentations.erase import Erase
-from backmix.mixing import View
+from backmix.augmentations.share import Share
 
 
 class Cutout(Augmentation):
@@ -32,8 +28,10 @@ class Cutout(Augmentation):
         ValueError: for a side or a probability outside 0..1.
     """
 
-    after_crop: ClassVar[bool] = True
-    looks_at_others: ClassVar[bool] = False
+    name = "cutout"
+    options = ("side", "fill_value", "probability")
+    after_crop = True
+    looks_at_others = False
 
     def __init__(
         self,
@@ -43,19 +41,15 @@ class Cutout(Augmentation):
         probability: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__(generator=generator)
-        if not 0 <= side <= 1:
-            raise ValueError(f"cutout: side is a share of the image's shorter side, 0..1; got {side}")
-        check_probability("cutout", probability)
+        super().__init__(probability=probability, generator=generator)
+        self._check(0 <= side <= 1, f"side is a share of the image's shorter side, 0..1; got {side}")
         self.side = side
         self.fill_value = fill_value
-        self.probability = probability
 
-    def draw(self, batch: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+    def draw(self, batch: int, height: int, width: int, /) -> tuple[Tensor, Tensor]:
         """Draw (2, B) int64, row and column of each centre, and (B,) bool, whether there is a square at all."""
         centre = Erase(self.side, generator=self.generator).draw(batch, height, width)
-        given = torch.rand(batch, generator=self.generator, device=device_of(self.generator)) < self.probability
-        return centre, given
+        return centre, self._rand(batch) < self.probability
 
     def change(self, images: Tensor, draw: tuple[Tensor, Tensor]) -> Tensor:
         """Hide in (B, C, H, W) as drawn; returns a new tensor."""
@@ -64,22 +58,6 @@ class Cutout(Augmentation):
         shown = Erase(self.side).apply(torch.ones_like(images[:, :1]), centre) > 0
         return images.where(shown | ~given[:, None, None, None], self.fill_value)
 
-    def forward(
-        self,
-        images: Tensor,
-        index: Tensor | None = None,
-        *,
-        labels: Tensor | None = None,
-        masks: Tensor | None = None,
-        view: View | None = None,
-    ) -> Tensor:
-        """Draw and change: (B, C, H, W) -> (B, C, H, W)."""
-        if not self.training:
-            return images
-        check_images("cutout", images)
-        centre, given = self.draw(self.share.whole(len(images)), images.shape[2], images.shape[3])
-        return self.change(images, (self.share.own(centre, -1), self.share.own(given)))
-
-    def extra_repr(self) -> str:
-        """The options, for `print`."""
-        return f"side={self.side}, fill_value={self.fill_value}, probability={self.probability}"
+    def part(self, draw: tuple[Tensor, Tensor], share: Share) -> tuple[Tensor, Tensor]:
+        """The centres and choices for the images of this process."""
+        return share.own(draw[0], -1), share.own(draw[1])

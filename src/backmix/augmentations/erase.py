@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from backmix.mixing.checks import check
+from backmix.mixing.draw import device_of
+
 
 class Erase:
     """Set a square of each image to 0, mid grey of normalised images; its centre lies anywhere in the image.
@@ -21,14 +24,13 @@ class Erase:
     """
 
     def __init__(self, side: float = 0.375, *, generator: torch.Generator | None = None) -> None:
-        if not 0 <= side <= 1:
-            raise ValueError(f"side is a share of the image's side, 0..1; got {side}")
+        check(0 <= side <= 1, f"side is a share of the image's side, 0..1; got {side}")
         self.side = side
         self.generator = generator
 
     def draw(self, batch: int, height: int, width: int) -> Tensor:
         """Draw (2, B) int64: row and column of the centre of each square."""
-        device = self.generator.device if self.generator is not None else torch.device("cpu")
+        device = device_of(self.generator)
         row = torch.randint(height, (batch,), generator=self.generator, device=device)
         column = torch.randint(width, (batch,), generator=self.generator, device=device)
         return torch.stack([row, column])

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import radians
-from typing import ClassVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from backmix.augmentations.base import Augmentation
-from backmix.augmentations.check import check_images, check_probability
-from backmix.augmentations.drawing import device_of
 from backmix.augmentations.share import Share
-from backmix.mixing import View
 
 
-@dataclass(frozen=True)
-class GridMaskDraw:
+class GridMaskDraw(NamedTuple):
     """What chance decides for each image.
 
     Attributes:
@@ -31,10 +26,6 @@ class GridMaskDraw:
     offset: Tensor
     angle: Tensor
     given: Tensor
-
-    def part(self, share: Share) -> GridMaskDraw:
-        """The part of one process."""
-        return GridMaskDraw(*(share.own(drawn, -1) for drawn in (self.period, self.offset, self.angle, self.given)))
 
 
 class GridMask(Augmentation):
@@ -58,8 +49,10 @@ class GridMask(Augmentation):
         ValueError: for an option outside its range, with the range.
     """
 
-    after_crop: ClassVar[bool] = True
-    looks_at_others: ClassVar[bool] = False
+    name = "gridmask"
+    options = ("shortest", "longest", "ratio", "rotate", "fill_value", "probability")
+    after_crop = True
+    looks_at_others = False
 
     def __init__(
         self,
@@ -72,34 +65,29 @@ class GridMask(Augmentation):
         probability: float = 0.8,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__(generator=generator)
-        if not 0 < shortest <= longest:
-            raise ValueError(
-                f"gridmask: shortest and longest are shares of the image's shorter side, 0 < shortest <= longest; "
-                f"got {shortest} and {longest}"
-            )
-        if not 0 <= ratio <= 1:
-            raise ValueError(f"gridmask: ratio lies in 0..1; got {ratio}")
-        if rotate < 1:
-            raise ValueError(f"gridmask: rotate is a number of degrees, 1 or more; got {rotate}")
-        check_probability("gridmask", probability)
+        super().__init__(probability=probability, generator=generator)
+        self._check(
+            0 < shortest <= longest,
+            f"shortest and longest are shares of the image's shorter side, 0 < shortest <= longest; "
+            f"got {shortest} and {longest}",
+        )
+        self._check(0 <= ratio <= 1, f"ratio lies in 0..1; got {ratio}")
+        self._check(rotate >= 1, f"rotate is a number of degrees, 1 or more; got {rotate}")
         self.shortest = shortest
         self.longest = longest
         self.ratio = ratio
         self.rotate = rotate
         self.fill_value = fill_value
-        self.probability = probability
 
-    def draw(self, batch: int, height: int, width: int) -> GridMaskDraw:
+    def draw(self, batch: int, height: int, width: int, /) -> GridMaskDraw:
         """Draw a grid for each of `batch` images of height x width pixels."""
-        generator, device = self.generator, device_of(self.generator)
         side = min(height, width)
         low = max(1, round(self.shortest * side))
         high = max(low + 1, round(self.longest * side))
-        period = torch.randint(low, high, (batch,), generator=generator, device=device)
-        offset = (torch.rand(2, batch, generator=generator, device=device) * period).long()
-        angle = torch.randint(self.rotate, (batch,), generator=generator, device=device)
-        given = torch.rand(batch, generator=generator, device=device) < self.probability
+        period = self._randint(low, high, batch)
+        offset = (self._rand(2, batch) * period).long()
+        angle = self._randint(0, self.rotate, batch)
+        given = self._rand(batch) < self.probability
         return GridMaskDraw(period, torch.minimum(offset, period - 1), angle, given)
 
     def change(self, images: Tensor, draw: GridMaskDraw) -> Tensor:
@@ -118,23 +106,6 @@ class GridMask(Augmentation):
         hidden = (row % period >= kept) & (column % period >= kept) & draw.given.to(device)[:, None, None]
         return images.clone().masked_fill_(hidden[:, None], self.fill_value)
 
-    def forward(
-        self,
-        images: Tensor,
-        index: Tensor | None = None,
-        *,
-        labels: Tensor | None = None,
-        masks: Tensor | None = None,
-        view: View | None = None,
-    ) -> Tensor:
-        """Draw and change: (B, C, H, W) -> (B, C, H, W)."""
-        if not self.training:
-            return images
-        check_images("gridmask", images)
-        draw = self.draw(self.share.whole(len(images)), images.shape[2], images.shape[3])
-        return self.change(images, draw.part(self.share))
-
-    def extra_repr(self) -> str:
-        """The options, for `print`."""
-        names = ("shortest", "longest", "ratio", "rotate", "fill_value", "probability")
-        return ", ".join(f"{name}={getattr(self, name)}" for name in names)
+    def part(self, draw: GridMaskDraw, share: Share) -> GridMaskDraw:
+        """The grids of the images of this process."""
+        return GridMaskDraw(*(share.own(drawn, -1) for drawn in draw))

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from backmix.augmentations.base import Augmentation
-from backmix.augmentations.check import check_images, check_probability
-from backmix.augmentations.drawing import device_of
-from backmix.mixing import View
+from backmix.augmentations.share import Share
 
 
 class HideAndSeek(Augmentation):
@@ -32,8 +29,10 @@ class HideAndSeek(Augmentation):
         ValueError: for no cells, or cells or a probability outside 0..1.
     """
 
-    after_crop: ClassVar[bool] = True
-    looks_at_others: ClassVar[bool] = False
+    name = "hide-and-seek"
+    options = ("cells", "probability", "fill_value")
+    after_crop = True
+    looks_at_others = False
 
     def __init__(
         self,
@@ -43,27 +42,23 @@ class HideAndSeek(Augmentation):
         fill_value: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__(generator=generator)
-        if not cells or min(cells) < 0 or max(cells) > 1:
-            raise ValueError(f"hide-and-seek: cells are shares of the image's shorter side, 0..1; got {cells}")
-        check_probability("hide-and-seek", probability)
+        super().__init__(probability=probability, generator=generator)
+        fits = bool(cells) and min(cells) >= 0 and max(cells) <= 1
+        self._check(fits, f"cells are shares of the image's shorter side, 0..1; got {cells}")
         self.cells = tuple(cells)
-        self.probability = probability
         self.fill_value = fill_value
 
-    def draw(self, batch: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+    def draw(self, batch: int, height: int, width: int, /) -> tuple[Tensor, Tensor]:
         """Draw for each image the side of its cells and which of them are hidden.
 
         Returns:
             (B,) int64 pixels, 0: nothing is hidden; (B, n, m) bool, where n by m is the finest grid.
         """
-        generator, device = self.generator, device_of(self.generator)
         sides = [max(1, round(share * min(height, width))) if share else 0 for share in self.cells]
         finest = min((side for side in sides if side), default=max(height, width))
-        chosen = torch.randint(len(sides), (batch,), generator=generator, device=device)
-        grid = (batch, -(-height // finest), -(-width // finest))
-        hidden = torch.rand(grid, generator=generator, device=device) < self.probability
-        return torch.tensor(sides, device=device)[chosen], hidden
+        chosen = self._randint(0, len(sides), batch)
+        hidden = self._rand(batch, -(-height // finest), -(-width // finest)) < self.probability
+        return torch.tensor(sides, device=chosen.device)[chosen], hidden
 
     def change(self, images: Tensor, draw: tuple[Tensor, Tensor]) -> Tensor:
         """Hide in (B, C, H, W) as drawn; returns a new tensor."""
@@ -77,22 +72,6 @@ class HideAndSeek(Augmentation):
         covered = hidden[item, row[:, :, None], column[:, None, :]] & (side > 0)[:, None, None]
         return images.clone().masked_fill_(covered[:, None], self.fill_value)
 
-    def forward(
-        self,
-        images: Tensor,
-        index: Tensor | None = None,
-        *,
-        labels: Tensor | None = None,
-        masks: Tensor | None = None,
-        view: View | None = None,
-    ) -> Tensor:
-        """Draw and change: (B, C, H, W) -> (B, C, H, W)."""
-        if not self.training:
-            return images
-        check_images("hide-and-seek", images)
-        side, hidden = self.draw(self.share.whole(len(images)), images.shape[2], images.shape[3])
-        return self.change(images, (self.share.own(side), self.share.own(hidden)))
-
-    def extra_repr(self) -> str:
-        """The options, for `print`."""
-        return f"cells={self.cells}, probability={self.probability}, fill_value={self.fill_value}"
+    def part(self, draw: tuple[Tensor, Tensor], share: Share) -> tuple[Tensor, Tensor]:
+        """The sides and hidden cells for the images of this process."""
+        return share.own(draw[0]), share.own(draw[1])

@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
 from backmix.augmentations.base import Augmentation, Targets
-from backmix.augmentations.check import check_probability
 
 
 class LabelMixing(Augmentation):
     """An augmentation that mixes each image with a partner, and the labels by the same share, one for the batch.
 
-    It belongs before flip and crop: there a step mixes once, whatever number of crops the method looks at, so that all
-    of them have the same targets.
+    Its draw begins with the partners, (B,) int64, and the images' own share. It belongs before flip and crop: there a
+    step mixes once, whatever number of crops the method looks at, so that all of them have the same targets.
 
     Args:
+        alpha: shares come from Beta(alpha, alpha).
         probability: share of the batches that are mixed.
         generator: source of randomness; torch's global one when None.
 
     Raises:
-        ValueError: for a probability outside 0..1.
+        ValueError: for an alpha of 0 or less or a probability outside 0..1.
     """
 
-    name: ClassVar[str] = "label mixing"
-    mixes_labels: ClassVar[bool] = True
+    options = ("alpha", "probability")
+    mixes_labels = True
 
-    def __init__(self, *, probability: float, generator: torch.Generator | None = None) -> None:
-        super().__init__(generator=generator)
-        check_probability(self.name, probability)
-        self.probability = probability
-        # Partners and own share of the batch changed last; None: it was left as it is.
-        self._last: tuple[Tensor, float] | None = None
+    def __init__(self, *, alpha: float, probability: float, generator: torch.Generator | None = None) -> None:
+        super().__init__(probability=probability, generator=generator)
+        self._check(alpha > 0, f"alpha is above 0; got {alpha}")
+        self.alpha = alpha
 
     def moved(self) -> Tensor | None:
         """All of the batch changed last, (B,) bool, where partners outweigh the images themselves; None otherwise.
@@ -48,7 +44,7 @@ class LabelMixing(Augmentation):
         """Own and partners' labels of the batch changed last, with their shares: (B,) int64 -> two pairs, or one."""
         if self._last is None:
             return ((labels, 1.0),)
-        partner, share = self._last
+        partner, share, *_ = self._last
         if labels.shape != partner.shape:
             raise ValueError(
                 f"{self.name}: targets belong to the batch changed last, of {len(partner)} images; "

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from backmix.augmentations.base import Augmentation
-from backmix.augmentations.check import check_positive, check_probability
-from backmix.augmentations.drawing import device_of, draw_beta
-from backmix.mixing import View
+from backmix.augmentations.base import Augmentation, draw_beta
+from backmix.models.backbone import keeps_channels_last, stages_inside
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,9 @@ class MixStyle(Augmentation):
         ValueError: for an alpha of 0 or less, a probability outside 0..1, or stages below 1 or none.
     """
 
-    looks_at_others: ClassVar[bool] = False  # Of images; styles are exchanged within the part of a process.
+    name = "mixstyle"
+    options = ("alpha", "probability", "stages")
+    looks_at_others = False  # Of images; styles are exchanged within the part of a process.
 
     def __init__(
         self,
@@ -52,27 +52,17 @@ class MixStyle(Augmentation):
         stages: Sequence[int] = (1, 2),
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__(generator=generator)
-        check_positive("mixstyle", "alpha", alpha)
-        check_probability("mixstyle", probability)
-        if not stages or min(stages) < 1 or len(set(stages)) < len(stages):
-            raise ValueError(f"mixstyle: stages are different numbers, counted from 1; got {tuple(stages)}")
+        super().__init__(probability=probability, generator=generator)
+        self._check(alpha > 0, f"alpha is above 0; got {alpha}")
+        fits = bool(stages) and min(stages) >= 1 and len(set(stages)) == len(stages)
+        self._check(fits, f"stages are different numbers, counted from 1; got {tuple(stages)}")
         self.alpha = alpha
-        self.probability = probability
         self.stages = tuple(stages)
         self._handles: list[RemovableHandle] = []
         self._backbone = ""
 
-    def forward(
-        self,
-        images: Tensor,
-        index: Tensor | None = None,
-        *,
-        labels: Tensor | None = None,
-        masks: Tensor | None = None,
-        view: View | None = None,
-    ) -> Tensor:
-        """Return the images unchanged: the mixing happens inside the backbone."""
+    def forward(self, images: Tensor, *_: Any, **__: Any) -> Tensor:
+        """Return the images unchanged: the mixing happens inside the backbone, which draws at each place."""
         return images
 
     def attach(self, backbone: nn.Module) -> None:
@@ -83,15 +73,13 @@ class MixStyle(Augmentation):
         """
         self.detach()
         name = getattr(backbone, "name", type(backbone).__name__)
-        tell = getattr(backbone, "stages_inside", None)
-        stages: list[nn.Module] = tell() if tell is not None else []
+        stages = stages_inside(backbone)
         if len(stages) < max(self.stages):
             raise ValueError(
                 f"mixstyle works behind stages {', '.join(map(str, self.stages))} of a backbone, and {name} tells of "
                 f"{len(stages)}; choose another model, such as resnet18, or other stages"
             )
-        layout = getattr(getattr(backbone, "model", None), "output_fmt", "NCHW")
-        if getattr(layout, "value", layout) == "NHWC":
+        if keeps_channels_last(getattr(backbone, "model", None)):
             raise ValueError(_refusal(str(name), "channels-last maps (B, h, w, C)"))
         self._backbone = str(name)
         self._handles = [stages[number - 1].register_forward_hook(self._on_output) for number in self.stages]
@@ -102,13 +90,12 @@ class MixStyle(Augmentation):
             handle.remove()
         self._handles = []
 
-    def draw(self, batch: int) -> MixStyleDraw | None:
+    def draw(self, batch: int, *_: int) -> MixStyleDraw | None:
         """Draw for a batch at one place; None: leave it as it is."""
-        device = device_of(self.generator)
-        if float(torch.rand((), generator=self.generator, device=device)) >= self.probability:
+        if self._leaves_batch():
             return None
         share = draw_beta(self.alpha, batch, self.generator)
-        return MixStyleDraw(torch.randperm(batch, generator=self.generator, device=device), share)
+        return MixStyleDraw(self._randperm(batch), share)
 
     def change(self, features: Tensor, draw: MixStyleDraw) -> Tensor:
         """Mix the styles of feature maps (B, C, h, w) as drawn; no gradient through means and deviations."""
@@ -121,10 +108,6 @@ class MixStyle(Augmentation):
             scale = torch.lerp(deviation[partner], deviation, share) / deviation
             shift = torch.lerp(mean[partner], mean, share)
         return ((maps - mean) * scale + shift).to(features.dtype)
-
-    def extra_repr(self) -> str:
-        """The options, for `print`."""
-        return f"alpha={self.alpha}, probability={self.probability}, stages={self.stages}"
 
     def _on_output(self, stage: nn.Module, _: Any, output: Any) -> Tensor | None:
         if not (self.training and stage.training):

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from backmix.augmentations.base import Augmentation
-from backmix.augmentations.check import check_images
-from backmix.augmentations.drawing import device_of
 from backmix.augmentations.randaugment_ops import MOVING, PIXEL_RANGES, RANGES, operate
 from backmix.augmentations.share import Share
 from backmix.data.preprocess import MEAN, STD
-from backmix.mixing import View
 
 
-@dataclass(frozen=True)
-class RandAugmentDraw:
+class RandAugmentDraw(NamedTuple):
     """What chance decides, for each of N operations one after the other.
 
     Attributes:
@@ -31,10 +26,6 @@ class RandAugmentDraw:
     operation: Tensor
     negative: Tensor
     place: Tensor
-
-    def part(self, share: Share) -> RandAugmentDraw:
-        """The part of one process."""
-        return RandAugmentDraw(*(share.own(drawn, -1) for drawn in (self.operation, self.negative, self.place)))
 
 
 class RandAugment(Augmentation):
@@ -65,7 +56,9 @@ class RandAugment(Augmentation):
         ValueError: for an option outside its range, or operations that are not there.
     """
 
-    looks_at_others: ClassVar[bool] = False
+    name = "randaugment"
+    options = ("num_ops", "strength", "native_side", "mean", "std", "operations")
+    looks_at_others = False
 
     def __init__(
         self,
@@ -84,22 +77,18 @@ class RandAugment(Augmentation):
         if wrong:
             raise ValueError(f"randaugment: no operation {wrong[0]!r} to leave out; there are {', '.join(RANGES)}")
         self.operations = tuple(name for name in RANGES if name not in out)
-        if not self.operations:
-            raise ValueError("randaugment: leave_out leaves no operation; name fewer")
-        if num_ops < 1:
-            raise ValueError(f"randaugment: num_ops is at least 1; got {num_ops}")
-        if not 0 <= strength <= 30:
-            raise ValueError(f"randaugment: strength lies in 0..30; got {strength}")
-        if native_side is not None and native_side < 1:
-            raise ValueError(f"randaugment: native_side is a number of pixels, at least 1; got {native_side}")
-        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-            raise ValueError(f"randaugment: mean and std need three numbers, std above 0; got {mean}, {std}")
+        self._check(bool(self.operations), "leave_out leaves no operation; name fewer")
+        self._check(num_ops >= 1, f"num_ops is at least 1; got {num_ops}")
+        self._check(0 <= strength <= 30, f"strength lies in 0..30; got {strength}")
+        fits = native_side is None or native_side >= 1
+        self._check(fits, f"native_side is a number of pixels, at least 1; got {native_side}")
+        fits = len(mean) == len(std) == 3 and min(std) > 0
+        self._check(fits, f"mean and std need three numbers, std above 0; got {mean}, {std}")
         self.num_ops = num_ops
         self.strength = strength
         self.native_side = native_side
         self.mean = tuple(mean)
         self.std = tuple(std)
-        self._moved: Tensor | None = None
 
     def value(self, operation: str, side: int) -> float:
         """How strongly an operation acts, in its own unit, on images whose shorter side has `side` pixels."""
@@ -108,14 +97,17 @@ class RandAugment(Augmentation):
         scale = side / self.native_side if self.native_side and operation in PIXEL_RANGES else 1.0
         return value * scale
 
-    def draw(self, batch: int) -> RandAugmentDraw:
+    def check_images(self, images: Tensor) -> None:
+        """Raise ValueError unless images are (B, 3, H, W) float."""
+        super().check_images(images)
+        if images.shape[1] != 3:
+            raise ValueError(f"randaugment takes images of three channels; got {tuple(images.shape)}")
+
+    def draw(self, batch: int, *_: int) -> RandAugmentDraw:
         """Draw operations, directions and places for each of `batch` images."""
-        generator, device, shape = self.generator, device_of(self.generator), (self.num_ops, batch)
-        operation = torch.randint(len(self.operations), shape, generator=generator, device=device)
-        negative = torch.rand(shape, generator=generator, device=device) < 0.5
-        return RandAugmentDraw(
-            operation, negative, torch.rand(self.num_ops, 2, batch, generator=generator, device=device)
-        )
+        operation = self._randint(0, len(self.operations), self.num_ops, batch)
+        negative = self._rand(self.num_ops, batch) < 0.5
+        return RandAugmentDraw(operation, negative, self._rand(self.num_ops, 2, batch))
 
     def change(self, images: Tensor, draw: RandAugmentDraw) -> Tensor:
         """Change (B, 3, H, W) as drawn; returns a new tensor. Images of one operation and direction go together."""
@@ -137,32 +129,13 @@ class RandAugment(Augmentation):
                         pixels[rows] = operate(name, pixels[rows], value, place)
         return ((pixels / 255 - mean) / std).to(images.dtype)
 
-    def forward(
-        self,
-        images: Tensor,
-        index: Tensor | None = None,
-        *,
-        labels: Tensor | None = None,
-        masks: Tensor | None = None,
-        view: View | None = None,
-    ) -> Tensor:
-        """Draw and change: (B, 3, H, W) -> (B, 3, H, W)."""
-        self._moved = None
-        if not self.training:
-            return images
-        check_images("randaugment", images)
-        if images.shape[1] != 3:
-            raise ValueError(f"randaugment takes images of three channels; got {tuple(images.shape)}")
-        draw = self.draw(self.share.whole(len(images))).part(self.share)
-        moving = torch.tensor([name in MOVING for name in self.operations], device=draw.operation.device)
-        self._moved = moving[draw.operation].any(0)
-        return self.change(images, draw)
-
     def moved(self) -> Tensor | None:
         """Which images of the batch changed last were rotated, sheared or translated: (B,) bool."""
-        return self._moved
+        if self._last is None:
+            return None
+        operation = self._last.operation
+        return torch.tensor([name in MOVING for name in self.operations], device=operation.device)[operation].any(0)
 
-    def extra_repr(self) -> str:
-        """The options, for `print`."""
-        names = ("num_ops", "strength", "native_side", "mean", "std", "operations")
-        return ", ".join(f"{name}={getattr(self, name)}" for name in names)
+    def part(self, draw: RandAugmentDraw, share: Share) -> RandAugmentDraw:
+        """What was drawn for the images of this process."""
+        return RandAugmentDraw(*(share.own(drawn, -1) for drawn in draw))

@@ -22,7 +22,7 @@ from backmix.data.split import auto_holdout
 from backmix.errors import RunError
 from backmix.files import write_json, write_text
 from backmix.fit.training import fit
-from backmix.outliers.load import load_outliers
+from backmix.outliers.dataset import load_outliers
 from backmix.runs.folder import FORMAT
 from backmix.train.loop import EpochReport, Progress, make_accelerator
 from backmix.version import __version__

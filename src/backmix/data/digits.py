@@ -173,9 +173,9 @@ def _digits_of(split: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int6
     at = list(SPLITS).index(split)
     chosen = np.zeros(len(numbers), dtype=bool)
     for number in range(10):
-        of_class = order[numbers[order] == number]
-        first, last = np.rint(shares[at : at + 2] * len(of_class)).astype(int)
-        chosen[of_class[first:last]] = True
+        members = order[numbers[order] == number]
+        first, last = np.rint(shares[at : at + 2] * len(members)).astype(int)
+        chosen[members[first:last]] = True
     mixed = order[chosen[order]]
     return data.images[mixed] / 16, numbers[mixed]
 

@@ -127,8 +127,8 @@ def _hub_id(spec: str | os.PathLike[str]) -> tuple[str, str | None] | None:
         return None
     match = _HUB_ID.fullmatch(spec.removeprefix("hub:"))
     # A mistyped path must not become a request to the network, so a folder of the owner's name means a path.
-    here = Path(spec).exists() or Path(spec.partition("/")[0]).exists()
-    if match is None or (here and not spec.startswith("hub:")):
+    is_path = Path(spec).exists() or Path(spec.partition("/")[0]).exists()
+    if match is None or (is_path and not spec.startswith("hub:")):
         return None
     return match["name"], match["config"]
 
@@ -155,9 +155,9 @@ def _is_parquet(path: Path) -> bool:
         return any(path.glob("*.parquet")) or any(path.glob("data/*.parquet"))
     if path.suffix.lower() == ".parquet":
         return True
-    what = "one image" if path.suffix.lower() in IMAGE_EXTENSIONS else f"a file of type {path.suffix!r}"
+    kind = "one image" if path.suffix.lower() in IMAGE_EXTENSIONS else f"a file of type {path.suffix!r}"
     raise DataError(
-        f"{readable(path)} is {what}; give a folder with one folder of images per class, or a .parquet file (unpack "
+        f"{readable(path)} is {kind}; give a folder with one folder of images per class, or a .parquet file (unpack "
         f"an archive first)"
     )
 

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from backmix.data.square import central_square
+from backmix.mixing.checks import check
 
 MEAN = (0.5, 0.5, 0.5)  # The BackMix release normalises to -2..2, so that 0 is mid grey.
 STD = (0.25, 0.25, 0.25)
@@ -31,8 +32,7 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         """Refuse numbers that make no picture."""
-        if self.image_size < 8:
-            raise ValueError(f"image_size is a side in pixels, at least 8; got {self.image_size}")
+        check(self.image_size >= 8, f"image_size is a side in pixels, at least 8; got {self.image_size}")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ValueError(f"mean and std need three numbers, std above 0; got {self.mean}, {self.std}")
 

@@ -98,8 +98,8 @@ class OpenMax(Detector):
         share = ((alpha - rank) / alpha).clamp(min=0)
         # CDF of the Gumbel distribution of minima, 1 - exp(-exp(x)).
         tail = -torch.expm1(-torch.exp((self._distances(logits, means) - location) / scale))
-        taken = logits * share * tail
-        return torch.cat([taken.sum(1, keepdim=True), logits - taken], 1)
+        moved = logits * share * tail
+        return torch.cat([moved.sum(1, keepdim=True), logits - moved], 1)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Probabilities of "unknown", in column 0, and of the known classes: logits (B, K) -> (B, K + 1).

@@ -83,7 +83,7 @@ class PytorchOOD(Detector):
             labels = labels.cpu().clone()
         self._check_head(logits, features)
         self._check_classes(labels, logits.shape[1])
-        with self._told(), torch.inference_mode(False), torch.enable_grad():
+        with self._named_errors(), torch.inference_mode(False), torch.enable_grad():
             if self.spec.whiten:
                 self.white = Whitening(features, labels)
                 features = self.white(features)
@@ -113,13 +113,13 @@ class PytorchOOD(Detector):
         if self.inner is None:
             if self.needs_fitting:
                 raise ValueError(f"{self.name}: fit it on training images first")
-            with self._told():
+            with self._named_errors():
                 self.inner = self._build(self.options)
         if not len(logits):
             return torch.zeros(0, device=device)
         self._check_head(logits, features)
         rows = max(1, CHUNK // (logits.shape[1] * features.shape[1]))
-        with self._told(), torch.inference_mode(False):
+        with self._named_errors(), torch.inference_mode(False):
             parts = zip(logits.split(rows), features.split(rows), strict=True)
             scores = torch.cat([self._score(z, f).detach() for z, f in parts])
         return scores.to(device)
@@ -174,7 +174,7 @@ class PytorchOOD(Detector):
         if fits:
             with torch.no_grad():
                 gap = (self.head(features) - logits).abs().max()
-            fits = bool(gap <= 0.02 * logits.abs().max() + 1e-6) or bool(gap.isnan())  # NaN is told with the scores.
+            fits = bool(gap <= 0.02 * logits.abs().max() + 1e-6) or bool(gap.isnan())  # The scores report a NaN.
         if not fits:
             raise ValueError(
                 f"{self.name} looks at a linear head on pooled features, and the logits of this method are not those "
@@ -188,7 +188,7 @@ class PytorchOOD(Detector):
             return plain.clone() if plain.is_inference() else plain
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _named_errors(self) -> Iterator[None]:
         """Let errors of pytorch-ood say which detector they are of."""
         try:
             yield

@@ -45,7 +45,7 @@ class PytorchOODOnImages(PytorchOOD):
         """
         options, std = {**self.spec.defaults, **self.options}, list(preprocess.std)
         trial = torch.zeros(1, 3, preprocess.image_size, preprocess.image_size).to(next(backbone.parameters()))
-        with self._told():
+        with self._named_errors():
             if self.name == "rankfeat":
                 # pytorch-ood reshapes the map, which memory with channels last does not allow.
                 self.network = NetworkPart(method, backbone, lambda maps: maps.contiguous())
@@ -72,7 +72,7 @@ class PytorchOODOnImages(PytorchOOD):
             raise ValueError(f"{self.name}: attach it to a network first")
         features, labels = self._plain(features), labels.cpu().clone()
         self._check_classes(labels, logits.shape[1])
-        with self._told():
+        with self._named_errors():
             self.white = Whitening(features, labels)
             device = next(self.network.parameters()).device
             self.inner.fit_features(self.white(features).to(device), labels.to(device))
@@ -93,7 +93,7 @@ class PytorchOODOnImages(PytorchOOD):
         if not len(images):
             return torch.zeros(0, device=images.device)
         dropout = shared_dropout(self.network) if self.name == "mcd" else nullcontext()
-        with self._told(), torch.inference_mode(False), frozen(self.network), dropout:
+        with self._named_errors(), torch.inference_mode(False), frozen(self.network), dropout:
             scores = self._score_images(images.clone().float())
         return scores.detach()
 

@@ -42,7 +42,7 @@ class PytorchOODOnStages(PytorchOODOnImages):
             ValueError: for a network that tells of no stages inside.
         """
         trial = torch.zeros(1, 3, preprocess.image_size, preprocess.image_size).to(next(backbone.parameters()))
-        with self._told(), torch.no_grad():
+        with self._named_errors(), torch.no_grad():
             if not stage_means(backbone, trial)[1]:
                 name = getattr(backbone, "name", type(backbone).__name__)
                 raise ValueError(
@@ -79,7 +79,7 @@ class PytorchOODOnStages(PytorchOODOnImages):
             raise ValueError(f"{self.name}: attach it to a network first")
         self._check_classes(labels, self.network.method.num_classes)
         device = next(self.network.parameters()).device
-        with self._told(), torch.inference_mode(False):
+        with self._named_errors(), torch.inference_mode(False):
             plain, labels = [self._plain(layer) for layer in layers], labels.cpu().clone()
             whites = [Whitening(layer, labels) for layer in plain]
             white = [whiten(layer).to(device) for whiten, layer in zip(whites, plain, strict=True)]

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from backmix.models.backbone import keeps_channels_last, stages_inside
+
 STAGES_LIMIT = 4  # Transformers tell of a dozen blocks, whose means would outweigh the weights in a run.
 
 
@@ -14,8 +16,7 @@ def stages_of(backbone: nn.Module) -> list[nn.Module]:
 
     Of many, `STAGES_LIMIT` evenly spread ones. None where a backbone does not tell.
     """
-    tell = getattr(backbone, "stages_inside", None)
-    stages: list[nn.Module] = tell() if tell is not None else []
+    stages = stages_inside(backbone)
     parts = min(len(stages), STAGES_LIMIT + 1)
     return [stages[round(part * len(stages) / parts) - 1] for part in range(1, parts)]
 
@@ -30,8 +31,7 @@ def stage_means(backbone: nn.Module, images: Tensor) -> tuple[Tensor, list[Tenso
         images: (B, 3, H, W) float.
     """
     stages = stages_of(backbone)
-    layout = getattr(getattr(backbone, "model", None), "output_fmt", "NCHW")
-    channels_last = getattr(layout, "value", layout) == "NHWC"
+    channels_last = keeps_channels_last(getattr(backbone, "model", None))
     found: dict[int, Tensor] = {}
 
     def hook(number: int) -> Any:

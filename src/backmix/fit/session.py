@@ -23,7 +23,7 @@ from backmix.fit.choices import ModelChoice, choose_model
 from backmix.fit.data import ImageBar, held_out_shares, is_uneven, open_data, shown_unknowns, test_figures
 from backmix.fit.training import FitReport, auto_options, fit
 from backmix.inference.decider import Decider
-from backmix.outliers.load import load_outliers
+from backmix.outliers.dataset import load_outliers
 from backmix.runs.folder import FORMAT, read_config, save_run
 from backmix.runs.held_out import Shares
 from backmix.train.loop import EpochReport, Progress, make_accelerator

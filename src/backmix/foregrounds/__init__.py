@@ -14,9 +14,8 @@ from backmix.foregrounds.attention import AttentionForeground
 from backmix.foregrounds.base import ForegroundSource, Segmentation
 from backmix.foregrounds.estimated import EstimatedMasks
 from backmix.foregrounds.grabcut import GrabCutForeground
-from backmix.foregrounds.require import MissingLibraryError
 from backmix.foregrounds.saliency import SaliencyForeground
-from backmix.foregrounds.weights import MissingWeightsError
+from backmix.foregrounds.weights import MissingLibraryError, MissingWeightsError
 
 FOREGROUND_SOURCES: dict[str, Callable[..., ForegroundSource]] = {
     "saliency": SaliencyForeground,

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from backmix.errors import in_one_line
 from backmix.foregrounds.base import ForegroundSource, Pixels, Segmentation
-from backmix.foregrounds.require import require
-from backmix.foregrounds.weights import check_weights, find_weights
+from backmix.foregrounds.weights import check_weights, find_weights, require
+from backmix.mixing.checks import check
 
 DEFAULT_MODEL = "vit_small_patch16_224.dino"
 
@@ -66,18 +66,16 @@ class AttentionForeground(ForegroundSource):
         device: str | torch.device = "cpu",
     ) -> None:
         super().__init__(working_size=image_size)
-        if not 0 < mass < 1:
-            raise ValueError(f"{self.name}: mass is a share of the attention, above 0 and under 1; got {mass}")
-        if batch_size < 1:
-            raise ValueError(f"{self.name}: batch_size is at least 1; got {batch_size}")
+        check(0 < mass < 1, f"{self.name}: mass is a share of the attention, above 0 and under 1; got {mass}")
+        check(batch_size >= 1, f"{self.name}: batch_size is at least 1; got {batch_size}")
         timm = require("timm", self.name)
-        known_as = model.removeprefix("timm/")
-        if not timm.is_model(known_as.partition(".")[0]):
+        timm_name = model.removeprefix("timm/")
+        if not timm.is_model(timm_name.partition(".")[0]):
             raise ValueError(f"{self.name}: timm has no model {model!r}; the usual one is {DEFAULT_MODEL}")
         file = None
         if weights is not None or pretrained:
-            file = find_weights(timm, known_as, weights, cache_dir, download)
-        self.network = _create(timm, known_as, file, image_size).to(device).eval().requires_grad_(False)
+            file = find_weights(timm, timm_name, weights, cache_dir, download)
+        self.network = _create(timm, timm_name, file, image_size).to(device).eval().requires_grad_(False)
         self.image_size, self.mass, self.batch_size = image_size, mass, batch_size
         config = self.network.pretrained_cfg
         self._mean = torch.tensor(config["mean"], device=device)[:, None, None]

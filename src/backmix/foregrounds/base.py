@@ -11,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from backmix.foregrounds.centre import centre_mask
+from backmix.mixing.checks import check
 
 Pixels = npt.NDArray[np.uint8]
 Soft = npt.NDArray[np.float32]
@@ -53,8 +54,7 @@ class ForegroundSource(ABC):
     name = "foreground"
 
     def __init__(self, *, working_size: int = 128) -> None:
-        if working_size < 16:
-            raise ValueError(f"{self.name}: working_size is a side in pixels, at least 16; got {working_size}")
+        check(working_size >= 16, f"{self.name}: working_size is a side in pixels, at least 16; got {working_size}")
         self.working_size = working_size
 
     @abstractmethod

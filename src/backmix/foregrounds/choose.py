@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from backmix.foregrounds import FOREGROUND_SOURCES, ForegroundSource
-from backmix.mixing.backmix import FOREGROUNDS
+from backmix.mixing.estimate import FOREGROUNDS
 
 
 def choose_estimator(options: dict[str, Any] | None) -> tuple[ForegroundSource | None, dict[str, Any]]:

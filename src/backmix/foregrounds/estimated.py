@@ -17,6 +17,7 @@ from torch import Tensor
 from backmix.data.images import ImageError
 from backmix.data.source import ImageSource, check_position
 from backmix.foregrounds.base import ForegroundSource, enlarge_mask, shrink
+from backmix.mixing.checks import check
 
 _CHUNK = 16
 _LOCKS = 64
@@ -57,8 +58,7 @@ class EstimatedMasks:
     ) -> None:
         if size is not None and size < 16:
             raise ValueError(f"size is a side in pixels, at least 16; got {size}")
-        if workers < 1:
-            raise ValueError(f"workers must be at least 1; got {workers}")
+        check(workers >= 1, f"workers must be at least 1; got {workers}")
         self.source, self.estimator, self.workers = source, estimator, workers
         self.size = estimator.working_size if size is None else size
         self._kept: dict[int, _Packed] = {}

@@ -9,8 +9,9 @@ import numpy.typing as npt
 
 from backmix.foregrounds.base import SHARES, ForegroundSource, Mask, Pixels, Segmentation
 from backmix.foregrounds.centre import centre_prior
-from backmix.foregrounds.require import require
 from backmix.foregrounds.saliency import SaliencyForeground
+from backmix.foregrounds.weights import require
+from backmix.mixing.checks import check
 
 STARTS = ("saliency", "box")
 FEWEST = 16
@@ -43,12 +44,9 @@ class GrabCutForeground(ForegroundSource):
         self, *, working_size: int = 128, start: str = "saliency", iterations: int = 1, margin: float = 0.06
     ) -> None:
         super().__init__(working_size=working_size)
-        if start not in STARTS:
-            raise ValueError(f"{self.name}: start is one of {', '.join(STARTS)}; got {start!r}")
-        if iterations < 1:
-            raise ValueError(f"{self.name}: iterations is at least 1; got {iterations}")
-        if not 0 < margin < 0.5:
-            raise ValueError(f"{self.name}: margin is a share of each side, above 0 and under 0.5; got {margin}")
+        check(start in STARTS, f"{self.name}: start is one of {', '.join(STARTS)}; got {start!r}")
+        check(iterations >= 1, f"{self.name}: iterations is at least 1; got {iterations}")
+        check(0 < margin < 0.5, f"{self.name}: margin is a share of each side, above 0 and under 0.5; got {margin}")
         self.start, self.iterations, self.margin = start, iterations, margin
         require("cv2", self.name)
         self._saliency = SaliencyForeground(working_size=working_size) if start == "saliency" else None

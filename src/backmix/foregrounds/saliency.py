@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from backmix.foregrounds.base import ForegroundSource, Mask, Pixels, Segmentation
 from backmix.foregrounds.centre import centre_prior
-from backmix.foregrounds.require import require
+from backmix.foregrounds.weights import require
+from backmix.mixing.checks import check
 
 Array = npt.NDArray[np.float64]
 
@@ -73,10 +74,8 @@ class SaliencyForeground(ForegroundSource):
         super().__init__(working_size=working_size)
         shares = {"border": (border, 0.5), "centre_weight": (centre_weight, 1.0), "smoothing": (smoothing, 0.5)}
         for option, (value, most) in shares.items():
-            if not 0 <= value <= most:
-                raise ValueError(f"{self.name}: {option} lies in 0..{most}; got {value}")
-        if rounds < 0:
-            raise ValueError(f"{self.name}: rounds is at least 0; got {rounds}")
+            check(0 <= value <= most, f"{self.name}: {option} lies in 0..{most}; got {value}")
+        check(rounds >= 0, f"{self.name}: rounds is at least 0; got {rounds}")
         self.border, self.centre_weight, self.rounds, self.smoothing = border, centre_weight, rounds, smoothing
         for module in _MODULES:  # Missing ones are told now, not at the first picture.
             require(module, self.name)

@@ -1,18 +1,41 @@
-"""Published weights: from a file or the user's cache, and from the network only when asked."""
+"""Packages and published weights that only these estimators need, imported and looked for when one is made."""
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from backmix.errors import in_one_line
-from backmix.foregrounds.require import MissingLibraryError, require
+from backmix.errors import BackmixError, in_one_line
+
+
+class MissingLibraryError(BackmixError, ImportError):
+    """A package that is not part of the plain installation is needed and not there."""
 
 
 class MissingWeightsError(MissingLibraryError):
     """Published weights are neither in the cache nor given as a file; nothing was downloaded."""
+
+
+def require(module: str, name: str) -> Any:
+    """Import a module.
+
+    Args:
+        module: dotted name.
+        name: who needs it, for the error.
+
+    Raises:
+        MissingLibraryError: with what to install.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingLibraryError(
+            f"{name}: needs {module.partition('.')[0]}, which cannot be imported ({error}); "
+            f'pip install "backmix[foregrounds]"'
+        ) from error
 
 
 def find_weights(

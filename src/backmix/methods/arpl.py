@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from backmix.methods.base import Method
 from backmix.methods.pooling import cell_distance, mean_squared_distance
 from backmix.mixing.cam import scale_map
+from backmix.mixing.checks import check
 
 
 class ARPL(Method):
@@ -39,8 +40,7 @@ class ARPL(Method):
 
     def __init__(self, num_features: int, num_classes: int, *, weight: float = 0.1) -> None:
         super().__init__(num_features, num_classes)
-        if not weight >= 0:
-            raise ValueError(f"{self.name}: weight is 0 or more; got {weight}")
+        check(weight >= 0, f"{self.name}: weight is 0 or more; got {weight}")
         self.weight = weight
         self.points = nn.Parameter(0.1 * torch.randn(num_classes, num_features))
         self.radius = nn.Parameter(torch.zeros(()))

@@ -14,6 +14,7 @@ from backmix.data.preprocess import MEAN, STD
 from backmix.methods.arpl import ARPL
 from backmix.methods.base import Images2Features, TrainingBatch
 from backmix.methods.pooling import mean_squared_distance
+from backmix.mixing.checks import check
 from backmix.models.dual_batch_norm import add_second_batch_norm, use_branch
 
 
@@ -70,12 +71,9 @@ class ARPLCS(ARPL):
         noise: int = 100,
     ) -> None:
         super().__init__(num_features, num_classes, weight=weight)
-        if not confusing_weight >= 0:
-            raise ValueError(f"{self.name}: confusing_weight is 0 or more; got {confusing_weight}")
-        if not adversary_lr > 0:
-            raise ValueError(f"{self.name}: adversary_lr is above 0; got {adversary_lr}")
-        if noise < 1:
-            raise ValueError(f"{self.name}: noise is the length of a vector, at least 1; got {noise}")
+        check(confusing_weight >= 0, f"{self.name}: confusing_weight is 0 or more; got {confusing_weight}")
+        check(adversary_lr > 0, f"{self.name}: adversary_lr is above 0; got {adversary_lr}")
+        check(noise >= 1, f"{self.name}: noise is the length of a vector, at least 1; got {noise}")
         self.confusing_weight = confusing_weight
         self.adversary_lr = adversary_lr
         self.noise = noise

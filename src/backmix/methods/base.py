@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from backmix.mixing.cam import check_labels
+from backmix.mixing.checks import check
 
 Images2Features = Callable[[Tensor], Tensor]
 
@@ -85,8 +86,7 @@ class Method(nn.Module):
 
     def __init__(self, num_features: int, num_classes: int) -> None:
         super().__init__()
-        if num_classes < 2:
-            raise ValueError(f"{self.name} needs at least two known classes; got {num_classes}")
+        check(num_classes >= 2, f"{self.name} needs at least two known classes; got {num_classes}")
         self.num_features = num_features
         self.num_classes = num_classes
 

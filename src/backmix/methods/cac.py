@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backmix.methods.base import Method
-from backmix.methods.pooled_linear import pooled_linear
+from backmix.methods.pooling import pooled_linear
 from backmix.mixing.cam import class_activation_map
+from backmix.mixing.checks import check
 
 
 class CAC(Method):
@@ -46,10 +47,8 @@ class CAC(Method):
 
     def __init__(self, num_features: int, num_classes: int, *, alpha: float = 10.0, weight: float = 0.1) -> None:
         super().__init__(num_features, num_classes)
-        if not alpha > 0:
-            raise ValueError(f"{self.name}: alpha is above 0; got {alpha}")
-        if not weight >= 0:
-            raise ValueError(f"{self.name}: weight is 0 or more; got {weight}")
+        check(alpha > 0, f"{self.name}: alpha is above 0; got {alpha}")
+        check(weight >= 0, f"{self.name}: weight is 0 or more; got {weight}")
         self.weight = weight
         self.head = nn.Linear(num_features, num_classes)
         nn.init.normal_(self.head.weight, 0.0, 0.01)

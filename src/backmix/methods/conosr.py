@@ -13,6 +13,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from backmix.methods.base import Images2Features, Method, TrainingBatch
 from backmix.mixing.cam import scale_map
+from backmix.mixing.checks import check
 
 
 class ConOSR(Method):
@@ -72,8 +73,7 @@ class ConOSR(Method):
         label_smoothing: float = 0.1,
     ) -> None:
         super().__init__(num_features, num_classes)
-        if not 0 <= start <= 1:
-            raise ValueError(f"{self.name}: start is a share of the training, 0..1; got {start}")
+        check(0 <= start <= 1, f"{self.name}: start is a share of the training, 0..1; got {start}")
         if dim < 1 or not temperature > 0:
             raise ValueError(
                 f"{self.name} needs dim >= 1 and temperature > 0; got dim={dim}, temperature={temperature}"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from backmix.methods.base import Images2Features, Method, TrainingBatch
 from backmix.mixing.cam import scale_map
+from backmix.mixing.checks import check
 
 _POWER = 8
 _CLIP = 100.0
@@ -80,10 +81,8 @@ class CSSR(Method):
         parts: Sequence[int] = (0, 1, 2),
     ) -> None:
         super().__init__(num_features, num_classes)
-        if latent < 1:
-            raise ValueError(f"{self.name} needs a latent width of at least 1; got {latent}")
-        if not 0 < gamma < math.inf:
-            raise ValueError(f"{self.name} needs gamma above 0; got {gamma}")
+        check(latent >= 1, f"{self.name} needs a latent width of at least 1; got {latent}")
+        check(0 < gamma < math.inf, f"{self.name} needs gamma above 0; got {gamma}")
         if not parts or len(set(parts)) < len(parts) or not set(parts) <= {0, 1, 2}:
             raise ValueError(f"{self.name}: parts are some of 0, 1 and 2, each once; got {parts}")
         self.gamma = gamma

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 from torch import Tensor
 
 from backmix.methods.base import Images2Features, TrainingBatch
 from backmix.methods.outlier_exposure import (
-    check_weight,
     cross_entropy_from_uniform,
     forward_with_outliers,
     minus_log_msp,
 )
 from backmix.methods.softmax import Softmax
+from backmix.mixing.checks import check
 
 
 class Entropic(Softmax):
@@ -40,7 +41,7 @@ class Entropic(Softmax):
 
     def __init__(self, num_features: int, num_classes: int, *, weight: float = 1.0, bias: bool = False) -> None:
         super().__init__(num_features, num_classes, bias=bias)
-        check_weight(self.name, "weight", weight)
+        check(0 <= weight < math.inf, f"{self.name}: weight is 0 or more; got {weight}")
         self.weight = weight
 
     def training_loss(self, backbone: Images2Features, batch: TrainingBatch) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from backmix.methods.base import Method
 from backmix.methods.logit_scores import msp
 from backmix.methods.pooling import mean_squared_distance
 from backmix.mixing.cam import class_activation_map
+from backmix.mixing.checks import check
 
 SCORES = ("msp", "distance")
 COMBINATIONS = ("mean", "logsumexp")
@@ -62,14 +63,10 @@ class GCPL(Method):
         score: str = "msp",
     ) -> None:
         super().__init__(num_features, num_classes)
-        if not weight >= 0:
-            raise ValueError(f"{self.name}: weight is 0 or more; got {weight}")
-        if per_class < 1:
-            raise ValueError(f"{self.name}: per_class counts prototypes, at least 1; got {per_class}")
-        if score not in SCORES:
-            raise ValueError(f"{self.name}: score is {' or '.join(SCORES)}; got {score!r}")
-        if combine not in COMBINATIONS:
-            raise ValueError(f"{self.name}: combine is {' or '.join(COMBINATIONS)}; got {combine!r}")
+        check(weight >= 0, f"{self.name}: weight is 0 or more; got {weight}")
+        check(per_class >= 1, f"{self.name}: per_class counts prototypes, at least 1; got {per_class}")
+        check(score in SCORES, f"{self.name}: score is {' or '.join(SCORES)}; got {score!r}")
+        check(combine in COMBINATIONS, f"{self.name}: combine is {' or '.join(COMBINATIONS)}; got {combine!r}")
         self.weight = weight
         self.combine = combine
         self.score = score

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from backmix.methods.base import Images2Features, TrainingBatch
 from backmix.methods.softmax import Softmax
+from backmix.mixing.checks import check
 
 SCHEDULES = ("monotonic", "negcos", "cosine", "constant")
 
@@ -58,12 +59,9 @@ class NegCosSch(Softmax):
         bias: bool = True,
     ) -> None:
         super().__init__(num_features, num_classes, label_smoothing=label_smoothing, bias=bias)
-        if schedule not in SCHEDULES:
-            raise ValueError(f"{self.name} has no schedule {schedule!r}; there are {', '.join(SCHEDULES)}")
-        if not 0 < low <= high < math.inf:
-            raise ValueError(f"{self.name} needs temperatures 0 < low <= high; got low={low}, high={high}")
-        if not 0 < period <= 1:
-            raise ValueError(f"{self.name}: period is a share of the training, above 0 and at most 1; got {period}")
+        check(schedule in SCHEDULES, f"{self.name} has no schedule {schedule!r}; there are {', '.join(SCHEDULES)}")
+        check(0 < low <= high < math.inf, f"{self.name} needs temperatures 0 < low <= high; got low={low}, high={high}")
+        check(0 < period <= 1, f"{self.name}: period is a share of the training, above 0 and at most 1; got {period}")
         self.schedule = schedule
         self.low, self.high, self.period = low, high, period
 

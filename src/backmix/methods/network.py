@@ -59,10 +59,10 @@ def create_network(
     if method not in METHODS:
         raise ValueError(f"no method {method!r}; there are {', '.join(METHODS)}")
     options = method_options or {}
-    there = [name for name in signature(METHODS[method]).parameters if name not in ("num_features", "num_classes")]
-    wrong = [name for name in options if name not in there]
+    accepted = [name for name in signature(METHODS[method]).parameters if name not in ("num_features", "num_classes")]
+    wrong = [name for name in options if name not in accepted]
     if wrong:
-        raise ValueError(f"method {method} has no option {', '.join(wrong)}; it has {', '.join(there) or 'none'}")
+        raise ValueError(f"method {method} has no option {', '.join(wrong)}; it has {', '.join(accepted) or 'none'}")
     backbone = create_backbone(model, image_size=image_size, pretrained=pretrained, **(model_options or {}))
     head = METHODS[method](backbone.num_features, num_classes, **options)
     head.prepare(backbone, image_size)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from backmix.methods.entropic import Entropic
-from backmix.methods.outlier_exposure import check_weight, minus_log_msp
+from backmix.methods.outlier_exposure import minus_log_msp
+from backmix.mixing.checks import check
 
 
 class Objectosphere(Entropic):
@@ -36,9 +38,8 @@ class Objectosphere(Entropic):
         self, num_features: int, num_classes: int, *, xi: float = 50.0, ring_weight: float = 1e-4, weight: float = 1.0
     ) -> None:
         super().__init__(num_features, num_classes, weight=weight, bias=False)
-        if not 0 < xi < float("inf"):
-            raise ValueError(f"{self.name}: xi is the length of features, above 0; got {xi}")
-        check_weight(self.name, "ring_weight", ring_weight)
+        check(0 < xi < float("inf"), f"{self.name}: xi is the length of features, above 0; got {xi}")
+        check(0 <= ring_weight < math.inf, f"{self.name}: ring_weight is 0 or more; got {ring_weight}")
         self.xi = xi
         self.ring_weight = ring_weight
 

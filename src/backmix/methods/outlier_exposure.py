@@ -10,6 +10,7 @@ from torch import Tensor
 
 from backmix.methods.base import Images2Features, Method, TrainingBatch
 from backmix.methods.softmax import Softmax
+from backmix.mixing.checks import check
 
 SCORES = ("msp", "uniform")
 
@@ -42,9 +43,8 @@ class OutlierExposure(Softmax):
         self, num_features: int, num_classes: int, *, weight: float = 0.5, score: str = "msp", bias: bool = True
     ) -> None:
         super().__init__(num_features, num_classes, bias=bias)
-        check_weight(self.name, "weight", weight)
-        if score not in SCORES:
-            raise ValueError(f"{self.name}: score is one of {', '.join(SCORES)}; got {score!r}")
+        check(0 <= weight < math.inf, f"{self.name}: weight is 0 or more; got {weight}")
+        check(score in SCORES, f"{self.name}: score is one of {', '.join(SCORES)}; got {score!r}")
         self.weight = weight
         self.score = score
 
@@ -102,9 +102,3 @@ def minus_log_msp(logits: Tensor) -> Tensor:
     """
     top, best = logits.float().max(1, keepdim=True)
     return (logits.float() - top).exp().scatter(1, best, 0.0).sum(1).log1p()
-
-
-def check_weight(name: str, option: str, value: float) -> None:
-    """Raise ValueError, with the method's name, unless a weight is 0 or more and finite."""
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{name}: {option} is 0 or more; got {value}")

@@ -1,9 +1,10 @@
-"""Squared distances from features to learned points, over the number of features, as GCPL, RPL and ARPL take them."""
+"""What methods make of feature maps, in float32: a linear layer on their mean, squared distances to learned points."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 
 def mean_squared_distance(vectors: Tensor, points: Tensor) -> Tensor:
@@ -23,3 +24,14 @@ def mean_squared_distance(vectors: Tensor, points: Tensor) -> Tensor:
 def cell_distance(features: Tensor, points: Tensor) -> Tensor:
     """||f(u) - p||^2 / C at each cell u: feature maps (B, C, h, w), a point for each (B, C) -> (B, h, w) float32."""
     return (features.float() - points.float()[:, :, None, None]).square_().mean(1)
+
+
+def pooled_linear(layer: nn.Linear, features: Tensor) -> Tensor:
+    """The layer on the mean over cells, in float32 also under autocast: (B, C, h, w) in any float dtype -> (B, K).
+
+    In bf16 a logit near 10 has steps of 1/16: more than what tells one image from another.
+    """
+    pooled = features.mean((2, 3), dtype=torch.float32)
+    with torch.autocast(features.device.type, enabled=False):
+        bias = None if layer.bias is None else layer.bias.float()
+        return F.linear(pooled, layer.weight.float(), bias)

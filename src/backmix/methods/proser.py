@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backmix.methods.base import Images2Features, Method, TrainingBatch
-from backmix.methods.pooled_linear import pooled_linear
+from backmix.methods.pooling import pooled_linear
 from backmix.mixing.cam import class_activation_map
+from backmix.mixing.checks import check
 
 _NEVER = -1e9
 
@@ -69,14 +70,11 @@ class PROSER(Method):
         tuning_rate: float | None = None,
     ) -> None:
         super().__init__(num_features, num_classes)
-        if dummies < 1:
-            raise ValueError(f"{self.name} needs at least one dummy; got {dummies}")
-        if not 0 <= start <= 1:
-            raise ValueError(f"{self.name}: start is a share of the training, 0..1; got {start}")
+        check(dummies >= 1, f"{self.name} needs at least one dummy; got {dummies}")
+        check(0 <= start <= 1, f"{self.name}: start is a share of the training, 0..1; got {start}")
         if len(weights) != 3 or not all(weight >= 0 for weight in weights):
             raise ValueError(f"{self.name} takes three weights of at least 0, of l1, l2 and l3; got {weights}")
-        if not temperature > 0:
-            raise ValueError(f"{self.name} needs a temperature above 0; got {temperature}")
+        check(temperature > 0, f"{self.name} needs a temperature above 0; got {temperature}")
         if tuning_rate is not None and not 0 < tuning_rate <= 1:
             raise ValueError(f"{self.name}: tuning_rate is a share of the largest rate, 0..1; got {tuning_rate}")
         self.start, self.weights = start, tuple(weights)

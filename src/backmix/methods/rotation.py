@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backmix.methods.base import Images2Features, Response, TrainingBatch
-from backmix.methods.outlier_exposure import check_weight, cross_entropy_from_uniform
-from backmix.methods.pooled_linear import pooled_linear
+from backmix.methods.outlier_exposure import cross_entropy_from_uniform
+from backmix.methods.pooling import pooled_linear
 from backmix.methods.softmax import Softmax
+from backmix.mixing.checks import check
 
 TURNS = 4
 
@@ -39,7 +40,7 @@ class Rotation(Softmax):
 
     def __init__(self, num_features: int, num_classes: int, *, weight: float = 0.5, bias: bool = True) -> None:
         super().__init__(num_features, num_classes, bias=bias)
-        check_weight(self.name, "weight", weight)
+        check(0 <= weight < math.inf, f"{self.name}: weight is 0 or more; got {weight}")
         self.weight = weight
         self.rotation_head = nn.Linear(num_features, TURNS, bias=bias)
 

@@ -12,6 +12,7 @@ from backmix.methods.base import Method
 from backmix.methods.logit_scores import msp
 from backmix.methods.pooling import cell_distance, mean_squared_distance
 from backmix.mixing.cam import scale_map
+from backmix.mixing.checks import check
 
 SCORES = ("msp", "logit")
 
@@ -46,12 +47,9 @@ class RPL(Method):
         self, num_features: int, num_classes: int, *, weight: float = 0.1, per_class: int = 1, score: str = "msp"
     ) -> None:
         super().__init__(num_features, num_classes)
-        if not weight >= 0:
-            raise ValueError(f"{self.name}: weight is 0 or more; got {weight}")
-        if per_class < 1:
-            raise ValueError(f"{self.name}: per_class counts reciprocal points, at least 1; got {per_class}")
-        if score not in SCORES:
-            raise ValueError(f"{self.name}: score is {' or '.join(SCORES)}; got {score!r}")
+        check(weight >= 0, f"{self.name}: weight is 0 or more; got {weight}")
+        check(per_class >= 1, f"{self.name}: per_class counts reciprocal points, at least 1; got {per_class}")
+        check(score in SCORES, f"{self.name}: score is {' or '.join(SCORES)}; got {score!r}")
         self.weight = weight
         self.score = score
         self.points = nn.Parameter(0.1 * torch.randn(num_classes, per_class, num_features))

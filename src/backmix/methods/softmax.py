@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backmix.methods.base import Method
-from backmix.methods.pooled_linear import pooled_linear
+from backmix.methods.pooling import pooled_linear
 from backmix.mixing.cam import class_activation_map
 
 

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from backmix.mixing.bank import ForegroundBank, resize_map
-from backmix.mixing.draw import Draw, draw_corners, draw_donors_of_other_classes
-from backmix.mixing.foreground import Foreground, centre_cells, top_cells
+from backmix.mixing.checks import check
+from backmix.mixing.draw import Draw, device_of, draw_corners, draw_donors_of_other_classes
+from backmix.mixing.estimate import FOREGROUNDS, Estimate
 from backmix.mixing.paste import (
     backgrounds_of,
     paste_patches,
@@ -29,7 +30,6 @@ from backmix.mixing.paste import (
 )
 from backmix.mixing.view import View, from_view
 
-FOREGROUNDS = ("free", "clean", "masks", "centre", "random", "none")
 CHOICES = {
     "selection": ("topk", "random"),
     "fill": ("grey", "mean", "noise", "elsewhere"),
@@ -114,18 +114,17 @@ class BackMix(nn.Module):
             "unseen": unseen,
         }
         for option, value in chosen.items():
-            if value not in CHOICES[option]:
-                raise ValueError(f"{option} is one of {', '.join(CHOICES[option])}; got {value!r}")
+            check(value in CHOICES[option], f"{option} is one of {', '.join(CHOICES[option])}; got {value!r}")
         if not 0 < patch_side <= 1:
             raise ValueError(f"patch_side is a share of the image's side, above 0 and at most 1; got {patch_side}")
-        if num_patches < 1:
-            raise ValueError(f"num_patches is at least 1; got {num_patches}")
+        check(num_patches >= 1, f"num_patches is at least 1; got {num_patches}")
         for name, share in {"foreground_share": foreground_share, "probability": probability}.items():
-            if not 0 <= share <= 1:
-                raise ValueError(f"{name} lies in 0..1; got {share}")
+            check(0 <= share <= 1, f"{name} lies in 0..1; got {share}")
         # A hair more, so that a share of 3 cells in 49 is 3 cells in spite of rounding.
         self.foreground_cells = int(foreground_share * grid * grid + 1e-6)
-        if apply == "swap" and (foreground == "none" or (foreground != "masks" and self.foreground_cells == 0)):
+        bank = ForegroundBank(num_images, grid=grid, momentum=momentum, dtype=bank_dtype)
+        self.estimate = Estimate(bank, foreground, self.foreground_cells, selection, unseen)
+        if apply == "swap" and self.estimate.finds_nothing:
             raise ValueError(
                 'apply="swap" keeps the foreground alone, so it needs one: choose another foreground or share'
             )
@@ -144,7 +143,7 @@ class BackMix(nn.Module):
         self.unseen = unseen
         self.inplace = inplace
         self.generator = generator
-        self.bank = ForegroundBank(num_images, grid=grid, momentum=momentum, dtype=bank_dtype)
+        self.bank = bank
         # Index of the batch mixed last, and what tells which of its cells were pasted.
         self._last: tuple[Tensor, Callable[[], Tensor]] | None = None
 
@@ -184,7 +183,7 @@ class BackMix(nn.Module):
             raise ValueError(f"index must be ({batch},), one for each image; got {tuple(index.shape)}")
         # To look at the index costs a tenth of the call, and where the bank is read with all of it a wrong one fails.
         on_cpu = device.type == index.device.type == "cpu" and index.dtype == torch.int64
-        read_anyway = self._reads_bank and self.foreground_cells > 0 and self.donor == "any" and draw is None
+        read_anyway = self.estimate.reads_bank and self.foreground_cells > 0 and self.donor == "any" and draw is None
         if not (on_cpu and read_anyway):
             bank.check_index(index)
         if self.foreground == "masks":
@@ -209,13 +208,13 @@ class BackMix(nn.Module):
         bank, device = self.bank, images.device
         size = (images.shape[2], images.shape[3])
         position = index.to(device)
-        foreground = self._foreground(position, draw.race, size, view, masks)
+        foreground = self.estimate.foreground(position, draw.race, size, view, masks)
         mixed = draw.mixed
-        if self._reads_bank and not bank.all_seen:
+        if self.estimate.reads_bank and not bank.all_seen:
             seen = bank.seen.index_select(0, position)
             if self.unseen == "skip":
-                of_donor = seen.index_select(0, draw.donor)
-                mixed = of_donor if mixed is None else mixed & of_donor
+                donor_seen = seen.index_select(0, draw.donor)
+                mixed = donor_seen if mixed is None else mixed & donor_seen
             if self.how == "swap":
                 # Without a map of its own the target would lose its object.
                 mixed = seen if mixed is None else mixed & seen
@@ -239,7 +238,7 @@ class BackMix(nn.Module):
         an image without such a donor is not mixed. Corners are uniform over 0..H-s and 0..W-s, both ends included.
         """
         batch, channels, height, width = shape
-        device = self.generator.device if self.generator is not None else torch.device("cpu")
+        device = device_of(self.generator)
         side = max(1, round(self.patch_side * min(height, width)))
         patches = self.num_patches
         corners = draw_corners(batch, patches, side, (height, width), self.generator)
@@ -254,7 +253,7 @@ class BackMix(nn.Module):
         if self.probability < 1:
             chosen = torch.rand(batch, generator=self.generator, device=device) < self.probability
             mixed = chosen if mixed is None else mixed & chosen
-        race = self._draw_race(batch) if self._is_random else None
+        race = self.estimate.draw(batch, self.generator)
         noise = None
         if self.fill == "noise":
             size = (batch, channels, height, width) if self.how == "swap" else (patches, batch, channels, side, side)
@@ -306,7 +305,7 @@ class BackMix(nn.Module):
         With foreground="free" the maps are those of the training forward on the batch mixed last. With "clean" they
         are those of the un-mixed images. Other foregrounds need no bank; maps are then ignored.
         """
-        if not self._reads_bank:
+        if not self.estimate.reads_bank:
             return
         seen, observed = self.observe(index, maps, view=view, after=after)
         device = self.bank.maps.device
@@ -328,9 +327,9 @@ class BackMix(nn.Module):
         """
         self.bank.check_index(index)
         index = index.to(self.bank.maps.device)
-        race = self._draw_race(len(index)) if self._is_random else None
+        race = self.estimate.draw(len(index), self.generator)
         view = None if view is None else view.to(index.device)
-        foreground = self._foreground(index, race, size, view, None)
+        foreground = self.estimate.foreground(index, race, size, view, None)
         if foreground is None:
             raise ValueError(f"foreground={self.foreground!r} makes no estimate to show")
         return foreground.everywhere()
@@ -354,46 +353,6 @@ class BackMix(nn.Module):
         }
         options |= {"inplace": True} if self.inplace else {}
         return ", ".join([str(len(self.bank)), *(f"{name}={value!r}" for name, value in options.items())])
-
-    @property
-    def _reads_bank(self) -> bool:
-        return self.foreground in ("free", "clean")
-
-    @property
-    def _is_random(self) -> bool:
-        return self.foreground == "random" or (self._reads_bank and self.selection == "random")
-
-    def _draw_race(self, batch: int) -> Tensor:
-        device = self.generator.device if self.generator is not None else torch.device("cpu")
-        grid = self.bank.grid
-        return torch.empty(batch, grid, grid, device=device).exponential_(generator=self.generator)
-
-    def _foreground(
-        self, index: Tensor, race: Tensor | None, size: tuple[int, int], view: View | None, masks: Tensor | None
-    ) -> Foreground | None:
-        """Foreground of a batch that shows `size` pixels, None where nothing is masked."""
-        if self.foreground == "masks":
-            return None if masks is None else Foreground.of_masks(masks)
-        if self.foreground == "none" or self.foreground_cells == 0:
-            return None
-        if self.foreground == "centre":
-            centre = centre_cells(self.bank.grid, self.foreground_cells)
-            return Foreground(centre.to(index.device).expand(len(index), -1, -1), size, view)
-        if self.foreground == "random":
-            assert race is not None
-            return Foreground(top_cells(race, self.foreground_cells), size, view)
-        if race is None:
-            packed = self.bank.packed_top(self.foreground_cells)
-            if packed is not None and self.unseen == "skip":
-                return Foreground.of_packed(packed, index, self.bank.grid, size, view)
-            cells = self.bank.top(index, self.foreground_cells)
-        else:
-            # Runners of these speeds over exponential distances come in first with probability in proportion to
-            # their speed: sampling without replacement (Efraimidis and Spirakis 2006).
-            cells = top_cells(self.bank.read(index).clamp_min(1e-6) / race, self.foreground_cells)
-        if self.unseen == "unmasked":
-            cells = cells & self.bank.seen[index][:, None, None]
-        return Foreground(cells, size, view)
 
     def _pasted(self, index: Tensor) -> Tensor | None:
         """Cells pasted into the batch mixed last, if `index` is that batch."""

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from backmix.mixing.checks import check
 from backmix.mixing.foreground import MOST_PACKED, pack_cells, top_cells, unpack_cells
 
 FLOAT_BYTES = 64 * 2**20  # Larger banks are kept in bytes: 1.28 million maps of 8x8 then take 83 MB.
@@ -45,12 +46,10 @@ class ForegroundBank(nn.Module):
         super().__init__()
         if num_images < 1 or grid < 1:
             raise ValueError(f"a bank needs at least one image and one cell; got {num_images} images, grid {grid}")
-        if not 0 < momentum <= 1:
-            raise ValueError(f"momentum is the weight of the new map, above 0 and at most 1; got {momentum}")
+        check(0 < momentum <= 1, f"momentum is the weight of the new map, above 0 and at most 1; got {momentum}")
         if dtype is None:
             dtype = torch.float32 if num_images * grid * grid * 4 <= FLOAT_BYTES else torch.uint8
-        if dtype not in (torch.float32, torch.uint8):
-            raise ValueError(f"dtype is torch.float32, torch.uint8 or None; got {dtype}")
+        check(dtype in (torch.float32, torch.uint8), f"dtype is torch.float32, torch.uint8 or None; got {dtype}")
         self.momentum = momentum
         start = 0.5 if dtype == torch.float32 else 128
         self.register_buffer("maps", torch.full((num_images, grid, grid), start, dtype=dtype))

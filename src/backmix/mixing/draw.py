@@ -58,11 +58,16 @@ class Draw:
         )
 
 
+def device_of(generator: torch.Generator | None) -> torch.device:
+    """The device that a generator draws on; the CPU for torch's global one."""
+    return generator.device if generator is not None else torch.device("cpu")
+
+
 def draw_corners(
     batch: int, patches: int, side: int, size: tuple[int, int], generator: torch.Generator | None
 ) -> Tensor:
     """Draw where patches are cut and pasted: (2, P, 2, B) int64, uniform over 0..H-side and 0..W-side inclusive."""
-    device = generator.device if generator is not None else torch.device("cpu")
+    device = device_of(generator)
     if size[0] == size[1]:  # One call instead of three.
         return torch.randint(size[0] - side + 1, (2, patches, 2, batch), generator=generator, device=device)
     shape = (2, patches, batch)

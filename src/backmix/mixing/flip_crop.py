@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from backmix.mixing.checks import check
+from backmix.mixing.draw import device_of
 from backmix.mixing.view import View
 
 
@@ -38,14 +40,10 @@ class FlipCrop:
         zoom: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> None:
-        if pad < 0:
-            raise ValueError(f"pad is a number of pixels, 0 or more; got {pad}")
-        if not 0 <= flip <= 1:
-            raise ValueError(f"flip is a probability, 0..1; got {flip}")
-        if padding not in ("reflect", "zeros"):
-            raise ValueError(f"padding is 'reflect' or 'zeros'; got {padding!r}")
-        if not 0 <= zoom < 1:
-            raise ValueError(f"zoom is a share of the extent, 0..1, below 1; got {zoom}")
+        check(pad >= 0, f"pad is a number of pixels, 0 or more; got {pad}")
+        check(0 <= flip <= 1, f"flip is a probability, 0..1; got {flip}")
+        check(padding in ("reflect", "zeros"), f"padding is 'reflect' or 'zeros'; got {padding!r}")
+        check(0 <= zoom < 1, f"zoom is a share of the extent, 0..1, below 1; got {zoom}")
         self.pad = pad
         self.flip = flip
         self.zoom = zoom
@@ -54,7 +52,7 @@ class FlipCrop:
 
     def draw(self, batch: int, height: int, width: int) -> View:
         """Draw a shift, a zoom and a flip for each of `batch` images of height x width pixels."""
-        device = self.generator.device if self.generator is not None else torch.device("cpu")
+        device = device_of(self.generator)
         shift = torch.randint(-self.pad, self.pad + 1, (batch, 2), generator=self.generator, device=device)
         flip = torch.rand(batch, generator=self.generator, device=device) < self.flip
         corner = shift / torch.tensor([height, width], device=device)

@@ -79,7 +79,7 @@ def _cut(
     if count > 1:
         donor = donor.repeat(count)
         mixed = None if mixed is None else mixed.repeat(count)
-    top, left = (of.flatten(1) for of in draw.corners.unbind(2))
+    top, left = (corner.flatten(1) for corner in draw.corners.unbind(2))
     cut = (top[0], left[0])
     from_rows, to_rows = windows.rows(donor, top, left)
     if mixed is not None:

@@ -78,3 +78,16 @@ def scaled(channels: int, width: float) -> int:
     if not width > 0:
         raise ValueError(f"width multiplies the channels and must be above 0, got {width}")
     return channels if width == 1.0 else max(8, int(channels * width / 8 + 0.5) * 8)
+
+
+def stages_inside(backbone: nn.Module) -> list[nn.Module]:
+    """Modules inside any network whose outputs are maps to look at, in order; none where it does not name them."""
+    find = getattr(backbone, "stages_inside", None)
+    stages: list[nn.Module] = find() if find is not None else []
+    return stages
+
+
+def keeps_channels_last(model: nn.Module | None) -> bool:
+    """Whether a model of timm says that its maps are (B, h, w, C)."""
+    layout = getattr(model, "output_fmt", "NCHW")
+    return bool(getattr(layout, "value", layout) == "NHWC")

@@ -78,5 +78,5 @@ def use_branch(network: nn.Module, branch: int) -> Iterator[None]:
     try:
         yield
     finally:
-        for norm, was in zip(norms, before, strict=True):
-            norm.branch = was
+        for norm, earlier in zip(norms, before, strict=True):
+            norm.branch = earlier

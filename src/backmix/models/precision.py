@@ -34,5 +34,5 @@ def resolve_precision(precision: str = "auto") -> str:
 def has_bf16_units() -> bool:
     """Whether this processor multiplies bf16 matrices in units made for it (AMX)."""
     # Not public in torch, which offers no other way to ask; without an answer float32 is right, if slower.
-    ask = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return bool(ask is not None and ask())
+    is_supported = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return bool(is_supported is not None and is_supported())

@@ -115,20 +115,20 @@ def create_timm_backbone(
         ImportError: if timm is not installed.
     """
     timm = _import_timm()
-    known_as = name.removeprefix("timm/")
-    _check_name(timm, known_as, pretrained)
+    timm_name = name.removeprefix("timm/")
+    _check_name(timm, timm_name, pretrained)
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     arguments = {"pretrained": pretrained, "cache_dir": cache_dir, "in_chans": in_channels, "num_classes": 0, **options}
 
     # Weights made under inference_mode could never be trained, and the try-out below follows gradients.
     with torch.inference_mode(False), torch.enable_grad():
         try:
-            model = _create_model(timm, known_as, size, arguments)
+            model = _create_model(timm, timm_name, size, arguments)
         except Exception as error:
-            if _is_missing_file(error) and not known_as.startswith("local-dir:"):
-                raise OSError(_missing_weights(known_as, cache_dir, error)) from error
+            if _is_missing_file(error) and not timm_name.startswith("local-dir:"):
+                raise OSError(_missing_weights(timm_name, cache_dir, error)) from error
             if size is not None and isinstance(error, AssertionError | ZeroDivisionError):
-                raise ValueError(_refused_size(known_as, size, error)) from error
+                raise ValueError(_refused_size(timm_name, size, error)) from error
             raise
         config: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
         own_size: tuple[int, int] = tuple(config["input_size"][-2:])
@@ -139,7 +139,7 @@ def create_timm_backbone(
         )
         published = pretrained and in_channels == len(config["mean"])
         backbone = TimmBackbone(
-            known_as,
+            timm_name,
             model,
             in_channels=in_channels,
             probe_size=size or own_size,
@@ -147,7 +147,7 @@ def create_timm_backbone(
             mean=tuple(config["mean"]) if published else None,
             std=tuple(config["std"]) if published else None,
         )
-    _warn_of_cut_pixels(known_as, model, size or own_size)
+    _warn_of_cut_pixels(timm_name, model, size or own_size)
     return backbone
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from backmix.models.backbone import keeps_channels_last
+
 
 def as_map(name: str, model: nn.Module, features: object, size: tuple[int, int]) -> Tensor:
     """Lay out what `forward_features` returned as ``(B, C, h, w)``, as a view.
@@ -18,9 +20,7 @@ def as_map(name: str, model: nn.Module, features: object, size: tuple[int, int])
         ValueError: if they are anything else, or if the tokens fill no grid of the image's aspect.
     """
     if isinstance(features, Tensor) and features.dim() == 4:
-        layout = getattr(model, "output_fmt", "NCHW")
-        channels_last = getattr(layout, "value", layout) == "NHWC"
-        return features.permute(0, 3, 1, 2) if channels_last else features
+        return features.permute(0, 3, 1, 2) if keeps_channels_last(model) else features
     if isinstance(features, Tensor) and features.dim() == 3:
         prefix = _prefix_tokens(model)
         tokens = features[:, prefix:]

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from backmix.mixing import BackMix, View
+from backmix.mixing.checks import check
+from backmix.mixing.draw import device_of
 from backmix.mixing.foreground import Foreground
 from backmix.mixing.paste import background_statistics, backgrounds_of
 from backmix.outliers.base import Outliers
@@ -38,9 +40,8 @@ class Backgrounds(Outliers):
 
     def __init__(self, backmix: BackMix, *, fill: str = "elsewhere", generator: torch.Generator | None = None) -> None:
         super().__init__(generator=generator)
-        if fill not in FILLS:
-            raise ValueError(f"fill is one of {', '.join(FILLS)}; got {fill!r}")
-        if backmix.foreground == "none" or (backmix.foreground != "masks" and backmix.foreground_cells == 0):
+        check(fill in FILLS, f"fill is one of {', '.join(FILLS)}; got {fill!r}")
+        if backmix.estimate.finds_nothing:
             raise ValueError(
                 f"backgrounds need to know the foreground; this BackMix has foreground={backmix.foreground!r} and "
                 f"foreground_share={backmix.foreground_share}: choose another foreground or share"
@@ -87,7 +88,7 @@ class Backgrounds(Outliers):
         if mix.bank.maps.device != device:
             mix.bank.to(device)
         position, view = index.to(device), None if view is None else view.to(device)
-        if mix._reads_bank:
+        if mix.estimate.reads_bank:
             rows = mix.bank.seen.index_select(0, position).nonzero()[:, 0]
             images, position = images[rows], position[rows]
             view = None if view is None else View(view.boxes[rows], view.flip[rows])
@@ -95,7 +96,7 @@ class Backgrounds(Outliers):
             return images
         donor, race = self.draw(len(images))
         race = None if race is None else race.to(device)
-        foreground = mix._foreground(position, race, (images.shape[2], images.shape[3]), view, masks)
+        foreground = mix.estimate.foreground(position, race, (images.shape[2], images.shape[3]), view, masks)
         assert foreground is not None  # The constructor refuses a BackMix without one.
         donor = donor.to(device)
         if self.fill == "elsewhere":
@@ -111,14 +112,11 @@ class Backgrounds(Outliers):
 
         Donors are a random cycle through the batch: everyone gives once, nobody to itself unless it is alone.
         """
-        device = self.generator.device if self.generator is not None else torch.device("cpu")
+        device = device_of(self.generator)
         order = torch.randperm(batch, generator=self.generator, device=device)
         donor = torch.empty_like(order)
         donor[order] = order.roll(1)
-        if not self.backmix._is_random:
-            return donor, None
-        grid = self.backmix.bank.grid
-        return donor, torch.empty(batch, grid, grid, device=device).exponential_(generator=self.generator)
+        return donor, self.backmix.estimate.draw(batch, self.generator)
 
     def extra_repr(self) -> str:
         """Show the options in `print`; those of the BackMix follow."""

@@ -8,8 +8,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from backmix.data.load import load_source, training_split
 from backmix.data.preprocess import Preprocess
+from backmix.data.source import ImageSource, Subset
+from backmix.errors import DataError, some_of
 from backmix.mixing import View
+from backmix.mixing.checks import check
+from backmix.mixing.draw import device_of
 from backmix.outliers.base import Outliers
 
 
@@ -46,8 +51,7 @@ class DatasetOutliers(Outliers):
             raise ValueError(
                 f"outliers must be (N, 3, S, S) uint8, at least one; got {tuple(images.shape)} {images.dtype}"
             )
-        if not 0 < share < float("inf"):
-            raise ValueError(f"share of outliers is a number above 0 for each image of a batch; got {share}")
+        check(0 < share < float("inf"), f"share of outliers is a number above 0 for each image of a batch; got {share}")
         self.register_buffer("images", images, persistent=False)
         self.preprocess = preprocess
         self.share = share
@@ -86,9 +90,25 @@ class DatasetOutliers(Outliers):
 
     def draw(self, count: int) -> Tensor:
         """Draw (count,) int64 positions among the outliers."""
-        device = self.generator.device if self.generator is not None else torch.device("cpu")
+        device = device_of(self.generator)
         return torch.randint(len(self.images), (count,), generator=self.generator, device=device)
 
     def extra_repr(self) -> str:
         """Show the options in `print`."""
         return f"{len(self.images)}, share={self.share!r}, checksum={self._checksum}"
+
+
+def load_outliers(data: str | None, classes: Sequence[str]) -> str | ImageSource | None:
+    """Images of no known class: those of DATA whose class is none of `classes`; "backgrounds" stays as it is.
+
+    Raises:
+        DataError: when DATA holds nothing but known classes.
+    """
+    if data is None or data == "backgrounds":
+        return data
+    source = load_source(data, training_split(data))
+    known = torch.tensor([name in classes for name in source.classes] + [False])
+    others = (~known[source.labels]).nonzero()[:, 0]
+    if not len(others):
+        raise DataError(f"--outliers {data}: all its images are of known classes ({some_of(classes)})")
+    return Subset(source, others)

@@ -13,9 +13,9 @@ from backmix.data.folder import image_key
 from backmix.data.source import ImageSource
 from backmix.data.split import repeat_rare
 from backmix.errors import RunError
-from backmix.files import load_checkpoint
 from backmix.report.run_facts import RunFacts
 from backmix.runs.held_out import Shares, read_shares
+from backmix.train.checkpoint import load_checkpoint
 
 
 def shares_of(run: Path) -> Shares | None:
@@ -74,7 +74,7 @@ def kept_bank(checkpoint: Path) -> dict[str, Tensor] | None:
     """The foreground bank that a training left behind; None where there is none, or one without a map.
 
     Args:
-        checkpoint: file of `backmix.files.save_checkpoint`.
+        checkpoint: file of `backmix.train.checkpoint.save_checkpoint`.
     """
     try:
         state: Any = load_checkpoint(checkpoint).get("augmentation")

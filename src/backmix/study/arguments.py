@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from backmix.data.known import choose_known
-from backmix.data.load import available_splits, load_source
+from backmix.data.load import available_splits, load_source, training_split
 from backmix.data.names import join_names
 from backmix.data.source import ImageSource
 from backmix.errors import DataError
@@ -149,8 +149,7 @@ def _both(spec: str) -> tuple[ImageSource, ImageSource]:
 
 
 def _outlier_set(spec: str, known: list[str]) -> ImageSource:
-    splits = available_splits(spec)
-    source = load_source(spec, "train" if "train" in splits else splits[0] if splits else None)
+    source = load_source(spec, training_split(spec))
     if same := [name for name in source.classes if name in known]:
         raise DataError(f"outliers must show no known class; {spec} has {', '.join(same)}")
     return source

@@ -7,30 +7,29 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, broadcast
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from backmix.augmentations import Augmentation, Chain
 from backmix.data.loader import Loader
 from backmix.data.preprocess import Preprocess
 from backmix.data.seeds import seed_of
-from backmix.errors import RunError, TrainingError, in_one_line
-from backmix.files import load_checkpoint, save_checkpoint
+from backmix.errors import TrainingError, in_one_line
 from backmix.methods import TrainingBatch
 from backmix.methods.network import Network
 from backmix.mixing import BackMix
 from backmix.models.precision import resolve_precision
 from backmix.outliers import Outliers
-from backmix.train.recipe import TrainOptions, make_optimizer, make_schedule, with_defaults
+from backmix.train.average import Average
+from backmix.train.checkpoint import TrainingState
+from backmix.train.recipe import TrainOptions, make_optimizer, make_schedule
 from backmix.train.step import train_step
 
 READ_EVERY = 20  # Steps between two looks at the loss on an accelerator, which has to stop for each.
@@ -134,103 +133,139 @@ def train(
         read_every = 1 if accelerator.device.type == "cpu" else READ_EVERY
     if read_every < 1:
         raise ValueError(f"read_every is a number of steps, at least 1; got {read_every}")
-    network.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = deepcopy(network).requires_grad_(False) if options.ema else None
-    own = network.head.own_optimizer()
-    optimizer = make_optimizer(network, options, apart=own)
-    generators = {purpose: torch.Generator() for purpose in ("mix", "crop", "colour", "erase", "round", "outliers")}
     chain = augmentation if isinstance(augmentation, Chain) else Chain([augmentation] if augmentation else [])
-    chain.to(accelerator.device)
-    chain.set_generator(generators["mix"])
-    if outliers is not None:
-        outliers.to(accelerator.device)
-        outliers.generator = generators["outliers"]
-        outliers.check_bank(chain.backmix)
-    if network.head.needs_outliers and outliers is None:
-        network.head.check_outliers(TrainingBatch(torch.empty(0), torch.empty(0)))
+    training = _Training(network, loader, preprocess, options, chain, outliers, accelerator)
     history: list[EpochReport] = []
-    fingerprint = json.dumps(
-        {
-            **options.to_dict(),
-            "images": loader.num_images,
-            "augmentation": " + ".join(_one_line(part) for part in chain.parts) or "none",
-            "outliers": _one_line(outliers),
-        },
-        sort_keys=True,
-    )
-    kept: dict[str, Any] = {"network": network, "optimizer": optimizer, "augmentation": chain}
-    kept |= {name: each for name, each in (("average", average), ("own", own), ("outliers", outliers)) if each}
     if resume and checkpoint is not None and checkpoint.exists():
-        history = _restore(checkpoint, fingerprint, kept)
-    if network.head.partial_gradients:
-        accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)
-    wrapped, optimizer = accelerator.prepare(network, optimizer)
-    optimizers = [optimizer] if own is None else [optimizer, accelerator.prepare(own)]
-    steps = options.epochs * len(loader)
-    schedule = make_schedule(options)
+        history = training.state.restore(checkpoint, EpochReport)
+    training.prepare()
     # Images change their size once, by `small`, and code for either size is quicker than code for any; batches of
     # outliers may have any length.
     dynamic = False if outliers is None else None
     with _attached(chain, network.backbone), _compiled(network.backbone, options.compile, dynamic=dynamic):
         for epoch in range(len(history), options.epochs):
-            torch.manual_seed(seed_of(options.seed, "network", epoch, accelerator.process_index))
-            for purpose, generator in generators.items():
-                # Alike on all processes: each draws for the whole batch and keeps its part (`train_step`).
-                generator.manual_seed(seed_of(options.seed, purpose, epoch, 0))
-            network.train()
-            figures = _Figures(epoch, epoch * len(loader), steps, options.lr, on_step)
-            lr = 0.0
-            for number, batch in enumerate(loader.epoch(epoch)):
-                step = epoch * len(loader) + number
-                lr = options.lr * network.head.rate((step + 0.5) / steps, schedule)
-                for group in optimizer.param_groups:
-                    group["lr"] = lr
-                loss, correct = train_step(
-                    accelerator,
-                    wrapped,
-                    network,
-                    batch,
-                    preprocess,
-                    options,
-                    chain,
-                    outliers,
-                    optimizers,
-                    generators,
-                    step=step,
-                    steps=steps,
-                )
-                if average is not None:
-                    _move_average(average, network, min(options.ema, (step + 1) / (step + 10)))
-                figures.add(loss, correct, len(batch.labels))
-                if (number + 1) % read_every == 0:
-                    figures.read()
-            totals = figures.read().to(accelerator.device, torch.float32)
-            totals = accelerator.reduce(totals, "sum").cpu().double()
-            if not bool(torch.stack([value.isfinite().all() for value in network.parameters()]).all()):
-                raise TrainingError(
-                    f"the weights stopped being finite in epoch {epoch + 1}. "
-                    f"Try a lower learning rate than {options.lr}; the checkpoint of the epoch before is kept."
-                )
-            report = EpochReport(epoch, float(totals[0] / totals[2]), float(totals[1] / totals[2]), lr)
+            report = training.epoch(epoch, read_every, on_step)
             history.append(report)
             if checkpoint is not None and accelerator.is_main_process:
-                state = {name: each.state_dict() for name, each in kept.items()}
-                save_checkpoint(
-                    checkpoint, {"options": fingerprint, **state, "history": [asdict(entry) for entry in history]}
-                )
+                training.state.save(checkpoint, history)
             accelerator.wait_for_everyone()
             if on_epoch is not None:
                 on_epoch(report)
-    # Autocast belongs to the training; without this it would stay around the network's forward.
-    accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
-    if average is not None:
-        network.load_state_dict(average.state_dict())
-        _settle(network)
-    if accelerator.num_processes > 1:
-        # Running statistics differ between processes; all go on with those of the first.
-        network.load_state_dict(broadcast({k: v.contiguous() for k, v in network.state_dict().items()}))
-    network.eval()
+    training.finish()
     return history
+
+
+class _Training:
+    """All that changes while a network is trained, set up for the first epoch; arguments as of `train`."""
+
+    def __init__(
+        self,
+        network: Network,
+        loader: Loader,
+        preprocess: Preprocess,
+        options: TrainOptions,
+        chain: Chain,
+        outliers: Outliers | None,
+        accelerator: Accelerator,
+    ) -> None:
+        self.network, self.loader, self.preprocess, self.options = network, loader, preprocess, options
+        self.chain, self.outliers, self.accelerator = chain, outliers, accelerator
+        network.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = Average(network, options.ema) if options.ema else None
+        self.own = network.head.own_optimizer()
+        self.optimizer = make_optimizer(network, options, apart=self.own)
+        purposes = ("mix", "crop", "colour", "erase", "round", "outliers")
+        self.generators = {purpose: torch.Generator() for purpose in purposes}
+        chain.to(accelerator.device)
+        chain.set_generator(self.generators["mix"])
+        if outliers is not None:
+            outliers.to(accelerator.device)
+            outliers.generator = self.generators["outliers"]
+            outliers.check_bank(chain.backmix)
+        if network.head.needs_outliers and outliers is None:
+            network.head.check_outliers(TrainingBatch(torch.empty(0), torch.empty(0)))
+        fingerprint = json.dumps(
+            {
+                **options.to_dict(),
+                "images": loader.num_images,
+                "augmentation": " + ".join(_one_line(part) for part in chain.parts) or "none",
+                "outliers": _one_line(outliers),
+            },
+            sort_keys=True,
+        )
+        average = None if self.average is None else self.average.network
+        kept: dict[str, Any] = {"network": network, "optimizer": self.optimizer, "augmentation": chain}
+        kept |= {name: each for name, each in (("average", average), ("own", self.own), ("outliers", outliers)) if each}
+        self.state = TrainingState(fingerprint, kept)
+        self.steps = options.epochs * len(loader)
+        self.schedule = make_schedule(options)
+
+    def prepare(self) -> None:
+        """Hand network and optimisers to the devices and processes; after that no checkpoint is read."""
+        if self.network.head.partial_gradients:
+            self.accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)
+        self.wrapped, optimizer = self.accelerator.prepare(self.network, self.optimizer)
+        self.optimizers = [optimizer] if self.own is None else [optimizer, self.accelerator.prepare(self.own)]
+
+    def epoch(self, epoch: int, read_every: int, on_step: Callable[[Progress], None] | None) -> EpochReport:
+        """Train for one epoch.
+
+        Raises:
+            TrainingError: when the loss or the weights stop being finite.
+        """
+        network, options, accelerator = self.network, self.options, self.accelerator
+        torch.manual_seed(seed_of(options.seed, "network", epoch, accelerator.process_index))
+        for purpose, generator in self.generators.items():
+            # Alike on all processes: each draws for the whole batch and keeps its part (`train_step`).
+            generator.manual_seed(seed_of(options.seed, purpose, epoch, 0))
+        network.train()
+        before = epoch * len(self.loader)
+        figures = _Figures(epoch, before, self.steps, options.lr, on_step)
+        lr = 0.0
+        for number, batch in enumerate(self.loader.epoch(epoch)):
+            step = before + number
+            lr = options.lr * network.head.rate((step + 0.5) / self.steps, self.schedule)
+            for group in self.optimizers[0].param_groups:
+                group["lr"] = lr
+            loss, correct = train_step(
+                accelerator,
+                self.wrapped,
+                network,
+                batch,
+                self.preprocess,
+                options,
+                self.chain,
+                self.outliers,
+                self.optimizers,
+                self.generators,
+                step=step,
+                steps=self.steps,
+            )
+            if self.average is not None:
+                self.average.move(network, step)
+            figures.add(loss, correct, len(batch.labels))
+            if (number + 1) % read_every == 0:
+                figures.read()
+        totals = figures.read().to(accelerator.device, torch.float32)
+        totals = accelerator.reduce(totals, "sum").cpu().double()
+        if not bool(torch.stack([value.isfinite().all() for value in network.parameters()]).all()):
+            raise TrainingError(
+                f"the weights stopped being finite in epoch {epoch + 1}. "
+                f"Try a lower learning rate than {options.lr}; the checkpoint of the epoch before is kept."
+            )
+        return EpochReport(epoch, float(totals[0] / totals[2]), float(totals[1] / totals[2]), lr)
+
+    def finish(self) -> None:
+        """Leave the network with the averaged weights, alike on all processes, in evaluation mode."""
+        # Autocast belongs to the training; without this it would stay around the network's forward.
+        self.accelerator.unwrap_model(self.wrapped, keep_fp32_wrapper=False)
+        if self.average is not None:
+            self.average.put_into(self.network)
+        if self.accelerator.num_processes > 1:
+            # Running statistics differ between processes; all go on with those of the first.
+            state = {name: value.contiguous() for name, value in self.network.state_dict().items()}
+            self.network.load_state_dict(broadcast(state))
+        self.network.eval()
 
 
 class _Figures:
@@ -305,49 +340,5 @@ def _compiled(backbone: nn.Module, wanted: bool, *, dynamic: bool | None) -> Ite
         backbone._compiled_call_impl = None  # What `compile` sets; torch has no call that takes it back.
 
 
-@torch.no_grad()
-def _move_average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Move the averaged weights, and the running statistics with them, towards the present ones."""
-    ours, theirs = average.state_dict(), network.state_dict()
-    moving = [name for name, value in ours.items() if value.is_floating_point()]
-    torch._foreach_lerp_([ours[name] for name in moving], [theirs[name] for name in moving], 1 - decay)
-    for name, value in ours.items():
-        if not value.is_floating_point():
-            value.copy_(theirs[name])
-
-
-@torch.no_grad()
-def _settle(network: nn.Module, readings: int = 30) -> None:
-    """Let parametrized weights catch up with averaged ones, and leave their modules in training mode.
-
-    Reading a weight in training mode is one step of the power iteration behind a spectral norm. The mean of singular
-    vectors over a training belongs to no weights and is shorter than 1, so that norms would come out too large.
-    """
-    for module in network.modules():
-        if parametrize.is_parametrized(module):
-            module.train()
-            for name in cast(nn.ModuleDict, module.parametrizations):
-                for _ in range(readings):
-                    getattr(module, name)
-
-
 def _one_line(thing: object) -> str:
     return " ".join(repr(thing).split())
-
-
-def _restore(path: Path, fingerprint: str, kept: dict[str, Any]) -> list[EpochReport]:
-    state: dict[str, Any] = load_checkpoint(path)
-    try:
-        before, now = with_defaults(json.loads(state["options"])), json.loads(fingerprint)
-        changed = [f"{k}: {before.get(k)!r} -> {now.get(k)!r}" for k in {*before, *now} if before.get(k) != now.get(k)]
-        if changed:
-            raise TrainingError(
-                "cannot resume with other options than the training began with: "
-                + "; ".join(sorted(changed))
-                + ". Give the old options, or start a new run."
-            )
-        for name, each in kept.items():
-            each.load_state_dict(state[name])
-        return [EpochReport(**entry) for entry in state["history"]]
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise RunError(f"{path} does not fit this training: {in_one_line(error)}") from error
