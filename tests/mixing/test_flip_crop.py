@@ -129,6 +129,12 @@ def test_images_that_do_not_fit():
         FlipCrop()(torch.rand(3, 8, 8))
 
 
+@pytest.mark.parametrize("top", [-2.0, -1.0, 1.0, 2.0])
+def test_a_shift_by_a_whole_image_or_more_leaves_nothing_of_it(top):
+    view = View(torch.tensor([[top, 0.0, top + 1, 1.0]]), torch.tensor([True]))
+    assert not FlipCrop(4, padding="zeros").apply(torch.ones(1, 3, 4, 9), view).any()
+
+
 def test_a_view_of_our_own_is_applied():
     images = torch.arange(16.0).view(1, 1, 4, 4)
     view = View(torch.tensor([[0.25, 0.0, 1.25, 1.0]]), torch.tensor([True]))

@@ -116,4 +116,5 @@ class FlipCrop:
 
 def _reflect(position: Tensor, size: int) -> Tensor:
     position = position.abs()
-    return torch.where(position >= size, 2 * (size - 1) - position, position)
+    # Where images are padded with zeros, a position may lie further out than a reflection reaches. It is emptied later.
+    return torch.where(position >= size, 2 * (size - 1) - position, position).clamp(min=0)
