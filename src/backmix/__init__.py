@@ -20,20 +20,12 @@ if TYPE_CHECKING:
     from backmix.train.recipe import TrainOptions
 
 _HOME = {
-    "OpenSetClassifier": "classifier",
-    "Prediction": "prediction",
-    "BackmixError": "errors",
-    "DataError": "errors",
-    "RunError": "errors",
-    "TrainingError": "errors",
-    "BackMix": "mixing",
-    "FlipCrop": "mixing",
-    "ForegroundBank": "mixing",
-    "View": "mixing",
-    "class_activation_map": "mixing",
-    "grad_cam": "mixing",
-    "ConformalThreshold": "threshold",
-    "TrainOptions": "train.recipe",
+    "errors": ("BackmixError", "DataError", "RunError", "TrainingError"),
+    "mixing": ("BackMix", "FlipCrop", "ForegroundBank", "View", "class_activation_map", "grad_cam"),
+    "threshold": ("ConformalThreshold",),
+    "classifier": ("OpenSetClassifier",),
+    "prediction": ("Prediction",),
+    "train.recipe": ("TrainOptions",),
 }
 
 __all__ = [
@@ -92,6 +84,7 @@ sys.meta_path.append(_Moved())
 
 def __getattr__(name: str) -> Any:
     # Loaded when first used: `backmix --help` and a plug-in user's import should not wait for all of it.
-    if name not in _HOME:
-        raise AttributeError(f"module 'backmix' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"backmix.{_HOME[name]}"), name)
+    for module, names in _HOME.items():
+        if name in names:
+            return getattr(importlib.import_module(f"backmix.{module}"), name)
+    raise AttributeError(f"module 'backmix' has no attribute {name!r}")

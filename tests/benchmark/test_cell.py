@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from backmix.benchmark import cell
-from backmix.benchmark.cell import GridOptions, finished, plan_cell, run_cell
+from backmix.benchmark.cell import finished, plan_cell, run_cell
 from backmix.benchmark.grid import Cell
+from backmix.benchmark.grid_options import GridOptions
 from backmix.benchmark.results import row_from
 from backmix.classifier import OpenSetClassifier
 from backmix.errors import RunError

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from backmix.benchmark import cluster
-from backmix.benchmark.cell import GridOptions, finished
+from backmix.benchmark.cell import finished
 from backmix.benchmark.cluster import run_on_cluster
 from backmix.benchmark.grid import make_grid
+from backmix.benchmark.grid_options import GridOptions
 from backmix.benchmark.results import read_results
 from backmix.benchmark.runner import cell_folder, run_grid
 from backmix.errors import DataError, RunError

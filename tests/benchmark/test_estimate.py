@@ -2,9 +2,10 @@
 
 import pytest
 
-from backmix.benchmark.cell import GridOptions, plan_cell
+from backmix.benchmark.cell import plan_cell
 from backmix.benchmark.estimate import estimate_seconds, seconds_per_step
 from backmix.benchmark.grid import Cell, make_grid
+from backmix.benchmark.grid_options import GridOptions
 
 CELLS = make_grid([("digits", "neal", ["a", "b"])], seeds=[0, 1])
 

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from backmix.benchmark.cell import GridOptions
 from backmix.benchmark.grid import make_grid
+from backmix.benchmark.grid_options import GridOptions
 from backmix.benchmark.results import read_results
 from backmix.benchmark.runner import CELLS, run_grid
 

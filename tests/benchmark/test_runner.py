@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from backmix.benchmark.cell import GridOptions
 from backmix.benchmark.grid import make_grid
+from backmix.benchmark.grid_options import GridOptions
 from backmix.benchmark.results import Row, read_results
 from backmix.benchmark.runner import cell_folder, collect_results, locked, run_grid
 from backmix.errors import DataError, RunError

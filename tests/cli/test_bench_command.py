@@ -2,8 +2,9 @@
 
 import pytest
 
-from backmix.benchmark.cell import GridOptions
-from backmix.cli.bench_command import BenchArguments, bench_command, choose_trials, make_cells
+from backmix.benchmark.grid_options import GridOptions
+from backmix.cli.arguments import BenchArguments
+from backmix.cli.bench_command import bench_command, choose_trials, make_cells
 
 OPTIONS = GridOptions(epochs=1, precision="fp32", detectors=("method",), workers=1)
 

@@ -5,7 +5,8 @@ import os
 import pytest
 
 from backmix.errors import DataError
-from backmix.study.arguments import StudyArguments, make_setting, typed
+from backmix.study.arguments import StudyArguments, typed
+from backmix.study.choose_setting import make_setting
 
 REAL = os.environ.get("BACKMIX_DATA")
 

@@ -13,6 +13,7 @@ import yaml
 
 from backmix.benchmark.environment import describe_environment
 from backmix.benchmark.grid import Cell
+from backmix.benchmark.grid_options import GridOptions
 from backmix.benchmark.protocols import Trial, find_protocol
 from backmix.benchmark.recipes import TrialSetting, find_recipe
 from backmix.benchmark.results import Row
@@ -28,31 +29,6 @@ from backmix.train.loop import EpochReport, Progress, make_accelerator
 from backmix.version import __version__
 
 CELL, CHECKPOINT, METRICS = "cell.json", "checkpoint.pt", "metrics.json"
-
-
-@dataclass(frozen=True)
-class GridOptions:
-    """What all cells of a grid share.
-
-    Attributes:
-        root: folder with a folder for each data set; None: the hub.
-        detectors: unknown scores to give figures of; "method" is the method's own.
-        unknown_sets: which of a protocol's; None: those whose images are there.
-        outliers: where methods that learn from outliers take them from, see `backmix.fit.fit`.
-        epochs: instead of the recipe's.
-        precision: see `TrainOptions`.
-        workers: threads or processes that decode.
-        keep_checkpoints: whether the checkpoint of a finished cell stays.
-    """
-
-    root: Path | None = None
-    detectors: tuple[str, ...] = ("method", "max_logit", "msp", "energy")
-    unknown_sets: tuple[str, ...] | None = None
-    outliers: str = "backgrounds"
-    epochs: int | None = None
-    precision: str = "auto"
-    workers: int = 2
-    keep_checkpoints: bool = False
 
 
 @dataclass(frozen=True)
@@ -212,7 +188,8 @@ def run_cell(
     Raises:
         RunError: when the folder was begun with other settings; and what data, training and evaluation raise.
     """
-    plan = plan_cell(cell, replace(options, precision=begun_precision(folder, options.precision)))
+    precision: Any = begun_precision(folder, options.precision)
+    plan = plan_cell(cell, replace(options, precision=precision))
     done = finished(folder)
     if done is not None:
         check_settings(folder, plan.settings, done["settings"])

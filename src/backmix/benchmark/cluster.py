@@ -9,8 +9,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from backmix.benchmark.cell import CHECKPOINT, GridOptions, finished, run_cell
+from backmix.benchmark.cell import CHECKPOINT, finished, run_cell
 from backmix.benchmark.grid import Cell
+from backmix.benchmark.grid_options import GridOptions
 from backmix.benchmark.runner import (
     ERROR,
     GridReport,

@@ -9,8 +9,9 @@ from dataclasses import replace
 import torch
 
 from backmix.augmentations import make_augmentation
-from backmix.benchmark.cell import GridOptions, Plan, make_classifier, plan_cell
+from backmix.benchmark.cell import Plan, make_classifier, plan_cell
 from backmix.benchmark.grid import Cell
+from backmix.benchmark.grid_options import GridOptions
 from backmix.data.loader import Decoded, ResidentLoader
 from backmix.outliers import make_outliers
 from backmix.train.loop import make_accelerator, train

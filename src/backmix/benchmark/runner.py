@@ -12,9 +12,10 @@ from typing import Any, Protocol
 
 from filelock import lock_descriptor
 
-from backmix.benchmark.cell import METRICS, GridOptions, finished, run_cell
+from backmix.benchmark.cell import METRICS, finished, run_cell
 from backmix.benchmark.environment import code_fingerprint
 from backmix.benchmark.grid import Cell
+from backmix.benchmark.grid_options import GridOptions
 from backmix.benchmark.results import Row, row_from, write_results
 from backmix.errors import BackmixError, RunError, in_one_line
 from backmix.files import write_text

@@ -112,3 +112,26 @@ class AuditArguments:
     seed: Annotated[int, "Everything random follows from it."] = 0
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images that the model is shown at once.")] = None
     workers: Workers = 2
+
+
+@dataclass(frozen=True)
+class BenchArguments:
+    """What `backmix bench` was asked for; None: chosen by the protocol."""
+
+    protocols: Annotated[
+        tuple[str, ...],
+        typer.Argument(
+            metavar="PROTOCOL...",
+            help="mnist, svhn, cifar10, cifar+10, cifar+50, tiny-imagenet, cifar10-ood, cub, stanford-cars, "
+            "fgvc-aircraft, imagenet-1k, or digits[:prior=0.8], the embedded set.",
+        ),
+    ]
+    split_list: Annotated[str | None, "Lists of known classes: arpl, neal, f1 or cssr. Default: by the protocol."] = (
+        None
+    )
+    trials: Annotated[tuple[str, ...] | None, "Which lists, as a,b,c. Default: all."] = None
+    methods: Annotated[tuple[str, ...], "Training objectives, as a,b,c, or all."] = ("softmax",)
+    augmentations: Annotated[tuple[str, ...], "As a,b,c."] = ("none", "backmix")
+    seeds: Annotated[tuple[int, ...], "As 0,1,2."] = (0,)
+    recipe: Annotated[str, "How to train: cpu, fast, paper or closed-set."] = "cpu"
+    ablation: Annotated[str | None, "Also BackMix with one option moved, such as patch-side, or all of them."] = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,16 @@ from rich.console import Console
 from rich.table import Table
 
 from backmix.augmentations import make_augmentation
-from backmix.benchmark.cell import GridOptions, finished, plan_cell
+from backmix.benchmark.cell import finished, plan_cell
 from backmix.benchmark.class_names import words
 from backmix.benchmark.estimate import estimate_seconds
 from backmix.benchmark.grid import Cell, make_grid
+from backmix.benchmark.grid_options import GridOptions
 from backmix.benchmark.protocols import Trial, find_protocol
 from backmix.benchmark.recipes import find_ablation, find_recipe
 from backmix.benchmark.runner import RESULTS, GridReport, cell_folder, run_grid
 from backmix.benchmark.view import GridView, duration
+from backmix.cli.arguments import BenchArguments
 from backmix.cli.console import make_console
 from backmix.cli.tables_command import print_tables, write_tables
 from backmix.data.preprocess import Preprocess
@@ -26,20 +27,6 @@ from backmix.detectors import check_name
 from backmix.errors import some_of
 from backmix.methods import METHODS
 from backmix.pages.words import plain_percent
-
-
-@dataclass(frozen=True)
-class BenchArguments:
-    """What `backmix bench` was asked for; None: chosen by the protocol."""
-
-    protocols: tuple[str, ...]
-    split_list: str | None = None
-    trials: tuple[str, ...] | None = None
-    methods: tuple[str, ...] = ("softmax",)
-    augmentations: tuple[str, ...] = ("none", "backmix")
-    seeds: tuple[int, ...] = (0,)
-    recipe: str = "cpu"
-    ablation: str | None = None
 
 
 def bench_command(
@@ -135,7 +122,8 @@ def make_cells(arguments: BenchArguments, trials: Sequence[Trial]) -> list[Cell]
         ValueError: for a method, augmentation, recipe or ablation that does not exist.
     """
     find_recipe(arguments.recipe)
-    wrong = [name for name in arguments.methods if name not in METHODS]
+    methods = tuple(METHODS) if arguments.methods == ("all",) else arguments.methods
+    wrong = [name for name in methods if name not in METHODS]
     if wrong:
         raise ValueError(f"no method {wrong[0]!r}; there are {', '.join(METHODS)}")
     for name in arguments.augmentations:
@@ -145,7 +133,7 @@ def make_cells(arguments: BenchArguments, trials: Sequence[Trial]) -> list[Cell]
         lists.setdefault((trial.protocol, trial.split_list), []).append(trial.name)
     return make_grid(
         [(protocol, split_list, names) for (protocol, split_list), names in lists.items()],
-        methods=arguments.methods,
+        methods=methods,
         augmentations=arguments.augmentations,
         variants=find_ablation(arguments.ablation) if arguments.ablation is not None else (),
         seeds=arguments.seeds,

@@ -10,8 +10,9 @@ from inspect import Parameter, Signature, signature
 from typing import Annotated, Any, Literal, NamedTuple, cast, get_args, get_origin, get_type_hints
 
 import typer
+from typer.models import ArgumentInfo
 
-from backmix.cli.options import NAMES, Data, read_options, read_three
+from backmix.cli.options import NAMES, Data, read_names, read_numbers, read_options, read_three
 from backmix.data.names import join_names
 
 
@@ -28,15 +29,16 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 
     A field `name: Annotated[type, help]` becomes the option `--name`; a third entry stands for its value in the help.
     Instead of the help there may be all that typer is to know.
-    A field that has a type alone is the argument DATA. A dictionary is given as KEY=VALUE pairs, one at a time, a
-    Literal as one of its words, and names as a,b,c, or the option again for each name.
+    A field that has a type alone is the argument DATA, or is not asked for where it has a default. A dictionary is
+    given as KEY=VALUE pairs, one at a time, a Literal as one of its words, several names or numbers as a,b,c, and names
+    also by the option again for each.
     """
     parameters: list[Parameter] = []
     declared: dict[str, tuple[Callable[..., Any], list[_Option]]] = {}
     for own in signature(command, eval_str=True).parameters.values():
         if is_dataclass(own.annotation):
             hints = get_type_hints(own.annotation, include_extras=True)
-            options = [_option(field, hints[field.name]) for field in fields(own.annotation)]
+            options = [_option(field, hints[field.name]) for field in fields(own.annotation) if _is_asked(field, hints)]
             declared[own.name] = cast(type, own.annotation), options
             parameters += [option.parameter for option in options]
         else:
@@ -55,9 +57,14 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+def _is_asked(field: Field[Any], hints: dict[str, Any]) -> bool:
+    return get_origin(hints[field.name]) is Annotated or field.default is MISSING
+
+
 def _option(field: Field[Any], hint: Any) -> _Option:
     kind, about, *metavar = get_args(hint if get_origin(hint) is Annotated else Data)
     name, default = field.name, Parameter.empty if field.default is MISSING else field.default
+    several = next((get_args(each)[0] for each in (kind, *get_args(kind)) if get_args(each)[1:] == (...,)), None)
     read: Callable[[Any], Any] = _as_typed
     if get_origin(kind) is Literal:
         kind, read = StrEnum("Choice", list(get_args(kind))), str
@@ -66,6 +73,11 @@ def _option(field: Field[Any], hint: Any) -> _Option:
         name = name.removesuffix("s")
     elif list[str] in get_args(kind):
         kind, metavar, read = list[str] | None, [NAMES], _joined
+    elif several is str:
+        kind, read = list[str] | None, tuple if isinstance(about, ArgumentInfo) else read_names
+    elif several is not None:
+        default = default and ",".join(map(str, cast(tuple[float, ...], default)))
+        kind, read = str | None, partial(read_numbers, f"--{name}", several)
     elif tuple[float, float, float] in get_args(kind):
         kind, read = str | None, partial(read_three, f"--{name}")
     option = typer.Option(help=about, metavar=next(iter(metavar), None)) if isinstance(about, str) else about

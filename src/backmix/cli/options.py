@@ -89,12 +89,13 @@ def read_names(given: str | Sequence[str] | None) -> tuple[str, ...] | None:
     return tuple(filter(None, split_names(times[0]) if len(times) == 1 else times))
 
 
-def read_numbers(given: str) -> tuple[int, ...]:
-    """Whole numbers as 0,1,2."""
+def read_numbers(option: str, kind: type[int] | type[float], given: str | None) -> tuple[float, ...] | None:
+    """Read numbers as 0,1,2; None stays."""
     try:
-        return tuple(int(number) for number in given.split(","))
+        return None if given is None else tuple(kind(number) for number in given.split(","))
     except ValueError:
-        raise typer.BadParameter(f"{given!r} is no list of whole numbers such as 0,1,2") from None
+        wanted = "whole numbers such as 0,1,2" if kind is int else "rates such as 0.5,0.95"
+        raise typer.BadParameter(f"{option} takes {wanted}; got {given!r}") from None
 
 
 def read_three(option: str, given: str | None) -> tuple[float, float, float] | None:

@@ -12,9 +12,10 @@ from rich.table import Table
 from backmix.cli.console import make_console
 from backmix.errors import DataError
 from backmix.files import write_json
-from backmix.study.arguments import StudyArguments, describe, make_setting, typed
+from backmix.study.arguments import StudyArguments, typed
 from backmix.study.cell import Cell, run_cell
 from backmix.study.charts import samples
+from backmix.study.choose_setting import describe, make_setting
 from backmix.study.kept import JSON, is_done, read_cells, whole
 from backmix.study.page import FILE, write_study_page
 from backmix.study.part import Part

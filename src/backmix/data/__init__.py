@@ -15,21 +15,13 @@ if TYPE_CHECKING:
     from backmix.data.source import ImageSource, Subset, count_per_class, find_unreadable
 
 _HOME = {
-    "DigitsOnTextures": "digits",
-    "FolderSource": "folder",
-    "HubSource": "parquet",
-    "ImageError": "images",
-    "ImageSource": "source",
-    "ObjectsOnScenes": "objects_on_scenes",
-    "ParquetSource": "parquet",
-    "Subset": "source",
-    "available_splits": "load",
-    "choose_known": "load",
-    "count_per_class": "source",
-    "find_unreadable": "source",
-    "holdout_split": "load",
-    "load_source": "load",
-    "open_image": "images",
+    "digits": ("DigitsOnTextures",),
+    "folder": ("FolderSource",),
+    "parquet": ("HubSource", "ParquetSource"),
+    "images": ("ImageError", "open_image"),
+    "source": ("ImageSource", "Subset", "count_per_class", "find_unreadable"),
+    "objects_on_scenes": ("ObjectsOnScenes",),
+    "load": ("available_splits", "choose_known", "holdout_split", "load_source"),
 }
 
 __all__ = [
@@ -53,6 +45,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # Loaded when first used: who only opens images needs no torch.
-    if name not in _HOME:
-        raise AttributeError(f"module 'backmix.data' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"backmix.data.{_HOME[name]}"), name)
+    for module, names in _HOME.items():
+        if name in names:
+            return getattr(importlib.import_module(f"backmix.data.{module}"), name)
+    raise AttributeError(f"module 'backmix.data' has no attribute {name!r}")

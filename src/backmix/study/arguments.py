@@ -1,118 +1,49 @@
-"""What a study can be asked for, and what it is then made on."""
+"""What a study can be asked for, declared once: the command line and its help follow from here."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated
 
-from backmix.data.known import choose_known
-from backmix.data.load import available_splits, load_source, training_split
+import typer
+
 from backmix.data.names import join_names
-from backmix.data.source import ImageSource
-from backmix.errors import DataError
-from backmix.fit.digits import OPTIONS
-from backmix.study.plan import PARTS
-from backmix.study.setting import (
-    DigitsSetting,
-    ObjectsSetting,
-    PhotosSetting,
-    Setting,
-    check_masks,
-    default_known,
-)
 
 
 @dataclass(frozen=True)
 class StudyArguments:
     """What `backmix study` was asked for; the data chooses what is None."""
 
-    data: str = "digits"
-    scenes: str | None = None
-    other_scenes: str | None = None
-    outliers: str | None = None
-    known_classes: tuple[str, ...] | None = None
-    parts: tuple[str, ...] = tuple(PARTS)
-    priors: tuple[float, ...] | None = None
-    seeds: tuple[int, ...] = (0, 1, 2)
-    model: str | None = None
-    image_size: int | None = None
-    epochs: int | None = None
-    workers: int = 2
-
-
-def make_setting(arguments: StudyArguments) -> Setting:
-    """Open what the study is made on.
-
-    Raises:
-        DataError: for data without masks, options that do not go together, or numbers out of range.
-    """
-    priors = tuple(sorted(set(arguments.priors or ()))) or None
-    if not all(0 <= prior <= 1 for prior in priors or ()):
-        raise DataError(f"priors are rates in 0..1; got {list(arguments.priors or ())}")
-    if arguments.data == "digits":
-        given: dict[str, Any] = {"--scenes": arguments.scenes, "--known-classes": arguments.known_classes}
-        given |= {"--image-size": arguments.image_size, "--outliers": arguments.outliers}
-        if names := [name for name, value in given.items() if value is not None]:
-            raise DataError(f"the embedded digits bring their own; leave out {', '.join(names)}")
-        options = replace(OPTIONS, epochs=arguments.epochs or OPTIONS.epochs)
-        return DigitsSetting(priors, options, arguments.model)
-    if arguments.data.startswith("digits:"):
-        raise DataError("the study chooses the options of the digits itself; say digits, and --priors")
-    data = _both(arguments.data)
-    for source in data:
-        check_masks(source, arguments.data)
-    classes = data[0].classes
-    known = (
-        default_known(data[0])
-        if arguments.known_classes is None
-        else [classes[number] for number in choose_known(classes, arguments.known_classes)]
-    )
-    shared: dict[str, Any] = {
-        "image_size": arguments.image_size or 64,
-        "model": arguments.model or "compact-s",
-    }
-    if arguments.scenes is None:
-        if arguments.priors or arguments.other_scenes or arguments.outliers:
-            raise DataError("--priors, --other-scenes and --outliers go with --scenes, which objects are laid over")
-        setting: Setting = PhotosSetting(data, known, arguments.data, **shared)
-    else:
-        other = arguments.other_scenes and _both(arguments.other_scenes)[1]
-        outlier_set = arguments.outliers and _outlier_set(arguments.outliers, known)
-        called = {
-            "data": arguments.data,
-            "scenes": arguments.scenes,
-            "other_scenes": arguments.other_scenes,
-            "outliers": arguments.outliers,
-        }
-        setting = ObjectsSetting(
-            data,
-            _both(arguments.scenes),
-            known,
-            called,
-            others=other or None,
-            outlier_set=outlier_set or None,
-            priors=priors,
-            **shared,
-        )
-    if arguments.epochs is not None:
-        setting.options = replace(setting.options, epochs=arguments.epochs)
-    return setting
-
-
-def describe(setting: Setting, parts: list[str]) -> dict[str, Any]:
-    """Return everything that decides the figures, as JSON has it."""
-    described: dict[str, Any] = {
-        "setting": setting.name,
-        "data": setting.describe(),
-        "model": setting.model,
-        "image_size": setting.image_size,
-        "priors": list(setting.priors),
-        "parts": parts,
-        "training": setting.options.to_dict(),
-    }
-    whole: dict[str, Any] = json.loads(json.dumps(described))
-    return whole
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="[DATA]",
+            help="digits, the embedded set, or images with masks, divided into train and test.",
+        ),
+    ] = "digits"
+    scenes: Annotated[
+        str | None,
+        "Images of backgrounds with classes: objects are cut out and laid over them, so that the prior can be chosen. "
+        "Default: photographs as they are, without part a.",
+        "DATA",
+    ] = None
+    other_scenes: Annotated[str | None, "Backgrounds that no known class stands on, for tests.", "DATA"] = None
+    outliers: Annotated[str | None, "Images of none of the classes, as an outlier set in part b.", "DATA"] = None
+    known_classes: Annotated[
+        tuple[str, ...] | None,
+        "Names or numbers, as a,b,c, or the option once for each. A comma in a name is written \\,. "
+        "Default: the first six of ten.",
+    ] = None
+    parts: Annotated[
+        tuple[str, ...],
+        "a: rising priors; b: backgrounds as outliers; c: predictions of why BackMix works; d: audits.",
+    ] = ("a", "b", "c", "d")
+    priors: Annotated[tuple[float, ...] | None, "Rates, as 0.5,0.95. Default: independent, 0.5, 0.8, 0.95."] = None
+    seeds: Annotated[tuple[int, ...], "As 0,1,2: trainings of each cell."] = (0, 1, 2)
+    model: Annotated[str | None, "Backbone. Default: compact-s."] = None
+    image_size: Annotated[int | None, typer.Option(min=16, help="Default: 64; the digits have 32.")] = None
+    epochs: Annotated[int | None, typer.Option(min=1, help="Default: by the number of images.")] = None
+    workers: Annotated[int, typer.Option(min=1, help="Threads or processes that decode images.")] = 2
 
 
 def typed(arguments: StudyArguments) -> list[str]:
@@ -130,26 +61,3 @@ def typed(arguments: StudyArguments) -> list[str]:
         )
         words += [f"--{name.replace('_', '-')}", told]
     return words
-
-
-def _both(spec: str) -> tuple[ImageSource, ImageSource]:
-    """Open the training and the test images of data.
-
-    Raises:
-        DataError: when the data is not divided.
-    """
-    splits = available_splits(spec)
-    test = next((name for name in ("test", "val") if name in splits), None)
-    if "train" not in splits or test is None:
-        raise DataError(
-            f"{spec} must be divided into train and test: the study tests on images that nothing was trained on; it "
-            f"has {', '.join(splits) or 'no splits'}"
-        )
-    return load_source(spec, "train"), load_source(spec, test)
-
-
-def _outlier_set(spec: str, known: list[str]) -> ImageSource:
-    source = load_source(spec, training_split(spec))
-    if same := [name for name in source.classes if name in known]:
-        raise DataError(f"outliers must show no known class; {spec} has {', '.join(same)}")
-    return source
