@@ -1,6 +1,8 @@
 """The house can be taken in at one look: few rooms, short files, short functions, no circle of imports."""
 
 import ast
+import re
+import tomllib
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -34,3 +36,16 @@ def test_no_file_imports_itself_through_others():
     imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
     assert len(imports) > 200
     TopologicalSorter(imports).prepare()  # Raises CycleError, which names the circle.
+
+
+def test_the_diagram_of_the_docs_shows_the_floors_that_are_checked():
+    project = ROOT.parents[1]
+    if not (project / "pyproject.toml").is_file():
+        pytest.skip("not a checkout: there is no pyproject.toml beside the package")
+    contracts = tomllib.loads((project / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    drawn = re.search(r"```mermaid\n(.*?)```", (project / "docs" / "architecture.md").read_text(), re.DOTALL)[1]
+    boxes = dict(re.findall(r'^  (\w+)\["(.*)"\]$', drawn, re.MULTILINE))
+    order = drawn.strip().splitlines()[-1].split("-->")
+    floors = [{room.strip() for room in re.split(r",|<br/>", boxes[box.strip()]) if room.strip()} for box in order]
+    assert floors == [{room.strip() for room in layer.split("|")} for layer in layers if layer != "__main__"]
