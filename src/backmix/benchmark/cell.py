@@ -1,4 +1,4 @@
-"""One cell of the benchmark: train on the known classes of a trial, answer its test images, leave a run folder."""
+"""Run one cell of the benchmark: train on the known classes of a trial, answer its test images, write a run folder."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ CELL, CHECKPOINT, METRICS = "cell.json", "checkpoint.pt", "metrics.json"
 
 @dataclass(frozen=True)
 class GridOptions:
-    """What all cells of a grid share.
+    """The options that all cells of a grid share.
 
     Attributes:
-        root: folder with a folder for each data set; None: the hub.
-        detectors: unknown scores to give figures of; "method" is the method's own.
-        unknown_sets: which of a protocol's; None: those whose images are there.
-        outliers: where methods that learn from outliers take them from, see `backmix.fit.fit`.
-        epochs: instead of the recipe's.
-        precision: see `TrainOptions`.
-        workers: threads or processes that decode.
-        keep_checkpoints: whether the checkpoint of a finished cell stays.
+        root: A folder with a folder for each data set. None: The hub.
+        detectors: The unknown scores for which figures are given; "method" is the method's own.
+        unknown_sets: The unknown sets of the protocol to test on. None: All sets whose images are available.
+        outliers: The source of the outliers for methods that learn from outliers, see `backmix.fit.fit`.
+        epochs: The number of epochs. None: The number in the recipe.
+        precision: See `TrainOptions`.
+        workers: The number of threads or processes that decode images.
+        keep_checkpoints: Whether the checkpoint of a finished cell is kept.
     """
 
     root: Path | None = None
@@ -57,14 +57,14 @@ class GridOptions:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a cell comes to before it runs.
+    """Everything that is decided about a cell before it runs.
 
     Attributes:
-        trial: its classes.
-        setting: the recipe for this trial, with what the grid overrides.
-        augmentation: that of the recipe and that of the cell, joined.
-        augmentation_options: of both.
-        settings: all of it as JSON, what a cell that goes on must have begun with.
+        trial: The trial with its classes.
+        setting: The settings of the recipe for this trial, with the overrides of the grid.
+        augmentation: The augmentations of the recipe and of the cell, joined by "+".
+        augmentation_options: The options of both augmentations.
+        settings: All settings as JSON. A cell that is resumed must have begun with the same settings.
     """
 
     trial: Trial
@@ -75,10 +75,12 @@ class Plan:
 
 
 class Clock:
-    """Counts seconds over all interruptions of the work; what a killed process did since `store` is lost.
+    """A clock that counts the seconds of work across interruptions.
+
+    If a process is killed, its seconds since the last `store` are lost.
 
     Args:
-        path: is the JSON file that keeps the seconds; `store` makes it.
+        path: The JSON file that keeps the seconds. `store` creates it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -89,17 +91,17 @@ class Clock:
         self.begin = time.monotonic()
 
     def store(self) -> float:
-        """Write and return the seconds so far, to a hundredth."""
+        """Write the seconds so far, rounded to a hundredth, and return them."""
         seconds = round(self.before + time.monotonic() - self.begin, 2)
         write_json(self.path, {"seconds": seconds})
         return seconds
 
 
 def plan_cell(cell: Cell, options: GridOptions) -> Plan:
-    """Look up trial and recipe of a cell.
+    """Look up the trial and the recipe of a cell.
 
     Raises:
-        ValueError, DataError: for names that do not exist.
+        ValueError, DataError: If a name does not exist.
     """
     trial = find_protocol(cell.protocol).trials(cell.split_list)[cell.trial]
     recipe = find_recipe(cell.recipe)
@@ -135,7 +137,7 @@ def plan_cell(cell: Cell, options: GridOptions) -> Plan:
 
 
 def make_classifier(cell: Cell, plan: Plan) -> OpenSetClassifier:
-    """Make the classifier that a cell trains, with the weights that it begins with."""
+    """Make the classifier that a cell trains, with its initial weights."""
     setting = plan.setting
     return OpenSetClassifier(
         list(plan.trial.train.classes),
@@ -152,10 +154,10 @@ def make_classifier(cell: Cell, plan: Plan) -> OpenSetClassifier:
 
 
 def finished(folder: Path) -> dict[str, Any] | None:
-    """What metrics.json of a finished cell holds; None where it is not finished.
+    """Return the content of metrics.json of a finished cell; None if the cell is not finished.
 
     Raises:
-        RunError: for a file that is no such thing.
+        RunError: If the file is not the metrics.json of a cell.
     """
     try:
         found: Any = json.loads((folder / METRICS).read_text(encoding="utf-8"))
@@ -169,7 +171,7 @@ def finished(folder: Path) -> dict[str, Any] | None:
 
 
 def check_settings(folder: Path, settings: dict[str, Any], before: dict[str, Any]) -> None:
-    """Raise RunError, naming the difference, unless a cell was begun with the settings it is asked for now."""
+    """Raise RunError, which names the differences, unless a cell was begun with the same settings as now."""
     if before != settings:
         changed = sorted(_differences(before, settings))
         raise RunError(
@@ -178,7 +180,10 @@ def check_settings(folder: Path, settings: dict[str, Any], before: dict[str, Any
 
 
 def begun_precision(folder: Path, precision: str) -> str:
-    """The precision that a cell began in: what "auto" comes to on the machine that goes on may be another."""
+    """Return the precision with which a cell was begun, if "auto" is asked for.
+
+    The machine that resumes the cell may choose another precision for "auto" than the machine that began it.
+    """
     path = folder / CELL
     if precision != "auto" or not path.is_file():
         return precision
@@ -193,24 +198,24 @@ def run_cell(
     on_step: Callable[[Progress], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> dict[str, Any]:
-    """Run what is missing of a cell: nothing, the rest of its training, or its evaluation.
+    """Run the missing part of a cell: nothing, the rest of its training, or its evaluation.
 
-    The last weights are kept, never those of the epoch that was best on anything. Thresholds are calibrated on known
-    training images that were held out.
+    The weights of the last epoch are kept, never the weights of the epoch that was best on some images. Thresholds are
+    calibrated on known training images that were held out.
 
     Args:
-        cell: which.
-        folder: its run folder.
-        options: of the grid.
-        on_step: see `backmix.train.train`.
-        on_epoch: see `backmix.train.train`.
+        cell: The cell to run.
+        folder: The run folder of the cell.
+        options: The options of the grid.
+        on_step: See `backmix.train.train`.
+        on_epoch: See `backmix.train.train`.
 
     Returns:
-        What its metrics.json holds: `settings`, `environment`, `rows` as in results.csv, `seconds` of the training,
-        summed over interruptions.
+        The content of metrics.json: among others `settings`, `environment`, `rows` as in results.csv, and the `seconds`
+        of the training, summed over interruptions.
 
     Raises:
-        RunError: when the folder was begun with other settings; and what data, training and evaluation raise.
+        RunError: If the folder was begun with other settings. Errors of data, training and evaluation pass through too.
     """
     plan = plan_cell(cell, replace(options, precision=begun_precision(folder, options.precision)))
     done = finished(folder)
@@ -266,7 +271,7 @@ def run_cell(
 
 
 def _begin(folder: Path, plan: Plan) -> Clock:
-    """Make the folder, or find it begun with the same settings."""
+    """Create the folder, or check that it was begun with the same settings; return the clock of the cell."""
     path = folder / CELL
     if path.is_file():
         check_settings(folder, plan.settings, json.loads(path.read_text(encoding="utf-8"))["settings"])
