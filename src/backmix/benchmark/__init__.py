@@ -1,1 +1,1 @@
-"""The benchmark: protocols, recipes, a grid of trainings, its tables."""
+"""The benchmark: its protocols, its recipes, its grid of trainings and its tables."""

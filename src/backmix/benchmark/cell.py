@@ -1,4 +1,4 @@
-"""One cell of the benchmark: train on the known classes of a trial, answer its test images, leave a run folder."""
+"""Run one cell of the benchmark: train on the known classes of a trial, answer its test images, write a run folder."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ CELL, CHECKPOINT, METRICS = "cell.json", "checkpoint.pt", "metrics.json"
 
 @dataclass(frozen=True)
 class Plan:
-    """What a cell comes to before it runs.
+    """Everything that is decided about a cell before it runs.
 
     Attributes:
-        trial: its classes.
-        setting: the recipe for this trial, with what the grid overrides.
-        augmentation: that of the recipe and that of the cell, joined.
-        augmentation_options: of both.
-        settings: all of it as JSON, what a cell that goes on must have begun with.
+        trial: The trial with its classes.
+        setting: The settings of the recipe for this trial, with the overrides of the grid.
+        augmentation: The augmentations of the recipe and of the cell, joined by "+".
+        augmentation_options: The options of both augmentations.
+        settings: All settings as JSON. A cell that is resumed must have begun with the same settings.
     """
 
     trial: Trial
@@ -51,10 +51,12 @@ class Plan:
 
 
 class Clock:
-    """Counts seconds over all interruptions of the work; what a killed process did since `store` is lost.
+    """A clock that counts the seconds of work across interruptions.
+
+    If a process is killed, its seconds since the last `store` are lost.
 
     Args:
-        path: is the JSON file that keeps the seconds; `store` makes it.
+        path: The JSON file that keeps the seconds. `store` creates it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -65,17 +67,17 @@ class Clock:
         self.begin = time.monotonic()
 
     def store(self) -> float:
-        """Write and return the seconds so far, to a hundredth."""
+        """Write the seconds so far, rounded to a hundredth, and return them."""
         seconds = round(self.before + time.monotonic() - self.begin, 2)
         write_json(self.path, {"seconds": seconds})
         return seconds
 
 
 def plan_cell(cell: Cell, options: GridOptions) -> Plan:
-    """Look up trial and recipe of a cell.
+    """Look up the trial and the recipe of a cell.
 
     Raises:
-        ValueError, DataError: for names that do not exist.
+        ValueError, DataError: If a name does not exist.
     """
     trial = find_protocol(cell.protocol).trials(cell.split_list)[cell.trial]
     recipe = find_recipe(cell.recipe)
@@ -111,7 +113,7 @@ def plan_cell(cell: Cell, options: GridOptions) -> Plan:
 
 
 def make_classifier(cell: Cell, plan: Plan) -> OpenSetClassifier:
-    """Make the classifier that a cell trains, with the weights that it begins with."""
+    """Make the classifier that a cell trains, with its initial weights."""
     setting = plan.setting
     return OpenSetClassifier(
         list(plan.trial.train.classes),
@@ -128,10 +130,10 @@ def make_classifier(cell: Cell, plan: Plan) -> OpenSetClassifier:
 
 
 def finished(folder: Path) -> dict[str, Any] | None:
-    """What metrics.json of a finished cell holds; None where it is not finished.
+    """Return the content of metrics.json of a finished cell; None if the cell is not finished.
 
     Raises:
-        RunError: for a file that is no such thing.
+        RunError: If the file is not the metrics.json of a cell.
     """
     try:
         found: Any = json.loads((folder / METRICS).read_text(encoding="utf-8"))
@@ -145,7 +147,7 @@ def finished(folder: Path) -> dict[str, Any] | None:
 
 
 def check_settings(folder: Path, settings: dict[str, Any], before: dict[str, Any]) -> None:
-    """Raise RunError, naming the difference, unless a cell was begun with the settings it is asked for now."""
+    """Raise RunError, which names the differences, unless a cell was begun with the same settings as now."""
     if before != settings:
         changed = sorted(_differences(before, settings))
         raise RunError(
@@ -154,7 +156,10 @@ def check_settings(folder: Path, settings: dict[str, Any], before: dict[str, Any
 
 
 def begun_precision(folder: Path, precision: str) -> str:
-    """The precision that a cell began in: what "auto" comes to on the machine that goes on may be another."""
+    """Return the precision with which a cell was begun, if "auto" is asked for.
+
+    The machine that resumes the cell may choose another precision for "auto" than the machine that began it.
+    """
     path = folder / CELL
     if precision != "auto" or not path.is_file():
         return precision
@@ -169,24 +174,24 @@ def run_cell(
     on_step: Callable[[Progress], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> dict[str, Any]:
-    """Run what is missing of a cell: nothing, the rest of its training, or its evaluation.
+    """Run the missing part of a cell: nothing, the rest of its training, or its evaluation.
 
-    The last weights are kept, never those of the epoch that was best on anything. Thresholds are calibrated on known
-    training images that were held out.
+    The weights of the last epoch are kept, never the weights of the epoch that was best on some images. Thresholds are
+    calibrated on known training images that were held out.
 
     Args:
-        cell: which.
-        folder: its run folder.
-        options: of the grid.
-        on_step: see `backmix.train.train`.
-        on_epoch: see `backmix.train.train`.
+        cell: The cell to run.
+        folder: The run folder of the cell.
+        options: The options of the grid.
+        on_step: See `backmix.train.train`.
+        on_epoch: See `backmix.train.train`.
 
     Returns:
-        What its metrics.json holds: `settings`, `environment`, `rows` as in results.csv, `seconds` of the training,
-        summed over interruptions.
+        The content of metrics.json: among others `settings`, `environment`, `rows` as in results.csv, and the `seconds`
+        of the training, summed over interruptions.
 
     Raises:
-        RunError: when the folder was begun with other settings; and what data, training and evaluation raise.
+        RunError: If the folder was begun with other settings. Errors of data, training and evaluation pass through too.
     """
     precision: Any = begun_precision(folder, options.precision)
     plan = plan_cell(cell, replace(options, precision=precision))
@@ -243,7 +248,7 @@ def run_cell(
 
 
 def _begin(folder: Path, plan: Plan) -> Clock:
-    """Make the folder, or find it begun with the same settings."""
+    """Create the folder, or check that it was begun with the same settings; return the clock of the cell."""
     path = folder / CELL
     if path.is_file():
         check_settings(folder, plan.settings, json.loads(path.read_text(encoding="utf-8"))["settings"])

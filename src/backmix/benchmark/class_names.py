@@ -1,7 +1,7 @@
-"""Names of the classes of the named data sets in their canonical order, and which of them a copy's names stand for.
+"""The class names of the named data sets in canonical order, and the way to match the names in a copy with them.
 
-Copies of one data set number its classes differently, so a class is known by its name alone; and they spell names
-differently ("001.Black_footed_Albatross", "black footed albatross"), so only letters and digits of a name count.
+Copies of one data set number its classes differently, so a class is recognised by its name alone. Copies also spell
+names differently ("001.Black_footed_Albatross", "black footed albatross"), so only letters and digits of a name count.
 """
 
 from __future__ import annotations
@@ -18,37 +18,37 @@ _WNID = re.compile(r"n\d{8}")
 
 
 def canonical_names(data: str) -> tuple[str, ...]:
-    """Classes of a data set in canonical order.
+    """Return the classes of a data set in canonical order.
 
     Args:
-        data: its name in class_names.json.
+        data: The name of the data set in class_names.json.
 
     Raises:
-        KeyError: there are no names for it.
+        KeyError: If class_names.json has no names for the data set.
     """
     return tuple(_stored()["names"][data])
 
 
 def words(data: str) -> dict[str, str]:
-    """Class -> what it is in words, for a data set whose names are wnids; empty for others."""
+    """Return class -> its meaning in words for a data set whose class names are wnids; empty for other data sets."""
     found = _stored()["words"].get(data)
     return {} if found is None else dict(zip(canonical_names(data), found, strict=True))
 
 
 def match_names(found: Sequence[str], data: str, canonical: Sequence[str]) -> list[int | None]:
-    """Which class each name in a copy stands for.
+    """Find the class that each name in a copy stands for.
 
-    A name that is spelt otherwise is understood where only case, punctuation or a number in front differ, where it is
-    a spelling known from public copies, and where words stand for a wnid. If the copy only numbers its classes, 0 to
-    K - 1 for all K of them, the numbers are the canonical ones.
+    A different spelling is understood if it differs only in case, in punctuation or by a number in front, if it is
+    known from public copies, or if it gives words instead of a wnid. If the copy only numbers all its K classes from 0
+    to K - 1, these numbers are taken as the canonical ones.
 
     Args:
-        found: names as they stand in the copy.
-        data: name of the data set.
-        canonical: its classes in canonical order.
+        found: The class names in the copy.
+        data: The name of the data set.
+        canonical: The classes of the data set in canonical order.
 
     Returns:
-        For each name found the position in `canonical`, or None where it is no class of the data set.
+        For each name in `found` its position in `canonical`; None if it is no class of the data set.
     """
     places = {_letters(name): place for place, name in enumerate(canonical)}
     others = {_letters(name): places[_letters(of)] for name, of in _stored()["other_names"].get(data, {}).items()}
@@ -76,7 +76,10 @@ def _stored() -> dict[str, Any]:
 
 @functools.cache
 def _in_words(canonical: tuple[str, ...]) -> dict[str, int]:
-    """Letters of ImageNet's words for a wnid -> place: all of them, and the first one where no other class has it."""
+    """Return the letters of ImageNet's words for a wnid -> the place of the class.
+
+    The keys are all words of a class together, and its first word if no other class has the same first word.
+    """
     from timm.data.imagenet_info import ImageNetInfo
 
     info = ImageNetInfo("imagenet-1k")

@@ -1,4 +1,4 @@
-"""Run a grid on a Ray cluster, one cell a task, and collect what comes out."""
+"""Run a grid on a Ray cluster, with one task for each cell, and collect the results."""
 
 from __future__ import annotations
 
@@ -40,24 +40,25 @@ def run_on_cluster(
     gpus_per_cell: float = 0,
     watcher: Watcher | None = None,
 ) -> GridReport:
-    """Run what is missing of a grid on a cluster; as `backmix.benchmark.runner.run_grid` does on one machine.
+    """Run the unfinished cells of a grid on a cluster, as `backmix.benchmark.runner.run_grid` does on one machine.
 
-    Every node needs this package and the data under the same path. Where nodes share the folder of the grid, a cell
-    whose node died goes on from its last epoch on another one; where they do not, it begins anew there, and its run
-    folder is sent to the folder of the grid when it is finished.
+    Every node needs this package, and the data under the same path. If the nodes share the folder of the grid, a cell
+    whose node died goes on from its last epoch on another node. If they do not, the cell begins anew on another node,
+    and its run folder is sent to the folder of the grid when it is finished.
 
     Args:
-        cells: of the grid.
-        out: its folder on the machine that starts the grid.
-        options: what the cells share.
-        address: "local" for a cluster of this machine alone, "auto" or host:port for one that runs.
-        cpus_per_cell: processors that a cell takes; PyTorch uses as many threads.
-        gpus_per_cell: accelerators that a cell takes; a share such as 0.5 lets two cells have one.
-        watcher: who is told.
+        cells: The cells of the grid.
+        out: The folder of the grid on the machine that starts the grid.
+        options: The options that all cells share.
+        address: "local" for a cluster of this machine alone, "auto" or host:port for a cluster that already runs.
+        cpus_per_cell: The number of processors for each cell. PyTorch uses as many threads.
+        gpus_per_cell: The number of accelerators for each cell. With 0.5, two cells share one accelerator.
+        watcher: The object that is notified of the progress.
 
     Raises:
-        DataError: when Ray is not installed; RunError: when the cluster cannot be reached, does not have what a cell
-            takes, or another process works on the same folder.
+        DataError: If Ray is not installed.
+        RunError: If the cluster cannot be reached, if no node has the resources that a cell takes, or if another
+            process works on the same folder.
     """
     ray = _import_ray()
     watcher = watcher or Silent()
@@ -69,7 +70,8 @@ def run_on_cluster(
         token = secrets.token_hex(8)
         write_text(out / TOKEN, token)
         board = _start_board(ray)
-        # Without a limit: that a node dies says nothing of the cell. What the cell itself raises is not tried again.
+        # There is no limit on retries, because the death of a node is not the fault of the cell. A cell that raises an
+        # error is not tried again.
         task = ray.remote(num_cpus=cpus_per_cell, num_gpus=gpus_per_cell, max_retries=-1)(_run)
         waiting = {}
         for cell in cells:
@@ -78,7 +80,7 @@ def run_on_cluster(
         begun: set[str] = set()
         while waiting:
             ready, _ = ray.wait(list(waiting), num_returns=1, timeout=SECONDS_BETWEEN_REPORTS)
-            _tell(ray, board, list(waiting.values()), begun, watcher)
+            _notify(ray, board, list(waiting.values()), begun, watcher)
             for reference in ready:
                 cell = waiting.pop(reference)
                 folder = cell_folder(out, cell)
@@ -97,18 +99,18 @@ def run_on_cluster(
 
 
 def _run(cell: Cell, out: str, token: str, options: GridOptions, board: Any) -> dict[str, bytes] | None:
-    """On a node: run a cell; its files, or None where the folder of the grid is that of the one who asked."""
+    """Run a cell on a node, and return its files; None if they already lie in the folder of the grid."""
     folder = cell_folder(Path(out), cell)
-    told = 0.0
+    reported = 0.0
 
     def on_step(progress: Progress) -> None:
-        nonlocal told
-        if time.monotonic() - told >= SECONDS_BETWEEN_REPORTS:
-            told = time.monotonic()
+        nonlocal reported
+        if time.monotonic() - reported >= SECONDS_BETWEEN_REPORTS:
+            reported = time.monotonic()
             board.put.remote(cell.name, progress)
 
     board.put.remote(cell.name, None)
-    # Where a node is only cut off from the others its process goes on, and two must not write to one folder.
+    # If a node is only cut off from the others, its process goes on. Two processes must not write to one folder.
     with _alone(folder):
         run_cell(cell, folder, options, on_step=on_step)
     try:
@@ -125,44 +127,45 @@ def _run(cell: Cell, out: str, token: str, options: GridOptions, board: Any) -> 
 
 
 class _Board:
-    """What the nodes last said of their cells."""
+    """The latest progress of each cell, as the nodes reported it."""
 
     def __init__(self) -> None:
-        self.said: dict[str, Progress | None] = {}
+        self.latest: dict[str, Progress | None] = {}
 
     def put(self, name: str, progress: Progress | None) -> None:
-        self.said[name] = progress
+        self.latest[name] = progress
 
     def take(self) -> dict[str, Progress | None]:
-        said, self.said = self.said, {}
-        return said
+        latest, self.latest = self.latest, {}
+        return latest
 
 
 def _start_board(ray: Any) -> Any:
-    """On the node that asks, so that it outlives the others."""
+    """Start the board on the node that starts the grid, so that the board outlives the other nodes."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     return ray.remote(num_cpus=0)(_Board).options(scheduling_strategy=here).remote()
 
 
-def _tell(ray: Any, board: Any, cells: Sequence[Cell], begun: set[str], watcher: Watcher) -> None:
+def _notify(ray: Any, board: Any, cells: Sequence[Cell], begun: set[str], watcher: Watcher) -> None:
+    """Pass the latest progress of the cells on to the watcher."""
     try:
-        said: dict[str, Progress | None] = ray.get(board.take.remote(), timeout=10)
-    except Exception:  # The view is not worth a grid.
+        latest: dict[str, Progress | None] = ray.get(board.take.remote(), timeout=10)
+    except Exception:  # A failure to show progress must not stop the grid.
         return
     for cell in cells:
-        if cell.name in said:
+        if cell.name in latest:
             if cell.name not in begun:
                 begun.add(cell.name)
                 watcher.begin(cell)
-            progress = said[cell.name]
+            progress = latest[cell.name]
             if progress is not None:
                 watcher.step(cell, progress)
 
 
 def _store(files: dict[str, bytes] | None, folder: Path) -> dict[str, Any]:
-    """Write what a node sent, metrics.json last, and return what it holds."""
+    """Write the files that a node sent, metrics.json last, and return the content of metrics.json."""
     for name, content in sorted((files or {}).items(), key=lambda item: item[0] == "metrics.json"):
         write_atomically(folder / name, lambda temporary, content=content: _write(temporary, content))  # type: ignore[misc]
     metrics = finished(folder)
@@ -190,7 +193,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _connected(ray: Any, address: str) -> Iterator[None]:
-    """A connection to the cluster; one that is there already is used, and stays."""
+    """Connect to the cluster. A connection that already exists is used and stays open."""
     if ray.is_initialized():
         yield
         return
@@ -208,7 +211,7 @@ def _connected(ray: Any, address: str) -> Iterator[None]:
 
 
 def _check_resources(ray: Any, cpus: float, gpus: float) -> None:
-    """Raise RunError where no node has what a cell takes: its task would wait for ever."""
+    """Raise RunError if no node has the resources that a cell takes, because its task would wait for ever."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
         have = "; ".join(f"{node.get('CPU', 0):g} CPU, {node.get('GPU', 0):g} GPU" for node in nodes)
@@ -216,7 +219,7 @@ def _check_resources(ray: Any, cpus: float, gpus: float) -> None:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """What the cell raised, without the wrapping of Ray."""
+    """Return the error that the cell raised, without the wrapping of Ray."""
     cause = getattr(error, "cause", None)
     return cause if isinstance(cause, BaseException) else error
 

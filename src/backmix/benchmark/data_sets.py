@@ -1,7 +1,7 @@
-"""The data sets of the benchmark: classes, images there must be, and where they come from.
+"""The data sets of the benchmark: their classes, the number of their images, and where they come from.
 
-Ids on the hub and numbers of images are those of the original releases; `open_data` asserts them. Class counts that
-differ from class to class are given as a range where a subset of the classes cannot be checked more closely.
+Ids on the hub and numbers of images are those of the original releases. `open_data` checks the numbers. Where classes
+differ in size and a subset of them cannot be checked more closely, the sizes are given as a range.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from backmix.benchmark.splits import split_lists
 
 @dataclass(frozen=True)
 class Split:
-    """What a split of a data set holds.
+    """The content of a split of a data set.
 
     Attributes:
-        images: how many, of all classes.
-        per_class: how many of each class: one number for all, one for each, or a range in which they lie.
-        hub: what the split is called on the hub, where that is another name.
-        parts: splits that make it up, where a copy may not have it under its own name.
+        images: The number of images of all classes.
+        per_class: The number of images of each class: one number for all classes, one for each class, or a range in
+            which the numbers lie.
+        hub: The name of the split on the hub if it differs.
+        parts: The splits that make up this split, for copies that do not have it under its own name.
     """
 
     images: int
@@ -35,15 +36,15 @@ class NamedData:
     """A data set of the benchmark.
 
     Attributes:
-        classes: names in canonical order.
-        splits: by name; in a copy "train", "val" and "test" may have another of their usual names.
-        folders: what a local copy is called, the usual name first.
-        hub: id on the Hugging Face hub; None where no whole copy is known there.
-        config: configuration on the hub.
-        column: column of the labels on the hub, where it has several.
-        more_classes: whether a copy may hold classes that are not listed; their images are passed over.
-        pooled: how many classes are taken for one, because copies do not tell them apart; 0: none are.
-        hint: how the original release becomes a copy that can be read.
+        classes: The class names in canonical order.
+        splits: The splits by name. In a copy, "train", "val" and "test" may have another of their usual names.
+        folders: The names that a local copy may have, the usual name first.
+        hub: The id on the Hugging Face hub; None if no complete copy is known there.
+        config: The configuration on the hub.
+        column: The column of the labels on the hub, if there are several columns of labels.
+        more_classes: Whether a copy may hold classes that are not listed. Their images are skipped.
+        pooled: The number of classes that count as one, because copies do not tell them apart; 0 for none.
+        hint: Advice on how to make a readable copy from the original release.
     """
 
     classes: tuple[str, ...]
@@ -57,7 +58,7 @@ class NamedData:
     hint: str = ""
 
 
-# Ten classes of digits, from 0 to 9.
+# The numbers of images of the digits 0 to 9.
 _MNIST_TRAIN = (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949)
 _MNIST_TEST = (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009)
 _SVHN_TRAIN = (4948, 13861, 10585, 8497, 7458, 6882, 5727, 5595, 5045, 4659)
@@ -169,4 +170,4 @@ DATA: dict[str, NamedData] = {
         hint="100 and 50 images a class, a part of the original release",
     ),
 }
-"""Name -> data set. dtd-part and intel-scenes are parts of larger sets, to be unknown and no more."""
+"""The data sets by name. dtd-part and intel-scenes are parts of larger sets and only serve as unknown images."""

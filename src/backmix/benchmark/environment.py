@@ -1,4 +1,4 @@
-"""What a result was made with: code, packages, machine."""
+"""The environment in which a result was made: code, packages and machine."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ PACKAGES = ("torch", "torchvision", "timm", "accelerate", "numpy", "scikit-learn
 
 
 def describe_environment(device: torch.device | str, precision: str) -> dict[str, Any]:
-    """Code, packages and machine of a result, as JSON.
+    """Describe the code, the packages and the machine of a result, as JSON.
 
     Args:
-        device: what the training ran on.
-        precision: in which arithmetic.
+        device: The device of the training.
+        precision: The arithmetic precision of the training.
 
     Returns:
-        `version`, that of this package with the fingerprint of its code; `packages`; `python`; `device`, its kind and
-        model; `threads`; `precision`. No name of a machine or a person.
+        `version` (of this package, with the fingerprint of its code), `packages`, `python`, `device` (its kind and
+        model), `threads` and `precision`. The names of the machine and of persons are not included.
     """
     device = torch.device(device)
     packages = {}
@@ -45,7 +45,7 @@ def describe_environment(device: torch.device | str, precision: str) -> dict[str
 
 
 def device_name(device: torch.device) -> str:
-    """Kind and model of a device."""
+    """Return the kind and the model of a device."""
     if device.type == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}"
     if device.type == "cpu":
@@ -55,7 +55,10 @@ def device_name(device: torch.device) -> str:
 
 @cache
 def code_fingerprint() -> str:
-    """First 10 digits of the SHA-256 of this package's sources: a version number stays while the code moves."""
+    """Return the first 10 digits of the SHA-256 of this package's sources.
+
+    The fingerprint tells apart states of the code that share a version number.
+    """
     root = Path(backmix.version.__file__).parent
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):

@@ -1,4 +1,4 @@
-"""How long a grid will take on this machine: a few steps of each kind of cell, measured, times how many there are."""
+"""Estimate how long a grid takes on this machine, from the measured time of a few steps of each kind of cell."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from backmix.data.loader import Decoded, ResidentLoader
 from backmix.outliers import make_outliers
 from backmix.train.loop import make_accelerator, train
 
-STEPS = 3  # The first one, which also fills caches, does not count.
+STEPS = 3  # The first step does not count, because it also fills caches.
 
 
 def estimate_seconds(
     cells: Sequence[Cell], options: GridOptions, *, measure: Callable[[Cell, Plan], float] | None = None
 ) -> dict[str, float]:
-    """Seconds of training for each cell, by name.
+    """Return the estimated seconds of training for each cell, by name.
 
-    Cells that differ in trial or seed alone take the same time per step, so one of each kind is measured. Reading the
-    images and the evaluation are not in it.
+    Cells that differ only in trial or seed take the same time per step, so one cell of each kind is measured. The
+    estimate includes neither the reading of the images nor the evaluation.
 
     Args:
-        cells: those that are still to run.
-        options: of the grid.
-        measure: seconds of a step; None: measured on random images.
+        cells: The cells that are still to run.
+        options: The options of the grid.
+        measure: A function that returns the seconds of a training step of a cell. None: `seconds_per_step`.
     """
     measure = measure or seconds_per_step
     per_step: dict[tuple[str, ...], float] = {}
@@ -43,13 +43,13 @@ def estimate_seconds(
             per_step[kind] = measure(cell, plan)
         training = plan.setting.options
         steps = training.epochs * max(1, plan.setting.images // training.batch_size)
-        # At three quarters of their side images take about half the time.
+        # Images at three quarters of their side take about half the time.
         found[cell.name] = per_step[kind] * steps * (1 - 0.45 * training.small)
     return found
 
 
 def seconds_per_step(cell: Cell, plan: Plan) -> float:
-    """Measured seconds of a training step at full image size, on random images."""
+    """Measure the seconds of a training step at full image size, on random images."""
     setting = plan.setting
     training = replace(setting.options, epochs=1, small=0.0)
     classifier = make_classifier(cell, plan)

@@ -1,4 +1,4 @@
-"""The grid of a benchmark: which trainings there are, each with a folder name of its own."""
+"""The grid of a benchmark: all its trainings, each with a folder name of its own."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Cell:
     """One training of the grid.
 
     Attributes:
-        protocol: name in `backmix.benchmark.protocols.PROTOCOLS`.
-        split_list: name of the list of known classes; "" where the protocol has none.
-        trial: which of the list, such as "a".
-        method: training objective.
-        augmentation: what is done to a batch, "none" for nothing.
-        seed: everything random follows from it.
-        recipe: name in `backmix.benchmark.recipes.RECIPES`.
-        variant: options of the augmentation as "key=value,key=value", read by `split_names`; "" for its defaults.
+        protocol: A name in `backmix.benchmark.protocols.PROTOCOLS`.
+        split_list: The name of the list of known classes; "" if the protocol has none.
+        trial: The name of the trial in the list, such as "a".
+        method: The training objective.
+        augmentation: The name of the augmentation of batches; "none" for none.
+        seed: The seed from which everything random follows.
+        recipe: A name in `backmix.benchmark.recipes.RECIPES`.
+        variant: Options of the augmentation as "key=value,key=value", read by `split_names`; "" for the defaults.
     """
 
     protocol: str
@@ -39,14 +39,14 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Name of the folder; no two cells share one."""
+        """The name of the folder of the cell. No two cells share a name."""
         where = "-".join(part for part in (self.protocol, self.split_list, self.trial) if part)
         parts = [where, self.recipe, self.method, self.augmentation, self.variant, f"seed{self.seed}"]
         return "_".join(_as_folder(part) for part in parts if part)
 
     @property
     def augmentation_options(self) -> dict[str, Any]:
-        """What `variant` says, values read as YAML so that numbers and booleans become what they look like."""
+        """The options in `variant`. Their values are read as YAML, so numbers and booleans get their types."""
         options: dict[str, Any] = {}
         for pair in filter(None, split_names(self.variant)):
             key, equals, value = pair.partition("=")
@@ -56,7 +56,7 @@ class Cell:
         return options
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, for JSON."""
+        """Return all fields, for JSON."""
         return asdict(self)
 
 
@@ -69,20 +69,20 @@ def make_grid(
     seeds: Sequence[int] = (0,),
     recipe: str = "cpu",
 ) -> list[Cell]:
-    """All cells of a grid, those that are compared with one another side by side.
+    """Return all cells of a grid. Cells that are compared with one another stand side by side.
 
-    Trials and seeds come first, so that a grid that was cut off is complete for the trials it has.
+    The cells of one trial and seed follow each other, so a grid that was cut off is complete for the trials it has.
 
     Args:
-        protocols: name, split list ("" for none) and trials of each.
-        methods: training objectives.
-        augmentations: by name.
-        variants: further (augmentation, variant) pairs, such as those of an ablation.
-        seeds: of each trial.
-        recipe: how all are trained.
+        protocols: The name, split list ("" for none) and trials of each protocol.
+        methods: The training objectives.
+        augmentations: The names of the augmentations.
+        variants: Further (augmentation, variant) pairs, such as the settings of an ablation.
+        seeds: The seeds of each trial.
+        recipe: The name of the recipe by which all cells are trained.
 
     Raises:
-        ValueError: for a cell that is asked for twice, or an empty grid.
+        ValueError: If a cell is named twice, or if the grid is empty.
     """
     mixes = [*((name, "") for name in augmentations), *variants]
     cells = [
@@ -101,8 +101,9 @@ def make_grid(
 
 
 def _as_folder(text: str) -> str:
-    """Text that every file system takes as a name, different for different texts.
+    """Return a text that every file system accepts as a name. Different texts give different names.
 
-    Letters, digits and `.=+,-` stay; anything else, the underscore that divides the parts included, becomes its number.
+    Letters, digits and `.=+,-` stay. Every other character becomes its number, and so does the underscore, which
+    divides the parts.
     """
     return re.sub(r"[^A-Za-z0-9.=+,-]", lambda match: f"%{ord(match[0]):02x}", text)

@@ -1,7 +1,8 @@
 """Open a data set of the benchmark by name, with its classes in canonical order, or refuse the copy.
 
-Published figures stand for whole data sets. So a copy that lacks images or classes, or is of something else, is refused
-with what was found; and the label of an image follows from the name of its class, never from a number in the copy.
+Published figures stand for whole data sets. So a copy that lacks images or classes, or that holds another data set, is
+refused, and the error names what was found. The label of an image follows from the name of its class, never from a
+number in the copy.
 """
 
 from __future__ import annotations
@@ -31,18 +32,19 @@ def open_data(name: str, split: str, *, root: Path | None = None, classes: Seque
     """Open a split of a named data set.
 
     Args:
-        name: one of `DATA`, or the embedded digits, "digits" or "digits:prior=0.5" as in `load_source`.
-        split: one of its splits.
-        root: folder with a folder for each data set, Parquet or class folders, as in `load_source`. None: the hub.
-            With a root the hub is never asked.
-        classes: those that must be complete; None: all. A copy without the others will do.
+        name: One of `DATA`, or the embedded digits: "digits" or "digits:prior=0.5" as in `load_source`.
+        split: The name of one of its splits.
+        root: A folder with a folder for each data set, which holds Parquet files or class folders as in `load_source`.
+            With a root the hub is never asked. None: The hub.
+        classes: The classes that must be complete. The copy may lack the others. None: All classes.
 
     Returns:
-        All images of the copy; its `classes` are those of the data set in canonical order, whatever the copy's are.
+        All images of the copy. The `classes` are the classes of the data set in canonical order, whatever order and
+        names the copy has.
 
     Raises:
-        DataError: no such data set or split, no copy, or one whose classes or numbers of images are not as they
-            should be, with what was found, what was expected and what to do.
+        DataError: If there is no data set, split or copy of that name, or if the copy has other classes or numbers of
+            images than it should. The error says what was found, what was expected and what to do.
     """
     if _is_digits(name):
         return load_source(name, split)
@@ -67,10 +69,10 @@ def open_data(name: str, split: str, *, root: Path | None = None, classes: Seque
 
 
 def find_data(name: str) -> NamedData:
-    """Look a data set up.
+    """Look up a data set by name.
 
     Raises:
-        DataError: there is none of that name.
+        DataError: If there is no data set of that name.
     """
     if name in DATA:
         return DATA[name]
@@ -78,10 +80,12 @@ def find_data(name: str) -> NamedData:
 
 
 def has_copy(name: str, root: Path | None) -> bool:
-    """Whether a copy can be looked for: a folder of that name under root, or, without a root, an id on the hub.
+    """Return whether there is a place to read a copy from.
+
+    With a root this is a folder of the data set under the root. Without a root it is an id on the hub.
 
     Raises:
-        DataError: there is no data set of that name.
+        DataError: If there is no data set of that name.
     """
     if _is_digits(name):
         return True
@@ -90,10 +94,12 @@ def has_copy(name: str, root: Path | None) -> bool:
 
 
 def expected_images(name: str, split: str, classes: Sequence[str]) -> int:
-    """Number of images that these classes have together, or about that where classes have different sizes.
+    """Return the number of images of these classes together.
+
+    The number is approximate for data sets that only give a range for the size of a class.
 
     Raises:
-        DataError: no such data set, split or class.
+        DataError: If there is no data set, split or class of that name.
     """
     if _is_digits(name):
         counts = count_per_class(load_source(name, split))
@@ -115,7 +121,7 @@ def _is_digits(name: str) -> bool:
 
 
 def _numbers(name: str, data: NamedData, classes: Sequence[str] | None) -> list[int]:
-    """Places of classes in the canonical order."""
+    """Return the places of the classes in the canonical order; the places of all classes for None."""
     places = {of_class: place for place, of_class in enumerate(data.classes)}
     for unknown in [of_class for of_class in classes or () if of_class not in places]:
         raise DataError(f"{name} has no class {unknown!r}{similar(unknown, places)}")
@@ -137,7 +143,10 @@ def _folder(name: str, data: NamedData, root: Path) -> Path:
 
 
 def _open(name: str, data: NamedData, split: str, path: Path | None) -> ImageSource:
-    """The images that the copy has, unchecked; a split made of others from these, where the copy does not have it."""
+    """Open the images of the copy, unchecked.
+
+    If the copy lacks a split that is made of others, the others are joined.
+    """
     parts = data.splits[split].parts
     if parts and (path is None or split not in available_splits(path)):
         return Joined([_open(name, data, part, path) for part in parts])
@@ -167,7 +176,7 @@ def _open_hub(data: NamedData, split: str) -> ImageSource:
 
 
 def _canonical(name: str, data: NamedData, source: ImageSource) -> ImageSource:
-    """The same images under the classes of the data set."""
+    """Return the same images under the classes of the data set."""
     labels = source.labels
     if data.pooled:
         return Relabelled(source, torch.arange(len(labels)), torch.zeros_like(labels), data.classes)
@@ -184,7 +193,7 @@ def _canonical(name: str, data: NamedData, source: ImageSource) -> ImageSource:
     if bool((labels < 0).any()) and not data.more_classes:
         raise DataError(f"{int((labels < 0).sum())} of its images have no class")
     places = torch.tensor([-1 if place is None else place for place in matched] + [-1])
-    moved = places[labels]  # -1, no class, takes the last place
+    moved = places[labels]  # A label of -1, no class, takes the last place.
     kept = (moved >= 0).nonzero().flatten()
     return Relabelled(source, kept, moved[kept], data.classes)
 
@@ -209,6 +218,6 @@ def _check_counts(data: NamedData, split: Split, source: ImageSource, numbers: l
 
 
 def similar(name: str, names: Iterable[str]) -> str:
-    """Return the end of a sentence that asks whether one of the names was meant; it is empty where none is like it."""
+    """Return the end of a sentence that asks whether a similar name was meant; empty if no name is similar."""
     close = difflib.get_close_matches(name, list(names), n=3)
     return f"; did you mean {' or '.join(close)}?" if close else ""

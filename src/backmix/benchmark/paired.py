@@ -1,4 +1,4 @@
-"""What an augmentation changes: differences to a baseline, pair by pair."""
+"""The effect of an augmentation: its differences to a baseline, pair by pair."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ from backmix.benchmark.summary import ALIKE, Mean, Setting, by_setting, check_fi
 
 CONFIDENCE = 0.95
 _TIE = 1e-12
-"""Averages over seeds that are equal may differ by this much in floating point."""
+"""Equal averages over seeds may differ by this much in floating point."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """What a setting changes in a figure.
+    """The difference between a setting and its baseline in one figure.
 
     Attributes:
-        setting: which.
-        baseline: what it is compared to.
-        figure: name.
-        mean: of the differences, setting minus baseline, each in -1..1; None where there is no pair.
-        interval: from and to, with `CONFIDENCE`; None for fewer than two values.
-        better: number of trials (or seeds, see `Mean.over`) in which the setting is better; for FPR95 that is lower.
-        worse: in which it is worse.
-        equal: in which there is no difference.
-        p: of the two-sided sign test; None where there is no pair.
-        paired: (trial, seed) of each pair.
-        values: by trial (or seed) the difference.
-        notes: which results were not paired, and why, in sentences.
+        setting: The setting.
+        baseline: The setting that it is compared to.
+        figure: The name of the figure.
+        mean: The mean of the differences, setting minus baseline, each in -1..1; None if there is no pair.
+        interval: The lower and upper end of the interval with `CONFIDENCE`; None for fewer than two values.
+        better: The number of trials (or seeds, see `Mean.over`) in which the setting is better. FPR95 is better if
+            lower.
+        worse: The number of trials (or seeds) in which the setting is worse.
+        equal: The number of trials (or seeds) without a difference.
+        p: The p value of the two-sided sign test; None if there is no pair.
+        paired: The (trial, seed) of each pair.
+        values: The difference for each trial (or seed).
+        notes: Sentences that say which results were not paired, and why.
     """
 
     setting: Setting
@@ -51,30 +52,31 @@ class Difference:
 def compare(
     rows: Iterable[Row], figure: str = "auroc", *, augmentation: str | None = "none", variant: str = ""
 ) -> list[Difference]:
-    """Differences of every setting to a baseline that shares all but augmentation and variant with it.
+    """Compare every setting with a baseline that differs from it only in augmentation and variant.
 
-    Results are paired by trial and seed. Differences of seeds are averaged within their trial first, and then over
-    trials; where there is but one trial, over its seeds. A pair whose model, epochs, precision, version or numbers of
-    images differ (`ALIKE`) is left out, and a note says which. Device and threads may differ.
+    Results are paired by trial and seed. The differences are averaged over the seeds of each trial first, and then over
+    the trials. If there is only one trial, they are averaged over its seeds. A pair whose model, epochs, precision,
+    version or numbers of images differ (`ALIKE`) is left out, and a note names it. Device and threads may differ.
 
     The interval is `mean ± t sd / sqrt(n)`, with the quantile t of Student's distribution with n - 1 degrees of
-    freedom. It takes differences of trials to be independent. They share training and test images, so it is
-    approximate, and rather too narrow than too wide.
+    freedom. It assumes that the differences of the trials are independent. The trials share training and test images,
+    so the interval is approximate, and more likely too narrow than too wide.
 
-    The sign test is exact and leaves ties out: with b better and w worse,
+    The sign test is exact and leaves ties out. With b better and w worse,
     `p = min(1, 2 sum_{i = 0..min(b, w)} C(b + w, i) / 2^(b + w))`. Five trials that all go one way have p = 0.0625.
 
     Args:
-        rows: in any order.
-        figure: name in `FIGURES`.
-        augmentation: that of the baseline; None: the same as that of the setting, as for an ablation of its options.
-        variant: that of the baseline; "" for defaults.
+        rows: The results, in any order.
+        figure: The name of a figure in `FIGURES`.
+        augmentation: The augmentation of the baseline. None: The augmentation of the setting, for an ablation of its
+            options.
+        variant: The variant of the baseline; "" for the default options.
 
     Returns:
         A difference for each setting that is not itself a baseline, in the order of `Setting.order`.
 
     Raises:
-        DataError: as in `backmix.benchmark.summary.summarise`.
+        DataError: See `backmix.benchmark.summary.summarise`.
     """
     check_figures([figure])
     settings = by_setting(rows)
@@ -87,8 +89,8 @@ def compare(
 
 
 def interval_of(mean: Mean, confidence: float = CONFIDENCE) -> tuple[float, float] | None:
-    """Student's confidence interval of a mean; None for fewer than two values."""
-    from scipy import stats  # Takes a second, and --help must not.
+    """Return Student's confidence interval of a mean; None for fewer than two values."""
+    from scipy import stats  # The import takes a second, which would slow --help down.
 
     if mean.sd is None:
         return None
@@ -97,7 +99,7 @@ def interval_of(mean: Mean, confidence: float = CONFIDENCE) -> tuple[float, floa
 
 
 def sign_test(better: int, worse: int) -> float:
-    """Two-sided p value of `better` against `worse` under even odds; see `compare`. Without either it is 1."""
+    """Return the two-sided p value of `better` against `worse` under even odds; 1 if both are 0. See `compare`."""
     from scipy import stats
 
     return float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0

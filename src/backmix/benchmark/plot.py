@@ -1,4 +1,4 @@
-"""A picture of what augmentations change: trial by trial, and in the mean."""
+"""A picture of the effect of augmentations, for each trial and on average."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from backmix.files import write_atomically
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's colours, told apart by people who see fewer of them; shapes differ as well.
+# The colours of Okabe and Ito, which colour-blind people can tell apart. The shapes differ as well.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _SHAPES = ("o", "s", "^", "D", "v", "P")
 _ENDINGS = (".png", ".svg", ".pdf")
 _HOLLOW: dict[str, Any] = {"marker": "o", "color": "#555555", "markerfacecolor": "none", "linestyle": "none"}
 _MARK: dict[str, Any] = {"marker": "|", "color": "black", "markersize": 12, "markeredgewidth": 2.2}
 _TRIALS = (-0.38, 0.18)
-"""Where the trials of one line of the picture lie, from its middle downwards; lines are 1 apart."""
+"""The first and last place of the trials in a line of the picture, downwards from its middle. Lines are 1 apart."""
 _MEAN = 0.36
-"""Where its mean lies."""
+"""The place of the mean in a line of the picture, downwards from its middle."""
 _GAP = 0.8
-"""Room above the lines of a method, for its name."""
+"""The room above the lines of a method for the name of the method."""
 _WIDTH = 28
-"""Letters of a name before it is broken."""
+"""The number of letters after which a name is broken into lines."""
 
 
 def plot_differences(
@@ -44,21 +44,22 @@ def plot_differences(
 ) -> None:
     """Draw pairs of results, and their differences with mean and confidence interval.
 
-    Each figure has two panels. On the left a pair of dots a trial: hollow the baseline, filled the augmentation, and a
-    line between them. On the right the differences of these pairs in points, with their mean and interval; to the right
-    of zero is more. Only pairs that `backmix.benchmark.paired.compare` takes are drawn.
+    Each figure has two panels. The left panel shows a pair of dots for each trial and a line between them. The hollow
+    dot is the baseline, the filled dot is the augmentation. The right panel shows the differences of these pairs in
+    points, with their mean and interval. A dot to the right of zero is an increase. Only pairs that
+    `backmix.benchmark.paired.compare` accepts are drawn.
 
     Args:
-        rows: of one protocol, split list, unknown set, recipe and detector.
-        path: PNG, SVG or PDF to write, by its ending.
-        figures: one or more names in `FIGURES`.
-        augmentation: of the baseline, see `backmix.benchmark.paired.compare`.
-        variant: of the baseline.
+        rows: The results, all of one protocol, split list, unknown set, recipe and detector.
+        path: The file to write. Its ending chooses PNG, SVG or PDF.
+        figures: One or more names in `FIGURES`.
+        augmentation: The augmentation of the baseline, see `backmix.benchmark.paired.compare`.
+        variant: The variant of the baseline.
 
     Raises:
-        DataError: for rows that do not belong in one picture, or hold no pair; for no figure or one not known; for
-            another ending.
-        TrainingError: when the file cannot be written.
+        DataError: If the rows do not belong in one picture or hold no pair, if no figure or an unknown figure is named,
+            or if the path has another ending.
+        TrainingError: If the file cannot be written.
     """
     rows = list(rows)
     if path.suffix.lower() not in _ENDINGS:
@@ -84,14 +85,14 @@ def _draw(
 
     settings = by_setting(rows)
     mixes = list(dict.fromkeys(each.setting.mix for each in drawn))
-    count = len(_COLOURS)  # Where colours begin anew, shapes are one further.
+    count = len(_COLOURS)  # Each time the colours repeat, the shapes shift by one.
     styles = {mix: (_COLOURS[n % count], _SHAPES[(n + n // count) % count]) for n, mix in enumerate(mixes)}
     places, names = _layout([each.setting for each in drawn])
     labels = [_wrap(each.setting.mix) for each in drawn]
     tall = max(0.62, 0.2 * max(label.count("\n") + 1 for label in labels))
     width = 2.2 + 4.9 * len(found)
     text: dict[Any, Any] = {"font.size": 11, "axes.titlesize": 12, "font.family": "DejaVu Sans"}
-    # Names may hold dollars; the same results give the same bytes.
+    # Names may contain dollar signs. The hash salt makes equal results give equal bytes.
     text |= {"text.parse_math": False, "svg.hashsalt": "backmix"}
     with mpl.rc_context(text):
         picture = Figure(figsize=(width, tall * (places[-1] + 1) + 2.1), dpi=130, layout="constrained")
@@ -109,7 +110,7 @@ def _draw(
             right.set_title("difference" + (", lower is better" if figure in LOWER_IS_BETTER else ""))
             right.set_xlabel("points")
             right.axvline(0, color="black", linewidth=1, zorder=1)
-            # Zero in sight, however small or large the differences.
+            # Zero stays in sight, however small or large the differences are.
             low, high = right.get_xlim()
             right.set_xlim(min(low, -0.2), max(high, 0.2))
         for axis in axes:
@@ -137,7 +138,7 @@ def _draw(
 
 
 def _layout(settings: Sequence[Setting]) -> tuple[list[float], dict[float, str]]:
-    """Places of the lines from the top down, and of the names of the methods above their lines."""
+    """Return the places of the lines from the top down, and the place of each method's name above its lines."""
     places: list[float] = []
     names: dict[float, str] = {}
     for number, setting in enumerate(settings):
@@ -150,7 +151,7 @@ def _layout(settings: Sequence[Setting]) -> tuple[list[float], dict[float, str]]
 
 
 def _dress(axis: Axes, places: Sequence[float]) -> None:
-    """Grid, bands behind the lines, no frame."""
+    """Draw a grid and bands behind the lines, and remove the frame."""
     for place in places[::2]:
         axis.axhspan(place - 0.5, place + 0.5, color="#F3F3F3", zorder=0)
     axis.locator_params(axis="x", nbins=5)
@@ -164,7 +165,7 @@ def _dress(axis: Axes, places: Sequence[float]) -> None:
 def _draw_pairs(
     axis: Axes, place: float, one: Difference, settings: dict[Setting, list[Row]], style: tuple[str, str]
 ) -> None:
-    """A line of the picture: for each trial the baseline, the setting and what joins them."""
+    """Draw one line of the left panel: for each trial the baseline, the setting and the line that joins them."""
     colour, shape = style
     theirs, ours = (_values(settings[which], one) for which in (one.baseline, one.setting))
     for height, unit in zip(_heights(place, len(one.values)), one.values, strict=True):
@@ -175,6 +176,7 @@ def _draw_pairs(
 
 
 def _draw_difference(axis: Axes, place: float, one: Difference, style: tuple[str, str]) -> None:
+    """Draw one line of the right panel: the differences, their interval and their mean."""
     colour, shape = style
     assert one.mean is not None
     differences = [100 * value for value in one.values.values()]
@@ -187,7 +189,7 @@ def _draw_difference(axis: Axes, place: float, one: Difference, style: tuple[str
 
 
 def _values(rows: Sequence[Row], one: Difference) -> dict[str, float]:
-    """By trial (or seed) the figure of one side, of those pairs that the difference is made of."""
+    """Return the figure of one side for each trial (or seed), from the pairs that make up the difference."""
     found = {}
     for row in rows:
         value = getattr(row, one.figure)
@@ -197,7 +199,7 @@ def _values(rows: Sequence[Row], one: Difference) -> dict[str, float]:
 
 
 def _pairs(differences: Iterable[Difference], setting: Setting) -> Difference | None:
-    """The difference of a setting, where it has one."""
+    """Return the difference of a setting; None if it has none."""
     return next((each for each in differences if each.setting == setting and each.mean is not None), None)
 
 
@@ -209,7 +211,7 @@ def _heights(place: float, count: int) -> list[float]:
 
 
 def _wrap(text: str, width: int = _WIDTH) -> str:
-    """Broken into lines behind commas, plus signs and spaces, where it is long."""
+    """Break a long text into lines after commas, plus signs and spaces."""
     lines = [""]
     for part in re.findall(r"[^,+ ]*[,+ ]?", text):
         if lines[-1] and len(lines[-1] + part.rstrip()) > width:

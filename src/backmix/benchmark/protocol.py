@@ -1,4 +1,4 @@
-"""A protocol: its lists of known classes, and their trials with what there is to say about them."""
+"""A protocol: its lists of known classes, and the trials of each list with their notes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from backmix.errors import DataError
 
 @dataclass(frozen=True)
 class Protocol:
-    """A benchmark.
+    """A protocol of the benchmark.
 
     Attributes:
-        name: in tables and on the command line.
-        image_size: side in pixels at which it is run.
-        split_lists: list of known classes -> where it comes from; the key is "" where there is one list without a name.
-        build: list -> its trials, before their notes say which of them repeat others.
+        name: The name in tables and on the command line.
+        image_size: The side of the images in pixels.
+        split_lists: The name of each list of known classes -> where the list comes from. The key is "" if the protocol
+            has a single list without a name.
+        build: A function from the name of a list to its trials. Their notes do not yet say which trials repeat others.
     """
 
     name: str
@@ -27,17 +28,21 @@ class Protocol:
 
     @property
     def default_list(self) -> str:
-        """The list to take where none is named: of several cssr, otherwise neal, the two that BackMix may have used."""
+        """The list that is used if none is named.
+
+        It is the list without a name if there is one, otherwise cssr, otherwise neal. BackMix may have used either of
+        the last two.
+        """
         return next(name for name in ("", "cssr", "neal") if name in self.split_lists)
 
     def trials(self, split_list: str = "") -> dict[str, Trial]:
-        """Trials of a list by name.
+        """Return the trials of a list by name.
 
         Args:
-            split_list: one of `split_lists`.
+            split_list: The name of the list, a key of `split_lists`.
 
         Raises:
-            DataError: there is no such list, or one has to be named.
+            DataError: If there is no list of that name, or if a list has to be named.
         """
         if split_list not in self.split_lists:
             named = ", ".join(filter(None, self.split_lists))
@@ -49,7 +54,10 @@ class Protocol:
 
 
 def _repeats(trial: Trial, every: Mapping[str, Sequence[Trial]]) -> tuple[str, ...]:
-    """Which trials are the same as this one or have its known classes; in words that are the same for all of them."""
+    """Return notes on the trials that equal this one or share its known classes.
+
+    All trials concerned get the same text.
+    """
     notes = []
     own = every[trial.split_list]
     where = f"{trial.protocol} {trial.split_list}".strip()

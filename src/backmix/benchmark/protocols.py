@@ -1,6 +1,6 @@
 """The protocols of the open-set tables by name, each with its trials.
 
-Trials of a list are called a, b, c, d, e in the order in which the list was published.
+The trials of a list are named a, b, c, d, e in the order in which the list was published.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _RESIZED = (
 
 
 def find_protocol(name: str) -> Protocol:
-    """Look a protocol up.
+    """Look up a protocol by name.
 
     Args:
-        name: one of `PROTOCOLS`; "digits" takes options of `DigitsOnTextures`, as in "digits:prior=0.5".
+        name: One of `PROTOCOLS`. "digits" takes options of `DigitsOnTextures`, as in "digits:prior=0.5".
 
     Raises:
-        DataError: there is none of that name, or an option is wrong.
+        DataError: If there is no protocol of that name, or if an option is wrong.
     """
     if name in PROTOCOLS:
         return PROTOCOLS[name]
@@ -62,7 +62,7 @@ def _letter(number: int) -> str:
 
 
 def _within(name: str, image_size: int, test: str = "test") -> Protocol:
-    """Known classes of one data set against the others of it."""
+    """Make a protocol in which some classes of a data set are known and its other classes are unknown."""
     lists = split_lists(name)
 
     def build(split_list: str) -> list[Trial]:
@@ -78,7 +78,7 @@ def _within(name: str, image_size: int, test: str = "test") -> Protocol:
 
 
 def _cifar_plus(name: str) -> Protocol:
-    """Four classes of CIFAR-10 against some of CIFAR-100."""
+    """Make a protocol in which four classes of CIFAR-10 are known and some classes of CIFAR-100 are unknown."""
     lists = split_lists(name)
 
     def build(split_list: str) -> list[Trial]:
@@ -94,7 +94,10 @@ def _cifar_plus(name: str) -> Protocol:
 
 
 def _fine_grained(name: str, train: str = "train") -> Protocol:
-    """Semantic Shift Benchmark: half the classes of a fine-grained data set against the rest, by how close it is."""
+    """Make a protocol of the Semantic Shift Benchmark.
+
+    Half the classes of a fine-grained data set are known. The rest is unknown, in sets by its closeness to the known.
+    """
     lists = split_lists(name)
     known = _classes(name, lists["known"])
     unknown = {
@@ -136,9 +139,10 @@ def _cifar10_ood() -> Protocol:
 
 
 def _digits(image_size: int = 32, options: Sequence[str] = ()) -> Protocol:
-    """The embedded digits, in their own trial, 0 to 5 known, or with the known classes of the MNIST list neal.
+    """Make the protocol of the embedded digits.
 
-    The known classes of a trial are those that have a texture of their own.
+    Its own trial has the known classes 0 to 5. The list neal has the known classes of the MNIST list of that name. The
+    known classes of a trial are the classes that have a texture of their own.
     """
     title = f"digits:{','.join(options)}" if options else "digits"
 
@@ -157,7 +161,10 @@ def _digits(image_size: int = 32, options: Sequence[str] = ()) -> Protocol:
 
 
 def _digits_with_options(name: str) -> Protocol:
-    """The same options give the same name, and so the same fingerprint, however they are written."""
+    """Make the protocol of the embedded digits with options.
+
+    The same options give the same name, and so the same fingerprint, however they are written.
+    """
     given, usual = load_source(name, "train"), DigitsOnTextures()
     assert isinstance(given, DigitsOnTextures)
     if "known" in name:
@@ -181,4 +188,4 @@ PROTOCOLS: dict[str, Protocol] = {
     "imagenet-1k": _imagenet(),
     "digits": _digits(),
 }
-"""Name -> protocol."""
+"""The protocols by name."""

@@ -1,4 +1,4 @@
-"""Figures that papers and their authors printed, under our names, to stand beside ours."""
+"""Figures that were printed in papers or by their authors, under the names of this package, to compare with ours."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from backmix.benchmark.summary import Setting
 
 RECALLED = "recalled"
 CONFIDENCES = ("verified", "second-hand", RECALLED)
-"""Read in the source named; read in a summary of it; not read again, for orientation and never a pass mark."""
+"""How sure a printed figure is.
+
+"verified" was read in the named source. "second-hand" was read in a summary of the source. "recalled" was not read
+again: it serves as orientation and is never a pass mark.
+"""
 
 _NAMES = {"tiny_imagenet": "tiny-imagenet", "stanford_cars": "stanford-cars", "fgvc_aircraft": "fgvc-aircraft"}
 _METRICS = {"dtacc": "detection_accuracy", "auin": "aupr_in", "auout": "aupr_out"}
 
-# Protocol as printed -> our split list, None where the source does not say which.
+# The protocol as printed -> our split list; None if the source does not name the list.
 _OPEN_SET: dict[str, str | None] = {
     "unknown detection, mean of five random splits": None,
     "neal and arpl lists mixed": None,
@@ -27,11 +31,11 @@ _OPEN_SET: dict[str, str | None] = {
     "arpl": "arpl",
     "neal": "neal",
 }
-# All CIFAR-10 classes known, the test images of another set unknown.
+# In these, all classes of CIFAR-10 are known, and the test images of another set are unknown.
 _CROSS = ("in = all CIFAR-10, out = test set of the other", "labelled multi-class")
 
-# Name as printed -> method, augmentation and detector of ours, "" where the source does not say which score. A name
-# that is missing here is kept: another backbone, another recipe, or a method that we do not have.
+# The name as printed -> our method, augmentation and detector; "" if the source does not name the score. A name that is
+# missing here is kept as printed: it stands for another backbone, another recipe, or a method that we do not have.
 _METHODS = {
     "Plain*": ("softmax", "none", ""),
     "Plain*+BackMix": ("softmax", "backmix", ""),
@@ -55,7 +59,7 @@ _METHODS = {
     "PROSER": ("proser", "none", "method"),
     "ConOSR": ("conosr", "none", "method"),
 }
-# Whose own score is the largest logit.
+# The methods whose own score is the largest logit.
 _MAX_LOGIT_METHODS = ("softmax", "negcossch")
 
 
@@ -64,17 +68,17 @@ class Published:
     """A printed figure.
 
     Attributes:
-        protocol: ours, where it is one of ours.
-        split_list: ours, "" where the protocol has none; None where the source does not say which.
-        unknown_set: ours; "" where the protocol has but one.
-        method: ours, or the printed name where no method of ours is certainly the same.
-        augmentation: ours.
-        detector: ours; "" where the source does not say which score.
-        metric: a figure of ours, where it is one of ours.
-        mean: in 0..1.
-        name: of the method as printed.
-        source: where it was printed.
-        confidence: one of `CONFIDENCES`.
+        protocol: Our name of the protocol, or the data set and protocol as printed if we do not have the protocol.
+        split_list: Our name of the list; "" if the protocol has no list, None if the source does not name the list.
+        unknown_set: Our name of the unknown set; "" if the protocol has a single set.
+        method: Our name of the method, or the printed name if no method of ours is certainly the same.
+        augmentation: Our name of the augmentation.
+        detector: Our name of the unknown score; "" if the source does not name the score.
+        metric: Our name of the figure, or the printed name if we do not have the figure.
+        mean: The printed mean, as a share in 0..1.
+        name: The name of the method as printed.
+        source: Where the figure was printed.
+        confidence: How sure the figure is, one of `CONFIDENCES`.
     """
 
     protocol: str
@@ -91,24 +95,25 @@ class Published:
 
     @property
     def origin(self) -> str:
-        """Name, source, confidence and what is not known of it, in one line."""
+        """The name, source and confidence in one line, with a note if the split list is not known."""
         unsure = ", split list not known" if self.split_list is None else ""
         return f"{self.name}: {self.source}; {self.confidence}{unsure}"
 
 
 def published_for(protocol: str, split_list: str, metric: str, unknown_set: str = "") -> list[Published]:
-    """Printed figures of a protocol.
+    """Return the printed figures of a protocol.
 
-    Those of another split list are left out; those whose list is not known are there for every list, and say so.
+    Figures of another split list are left out. Figures whose list is not known are returned for every list, and their
+    `origin` says so.
 
     Args:
-        protocol: ours.
-        split_list: ours; "" for none.
-        metric: a name in `backmix.benchmark.results.FIGURES`.
-        unknown_set: ours, for protocols with several.
+        protocol: Our name of the protocol.
+        split_list: Our name of the split list; "" for none.
+        metric: A name in `backmix.benchmark.results.FIGURES`.
+        unknown_set: Our name of the unknown set, for protocols with several sets.
 
     Returns:
-        In the order of the file: what was read first, what is recalled last.
+        The figures in the order of the file: those that were read come first, recalled ones last.
     """
     return [
         entry
@@ -121,7 +126,7 @@ def published_for(protocol: str, split_list: str, metric: str, unknown_set: str 
 
 
 def published_beside(setting: Setting, metric: str) -> list[Published]:
-    """Printed figures of the method, augmentation and score of a setting; none for a variant."""
+    """Return the printed figures of the method, augmentation and score of a setting; none if it has a variant."""
     if setting.variant:
         return []
     own = "max_logit" if setting.method in _MAX_LOGIT_METHODS else "method"
@@ -135,7 +140,7 @@ def published_beside(setting: Setting, metric: str) -> list[Published]:
 
 
 def notes_on(shown: Iterable[Published]) -> list[str]:
-    """Sentences that belong under a table with these figures."""
+    """Return the sentences that belong under a table with these figures."""
     shown = list(shown)
     notes = []
     if shown:
@@ -154,7 +159,7 @@ def notes_on(shown: Iterable[Published]) -> list[str]:
 
 @cache
 def all_published() -> tuple[Published, ...]:
-    """All printed figures of the file, in its order."""
+    """Return all printed figures, in the order of the file published.json."""
     content: dict[str, Any] = json.loads((files("backmix.benchmark") / "published.json").read_text(encoding="utf-8"))
     return tuple(_published(entry) for entry in content["results"])
 
@@ -162,7 +167,7 @@ def all_published() -> tuple[Published, ...]:
 def _published(entry: dict[str, Any]) -> Published:
     data, printed, metric = entry["dataset"], entry["protocol"], entry["metric"]
     known, _, unknown = data.partition(" vs ")
-    # A name that no protocol of ours has, so that figures of another task never stand beside ours.
+    # No protocol of ours has this name, so figures of another task never stand beside ours.
     protocol = f"{data}, {printed}"
     split_list: str | None = ""
     unknown_set = ""

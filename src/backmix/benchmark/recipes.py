@@ -1,4 +1,4 @@
-"""How the benchmark trains, as data: published recipes number by number, two of our own, and BackMix's ablations."""
+"""The recipes of the benchmark as data: published recipes, two of our own, and the ablations of BackMix."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ Channels = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class TrialSetting:
-    """What a recipe comes to for one trial.
+    """The settings of a recipe for one trial.
 
     Attributes:
-        model: backbone by name.
-        image_size: side of the images in pixels.
-        options: how to train.
-        augmentation: what the recipe itself does to batches, by name; that of a comparison is joined to it by "+".
-        augmentation_options: its options, under the name of the part ("randaugment.strength").
-        method_options: options of the method.
-        model_options: options of the backbone.
-        mean: of the normalisation, per channel, of pixels in 0..1.
-        std: deviation of the normalisation.
-        images: size of the training set that this was made for.
+        model: The name of the backbone.
+        image_size: The side of the images in pixels.
+        options: The options of the training.
+        augmentation: The name of the recipe's own augmentation. The augmentation under comparison is joined to it by
+            "+".
+        augmentation_options: The options of the augmentation, under the name of the part ("randaugment.strength").
+        method_options: The options of the method.
+        model_options: The options of the backbone.
+        mean: The mean of each channel for the normalisation, of pixels in 0..1.
+        std: The standard deviation of each channel for the normalisation, of pixels in 0..1.
+        images: The size of the training set for which the settings were made.
     """
 
     model: str
@@ -44,27 +45,28 @@ class TrialSetting:
 
 @dataclass(frozen=True)
 class RecipeRow:
-    """How a recipe trains on some data sets.
+    """The part of a recipe for some data sets and methods.
 
     Attributes:
-        model: backbone by name.
-        data: names of data sets or protocols; empty: any that no other row names.
-        methods: training objectives; empty: any that no other row names.
-        image_size: side of the images in pixels; None: any. With data sets named, images are brought to it.
-        epochs: passes over the training set; None: by `shown`.
-        shown: about how many images are shown in all, see `backmix.fit.auto_epochs`.
-        warmup_epochs: in which the rate rises; for rows with `epochs`.
-        milestones: epochs after which the rate falls to a tenth; for rows with `epochs`.
-        training: further `TrainOptions`.
-        automatic: whether all else is as `backmix.fit.auto_options` has it, with batches of at most `largest_batch`.
-        largest_batch: see `automatic`.
-        augmentation: what is done to batches, by name.
-        augmentation_options: its options, under the name of the part.
-        method_options: method -> its options.
-        model_options: options of the backbone.
-        mean: of the normalisation.
-        std: deviation of the normalisation.
-        notes: what differs from the source in this row.
+        model: The name of the backbone.
+        data: The names of data sets or protocols. If it is empty, the row holds for any that no earlier row names.
+        methods: The training objectives. If it is empty, the row holds for any that no earlier row names.
+        image_size: The side of the images in pixels; None for any. If `data` is given, images are resized to it.
+        epochs: The number of passes over the training set. None: It follows from `shown`.
+        shown: The approximate number of images shown in all, see `backmix.fit.auto_epochs`.
+        warmup_epochs: The number of epochs in which the rate rises, for rows with `epochs`.
+        milestones: The epochs after which the rate falls to a tenth, for rows with `epochs`.
+        training: Further `TrainOptions`.
+        automatic: Whether `backmix.fit.auto_options` chooses all other options, with batches of at most
+            `largest_batch`.
+        largest_batch: The largest size of a batch if `automatic`.
+        augmentation: The name of the augmentation of batches.
+        augmentation_options: The options of the augmentation, under the name of the part.
+        method_options: Method -> options of the method.
+        model_options: The options of the backbone.
+        mean: The mean of each channel for the normalisation.
+        std: The standard deviation of each channel for the normalisation.
+        notes: Sentences that say how this row differs from the source.
     """
 
     model: str
@@ -87,7 +89,10 @@ class RecipeRow:
     notes: tuple[str, ...] = ()
 
     def train_options(self, images: int, *, seed: int, epochs: int | None, precision: str) -> TrainOptions:
-        """Options for a training set of so many images; with other `epochs` than the row's, shares stay as they are."""
+        """Return the options for a training set with this number of images.
+
+        If `epochs` differs from the row's, the warm-up and the milestones keep their shares of the training.
+        """
         own = auto_epochs(images, shown=self.shown) if self.epochs is None else self.epochs
         count = own if epochs is None else epochs
         if self.automatic:
@@ -107,14 +112,15 @@ class RecipeRow:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train, for each data set.
+    """A complete description of how to train on each data set.
 
     Attributes:
-        name: as in `RECIPES`.
-        description: what it is, in a sentence.
-        source: where its numbers stand.
-        rows: those of some methods and data sets before those of any.
-        notes: what differs from the source in all rows.
+        name: The name in `RECIPES`.
+        description: The recipe in a sentence.
+        source: The publication or code that the numbers come from.
+        rows: The rows. The first row that fits a trial is used, so rows for some methods and data sets come before rows
+            for any.
+        notes: Sentences that say how all rows differ from the source.
     """
 
     name: str
@@ -135,20 +141,20 @@ class Recipe:
         epochs: int | None = None,
         precision: str = "auto",
     ) -> TrialSetting:
-        """What this recipe comes to for a trial.
+        """Return the settings of this recipe for a trial.
 
         Args:
-            image_size: side in pixels that the trial asks for.
-            data: name of the data set of the training images, such as "cifar10"; what follows a colon does not count.
-            images: of the training set.
-            seed: everything random follows from it.
-            method: training objective.
-            protocol: name of the protocol, where a recipe tells it from others on the same data set.
-            epochs: instead of the recipe's; schedules keep their shape.
-            precision: see `TrainOptions`.
+            image_size: The side in pixels that the trial asks for.
+            data: The name of the data set of the training images, such as "cifar10". Text after a colon is ignored.
+            images: The number of training images.
+            seed: The seed from which everything random follows.
+            method: The training objective.
+            protocol: The name of the protocol, for recipes with rows for single protocols of a data set.
+            epochs: The number of epochs. Schedules keep their shape. None: The number in the recipe.
+            precision: See `TrainOptions`.
 
         Raises:
-            ValueError: when the recipe does not say how to train on these images.
+            ValueError: If the recipe has no row for these images.
         """
         row = self.row(image_size=image_size, data=data, method=method, protocol=protocol)
         return TrialSetting(
@@ -165,10 +171,10 @@ class Recipe:
         )
 
     def row(self, *, image_size: int, data: str, method: str = "softmax", protocol: str = "") -> RecipeRow:
-        """The row of a trial; arguments as in `for_trial`.
+        """Return the row for a trial. The arguments are those of `for_trial`.
 
         Raises:
-            ValueError: when there is none, with those that there are.
+            ValueError: If there is no row for the trial. The error lists the data that the recipe has rows for.
         """
         name = data.partition(":")[0]
         for row in self.rows:
@@ -184,10 +190,10 @@ class Recipe:
 
 
 def find_recipe(name: str) -> Recipe:
-    """Look a recipe up.
+    """Look up a recipe by name.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: If there is no recipe of that name.
     """
     if name not in RECIPES:
         raise ValueError(f"no recipe {name!r}; there are {', '.join(RECIPES)}")
@@ -198,10 +204,10 @@ def find_ablation(name: str) -> tuple[tuple[str, str], ...]:
     """Look up the settings of one ablation, or of all of them.
 
     Args:
-        name: is one of `ABLATIONS`, or "all".
+        name: One of `ABLATIONS`, or "all".
 
     Raises:
-        ValueError: there is no ablation of that name.
+        ValueError: If there is no ablation of that name.
     """
     if name == "all":
         return tuple(setting for settings in ABLATIONS.values() for setting in settings)
@@ -210,7 +216,7 @@ def find_ablation(name: str) -> tuple[tuple[str, str], ...]:
     return ABLATIONS[name]
 
 
-# SGD as papers' code has it: every parameter decays, and momentum, where there is some, does not look ahead.
+# SGD as in the code of the papers: weight decay applies to every parameter, and momentum is not of Nesterov's kind.
 _PLAIN_SGD = {"optimizer": "sgd", "nesterov": False, "decay_all": True, "ema": 0.0}
 
 _CSSR = {
@@ -268,7 +274,7 @@ def _closed_set(
     batch: int = 128,
     methods: tuple[str, ...] = (),
 ) -> RecipeRow:
-    """A row of the paper's table: size, rate, N and M of RandAugment, label smoothing, batch."""
+    """Make a row of the paper's table from size, rate, N and M of RandAugment, label smoothing and batch size."""
     digits = "mnist" in data or "svhn" in data
     training: dict[str, Any] = {
         **_PLAIN_SGD,
@@ -289,7 +295,7 @@ def _closed_set(
     }
     notes: tuple[str, ...] = ()
     if "tiny-imagenet" in data:
-        # Adam without weight decay, which AdamW is when nothing decays.
+        # AdamW without weight decay is Adam, which the paper uses here.
         training |= {"optimizer": "adamw", "weight_decay": 0.0}
     if digits:
         augmentation_options["randaugment.leave_out"] = _NOT_FOR_DIGITS
@@ -326,7 +332,7 @@ CLOSED_SET = Recipe(
     "The strong closed-set classifier: VGG32, 600 epochs, cosine with two warm restarts, RandAugment, smoothed labels.",
     "Vaze et al., Open-Set Recognition: A Good Closed-Set Classifier is All You Need, ICLR 2022, and its code.",
     (
-        # ARPL and ARPL+CS where they depart from softmax; their losses have no label smoothing here.
+        # These rows are for ARPL and ARPL+CS where they differ from softmax. Their losses have no label smoothing here.
         _closed_set("cifar+10", "cifar+50", size=32, lr=0.1, randaugment=(1, 6), methods=_ARPL),
         _closed_set("cifar10", size=32, lr=0.1, randaugment=(1, 15), methods=_ARPL),
         _closed_set("tiny-imagenet", size=64, lr=0.001, randaugment=(1, 9), methods=_ARPL),
@@ -345,7 +351,7 @@ CLOSED_SET = Recipe(
     ),
 )
 
-# Digits have a left and a right; whatever else is trained on may be mirrored.
+# Digits must not be mirrored, because left and right differ. All other training images may be.
 _DIGITS = ("mnist", "svhn", "digits")
 
 _FAST = RecipeRow(
@@ -378,7 +384,7 @@ CPU = Recipe(
 )
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (PAPER, CLOSED_SET, FAST, CPU)}
-"""Recipes by name."""
+"""The recipes by name."""
 
 _PATCH: dict[str, tuple[str, ...]] = {
     "patch-side": tuple(f"patch_side={side}" for side in (0.125, 0.375, 0.5, 0.75)),
@@ -396,4 +402,4 @@ ABLATIONS: dict[str, tuple[tuple[str, str], ...]] = {
     **{name: tuple(("backmix", variant) for variant in variants) for name, variants in _PATCH.items()},
     "apply": (("swap", ""),),
 }
-"""Ablation name -> (augmentation, variant) of each setting, which moves one option from BackMix's default."""
+"""Ablation name -> (augmentation, variant) of each setting. Each setting changes one option from BackMix's default."""

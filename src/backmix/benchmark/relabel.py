@@ -1,4 +1,4 @@
-"""Images of other sources under the labels of a trial."""
+"""Sources that show the images of other sources under the labels of a trial."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from backmix.errors import DataError
 
 
 class Relabelled(Subset):
-    """Some images of a source with labels and classes of their own.
+    """A selection of the images of a source, with labels and classes of its own.
 
     Args:
-        source: the whole.
-        indices: (M,) positions in it.
-        labels: (M,) int64 index into `classes`, -1 for an image of none of them.
-        classes: names of the classes.
+        source: The source of the images.
+        indices: (M,) the positions of the images in the source.
+        labels: (M,) int64, the index of each image's class in `classes`; -1 for an image of another class.
+        classes: The names of the classes.
 
     Raises:
-        DataError: as `Subset`, and for labels that do not fit.
+        DataError: See `Subset`; also if the labels do not fit the images or the classes.
     """
 
     def __init__(
@@ -47,14 +47,14 @@ class Joined:
     """All images of several sources, one after the other.
 
     Args:
-        sources: at least one, all with the same classes in the same order.
+        sources: At least one source. All sources have the same classes in the same order.
 
     Attributes:
-        classes: those of all sources.
-        labels: (N,) int64 labels of the sources, one after the other.
+        classes: The classes that all sources share.
+        labels: (N,) int64, the labels of the sources, one source after the other.
 
     Raises:
-        DataError: no source, or sources of different classes.
+        DataError: If there is no source, or if the sources have different classes.
     """
 
     def __init__(self, sources: Sequence[ImageSource]) -> None:
@@ -68,7 +68,7 @@ class Joined:
         self._ends = list(itertools.accumulate(len(source) for source in sources))
 
     def __len__(self) -> int:
-        """Number of images of all sources."""
+        """Return the number of images of all sources together."""
         return self._ends[-1]
 
     def read(self, i: int) -> Image.Image:

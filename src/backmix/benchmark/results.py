@@ -1,4 +1,4 @@
-"""The results file of a benchmark: a row for each cell, unknown set and detector."""
+"""The results file of a benchmark, with a row for each cell, unknown set and detector."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEY = (
     "recipe",
     "detector",
 )
-"""Columns that say which result a row is; no two rows share them."""
+"""The columns that identify a result. No two rows share their values."""
 
 FIGURES = (
     "accuracy",
@@ -43,43 +43,47 @@ FIGURES = (
     "macro_f1",
     "held_out_accuracy",
 )
-"""Columns that were measured, each in 0..1; `backmix.inference.evaluation.figures` says what they are."""
+"""The columns with measured figures, each in 0..1. `backmix.inference.evaluation.figures` defines them."""
 
 LOWER_IS_BETTER = frozenset({"fpr95"})
-"""Figures of which less is better; of all others more is."""
+"""The figures for which lower is better. For all others, higher is better."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """Figures of one detector on one unknown set, for one training. The columns of the file, in their order.
+    """The figures of one detector on one unknown set, for one training.
+
+    The attributes are the columns of the file, in their order.
 
     Attributes:
-        protocol: benchmark.
-        split_list: its list of known classes; "" where it has none.
-        trial: which of the list.
-        fingerprint: of the classes of the trial.
-        unknown_set: where the unknown images come from.
-        method: training objective.
-        augmentation: what was done to a batch; "none" for nothing.
-        variant: options of the augmentation that an ablation moved; "" for its defaults.
-        seed: of the training.
-        recipe: how it was trained.
-        detector: unknown score; "method" is the method's own.
-        accuracy: and the following, see `FIGURES`; None where there is none, such as an AUROC without unknown images.
-        held_out_accuracy: on known images held out from training.
-        train_images: number of images trained on.
-        known_images: number of known test images.
-        unknown_images: number of unknown test images.
-        model: backbone.
-        epochs: of the training.
-        precision: its arithmetic.
-        device: kind and model of the machine's processor.
-        threads: of the processor.
-        seconds: of the training, 0 or more; None where nobody measured.
-        version: of this package, with the fingerprint of its code.
+        protocol: The name of the protocol.
+        split_list: The list of known classes; "" if the protocol has none.
+        trial: The name of the trial in the list.
+        fingerprint: The fingerprint of the classes of the trial.
+        unknown_set: The name of the set from which the unknown images come.
+        method: The training objective.
+        augmentation: The name of the augmentation of batches; "none" for none.
+        variant: The options of the augmentation that an ablation changes; "" for the defaults.
+        seed: The seed of the training.
+        recipe: The name of the recipe of the training.
+        detector: The unknown score; "method" is the method's own.
+        accuracy: For this figure and the following ones see `FIGURES`. None if a figure does not exist, such as an
+            AUROC without unknown images.
+        held_out_accuracy: The accuracy on known images that were held out from training.
+        train_images: The number of images in training.
+        known_images: The number of known test images.
+        unknown_images: The number of unknown test images.
+        model: The backbone.
+        epochs: The number of epochs of the training.
+        precision: The arithmetic precision of the training.
+        device: The kind and model of the machine's processor.
+        threads: The number of threads of the processor.
+        seconds: The seconds of the training, 0 or more; None if they were not measured.
+        version: The version of this package, with the fingerprint of its code.
 
     Raises:
-        DataError: for a line break in a text, a negative number, a figure outside 0..1. NaN becomes None.
+        DataError: If a text contains a line break, if a number is negative, or if a figure is outside 0..1. NaN becomes
+            None.
     """
 
     protocol: str
@@ -128,26 +132,26 @@ class Row:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """Values of the columns in `KEY`."""
+        """The values of the columns in `KEY`."""
         return tuple(getattr(self, name) for name in KEY)
 
 
 KINDS: dict[str, str] = {field.name: str(field.type) for field in fields(Row)}
-"""Column -> its type: "str", "int" or "float | None"."""
+"""The type of each column: "str", "int" or "float | None"."""
 
 _WHOLE = re.compile(r"-?[0-9]+")
 _EXPECTED = {"str": "a text", "int": "a whole number", "float | None": "a number, or nothing"}
 
 
 def row_from(values: Mapping[str, Any], where: str) -> Row:
-    """Make a row from what a file holds.
+    """Make a row from the values in a file.
 
     Args:
-        values: column -> value, as text or as what JSON makes of it. An empty text is no figure.
-        where: named in errors, such as the file and the line.
+        values: Column -> value, as text or as a value read from JSON. An empty text stands for a missing figure.
+        where: The place that errors name, such as the file and the line.
 
     Raises:
-        DataError: for a column that is missing or not known, and a value that is not of its kind.
+        DataError: If a column is missing or unknown, or if a value has the wrong type.
     """
     _check_columns(list(values), where)
     parsed: dict[str, Any] = {}
@@ -163,16 +167,16 @@ def row_from(values: Mapping[str, Any], where: str) -> Row:
 
 
 def read_results(path: Path) -> list[Row]:
-    """Read a results file; its columns may stand in any order.
+    """Read a results file. Its columns may stand in any order.
 
     Raises:
-        DataError: naming file and line, for a file that is missing or no such table, a bad value, a row that is there
-            twice.
+        DataError: If the file is missing or is no results file, if a value is bad, or if a row occurs twice. The error
+            names the file and the line.
     """
     rows: list[Row] = []
     lines: dict[tuple[Any, ...], int] = {}
     try:
-        # Spreadsheet programs write a byte order mark.
+        # Spreadsheet programs write a byte order mark, which utf-8-sig skips.
         with open(path, newline="", encoding="utf-8-sig") as file:
             table = csv.reader(file, strict=True)
             head = next(table, [])
@@ -198,13 +202,14 @@ def read_results(path: Path) -> list[Row]:
 
 
 def write_results(path: Path, rows: Iterable[Row]) -> None:
-    """Write a results file, whole or not at all; the same rows in another order give the same bytes.
+    """Write a results file, whole or not at all. The same rows in another order give the same bytes.
 
-    Rows are sorted by `KEY`. Numbers are written so that reading gives back the same; None is an empty cell.
+    Rows are sorted by `KEY`. Numbers are written in full, so that reading gives back the same values. None becomes an
+    empty cell.
 
     Raises:
-        DataError: for two rows with the same key.
-        TrainingError: when the file cannot be written.
+        DataError: If two rows have the same key.
+        TrainingError: If the file cannot be written.
     """
     ordered = sorted(rows, key=lambda row: row.key)
     for row, following in itertools.pairwise(ordered):
@@ -228,7 +233,7 @@ def _check_columns(found: list[str], where: str) -> None:
 
 
 def _parse(value: Any, kind: str) -> Any:
-    """A value of a column; raises ValueError where it is of another kind."""
+    """Return a value as the type of its column; raise ValueError if it has another type."""
     if kind == "str":
         if not isinstance(value, str):
             raise ValueError
@@ -251,7 +256,7 @@ def _parse(value: Any, kind: str) -> Any:
 def _as_text(value: Any, kind: str) -> str:
     if value is None:
         return ""
-    # Numbers of numpy show their type in repr.
+    # The conversions are needed because the repr of a NumPy number shows its type.
     return str(value) if kind == "str" else str(int(value)) if kind == "int" else repr(float(value))
 
 

@@ -1,4 +1,4 @@
-"""Run a grid on this machine, cell by cell, and keep its results file up to date."""
+"""Run a grid on this machine, cell by cell, and keep the results file of the grid up to date."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ CELLS, RESULTS, ERROR = "cells", "results.csv", "error.txt"
 
 
 class Watcher(Protocol):
-    """Who is told how a grid goes on."""
+    """An object that is notified of the progress of a grid."""
 
     def begin(self, cell: Cell) -> None:
-        """A cell starts, or goes on."""
+        """Take note that a cell starts or is resumed."""
 
     def step(self, cell: Cell, progress: Progress) -> None:
-        """A training step of it is done."""
+        """Take note that a training step of a cell is done."""
 
     def end(self, cell: Cell, metrics: dict[str, Any] | None, error: str | None) -> None:
-        """It is finished, with its metrics, or failed, with the error in one line."""
+        """Take note that a cell has finished, with its metrics, or has failed, with the error in one line."""
 
 
 class Silent:
-    """Tells nobody."""
+    """A watcher that ignores all notifications."""
 
     def begin(self, cell: Cell) -> None:
         """See `Watcher`."""
@@ -52,7 +52,13 @@ class Silent:
 
 @dataclass
 class GridReport:
-    """What a grid came to: rows of all finished cells, errors by name of the cell, cells that had been finished."""
+    """The result of a grid.
+
+    Attributes:
+        rows: The rows of all finished cells.
+        failed: The error of each failed cell, by the name of the cell.
+        before: The number of cells that had been finished before.
+    """
 
     rows: list[Row]
     failed: dict[str, str] = field(default_factory=dict)
@@ -60,7 +66,7 @@ class GridReport:
 
 
 def cell_folder(out: Path, cell: Cell) -> Path:
-    """Where a cell of the grid in `out` lies."""
+    """Return the folder of a cell of the grid in `out`."""
     return out / CELLS / cell.name
 
 
@@ -72,24 +78,24 @@ def run_grid(
     watcher: Watcher | None = None,
     run: Callable[..., dict[str, Any]] = run_cell,
 ) -> GridReport:
-    """Run what is missing of a grid.
+    """Run the unfinished cells of a grid.
 
-    Finished cells are left alone, interrupted ones go on from their last epoch, failed ones are tried again. A cell
-    that fails does not stop the rest; its error lies beside it. results.csv is written after every cell, from all cells
-    that the folder holds.
+    Finished cells are left alone, interrupted cells go on from their last epoch, and failed cells are tried again. A
+    cell that fails does not stop the rest, and its error is written into its folder. results.csv is written after every
+    cell, from all cells in the folder.
 
     Args:
-        cells: of the grid.
-        out: its folder, made if missing.
-        options: what the cells share.
-        watcher: who is told.
-        run: what runs one cell; see `backmix.benchmark.cell.run_cell`.
+        cells: The cells of the grid.
+        out: The folder of the grid. It is created if it is missing.
+        options: The options that all cells share.
+        watcher: The object that is notified of the progress.
+        run: The function that runs one cell; see `backmix.benchmark.cell.run_cell`.
 
     Raises:
-        RunError: when another process works on the same folder, or a finished cell was made with other settings.
+        RunError: If another process works on the same folder, or if a finished cell was made with other settings.
     """
     watcher = watcher or Silent()
-    code_fingerprint()  # Now: files that are edited while the grid runs are not what it runs.
+    code_fingerprint()  # It is taken now, because files that are edited while the grid runs are not the code it runs.
     with locked(out):
         done = {cell.name: finished(cell_folder(out, cell)) for cell in cells}
         report = GridReport([], before=sum(metrics is not None for metrics in done.values()))
@@ -102,7 +108,7 @@ def run_grid(
                 metrics = run(cell, folder, options, on_step=lambda progress, cell=cell: watcher.step(cell, progress))
             except RunError as error:
                 if done[cell.name] is not None:
-                    raise  # Its figures would stand in the table beside those of other settings.
+                    raise  # Otherwise the table would mix its figures with those of other settings.
                 report.failed[cell.name] = keep_error(folder, error)
                 watcher.end(cell, None, report.failed[cell.name])
             except Exception as error:
@@ -121,7 +127,7 @@ def collect_results(out: Path) -> list[Row]:
     """Write results.csv from all finished cells in a folder, and return its rows.
 
     Raises:
-        RunError, DataError: for a cell whose metrics.json is damaged.
+        RunError, DataError: If the metrics.json of a cell is damaged.
     """
     rows: list[Row] = []
     for path in sorted((out / CELLS).glob(f"*/{METRICS}")):
@@ -132,23 +138,23 @@ def collect_results(out: Path) -> list[Row]:
 
 
 def keep_error(folder: Path, error: BaseException) -> str:
-    """Write the traceback beside the cell; return what happened in one line."""
+    """Write the traceback of a failed cell into its folder, and return the error in one line."""
     write_text(folder / ERROR, "".join(traceback.format_exception(error)))
-    # Our own errors end with what to do; those of other packages may go on for pages.
+    # Our own errors end with advice, so they are kept whole. Errors of other packages may fill pages.
     text = " ".join(str(error).split()) if isinstance(error, BackmixError) else in_one_line(error)
     return f"{type(error).__name__}: {text}"
 
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Hold the folder of a grid, so that no second process works on it.
+    """Lock the folder of a grid, so that no second process works on it.
 
     Raises:
-        RunError: when another one does.
+        RunError: If another process has locked it.
     """
     out.mkdir(parents=True, exist_ok=True)
     with open(out / ".lock", "w") as file:
-        # The system lets go of it when the process dies, however it dies.
+        # The system releases the lock when the process dies, however it dies.
         if not lock_descriptor(file.fileno(), blocking=False):
             raise RunError(f"another process works on {out}. Wait for it, or choose another --out.")
         yield

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 _NAME = 10
-"""Letters of a name that a terminal shows in one piece, however narrow it is."""
+"""The number of letters of a name that stay in one piece, however narrow the terminal is."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,11 @@ class Sheet:
     """A table of texts.
 
     Attributes:
-        title: what it is of.
-        head: names of the columns.
-        lines: cells, as many in each as there are columns.
-        left: columns of words, by number; others are set to the right.
-        notes: sentences that belong under it.
+        title: The title of the table.
+        head: The names of the columns.
+        lines: The cells of each line. Every line has as many cells as there are columns.
+        left: The numbers of the columns that hold words and are aligned left. The others are aligned right.
+        notes: The sentences that belong under the table.
     """
 
     title: str
@@ -35,14 +35,14 @@ class Sheet:
 
 
 def to_rich(sheet: Sheet) -> Group:
-    """Table and notes for a `rich` console; what looks like its markup is printed as it is."""
+    """Return the table and its notes for a `rich` console. Text that looks like `rich` markup is printed as it is."""
     table = Table(
         title=Text(sheet.title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
     )
     for number, name in enumerate(sheet.head):
         words = number in sheet.left
         cells = [line[number] for line in sheet.lines]
-        # On a narrow terminal heads break between words and long names anywhere; a number in two pieces is of no use.
+        # On a narrow terminal, heads break between words, and long names break anywhere. Numbers must not break.
         needed = [min(_NAME, len(cell)) if words else len(cell) for cell in cells]
         least = max(*map(len, name.split()), *needed, 1)
         table.add_column(Text(name), justify="left" if words else "right", min_width=least, overflow="fold")
@@ -52,7 +52,7 @@ def to_rich(sheet: Sheet) -> Group:
 
 
 def to_markdown(sheet: Sheet) -> str:
-    """Title, table and notes as GitHub's Markdown, ending with a line break."""
+    """Return the title, the table and the notes as GitHub's Markdown, which ends with a line break."""
     rule = ("---" if number in sheet.left else "---:" for number in range(len(sheet.head)))
     rows = [_row(map(escape, sheet.head)), _row(rule), *(_row(map(escape, line)) for line in sheet.lines)]
     parts = [f"**{escape(sheet.title)}**", "\n".join(rows)]
@@ -62,9 +62,9 @@ def to_markdown(sheet: Sheet) -> str:
 
 
 def escape(text: str) -> str:
-    """A text that Markdown shows as it is, in a cell of a table too."""
+    """Escape a text so that Markdown shows it as it is, also in a cell of a table."""
     text = re.sub(r"([\\|*`\[\]])", r"\\\1", " ".join(text.split()))
-    # Underscores inside words, as in max_logit, mean nothing.
+    # Underscores inside words, as in max_logit, have no meaning in Markdown.
     text = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
     return text.replace("&", "&amp;").replace("<", "&lt;")
 

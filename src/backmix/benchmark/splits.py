@@ -1,4 +1,4 @@
-"""Lists of known and unknown classes, as their authors published them (splits.json)."""
+"""The lists of known and unknown classes, as their authors published them (splits.json)."""
 
 from __future__ import annotations
 
@@ -9,29 +9,32 @@ from typing import Any
 
 
 def split_lists(protocol: str) -> dict[str, Any]:
-    """The lists of a protocol.
+    """Return the lists of a protocol.
 
     Args:
-        protocol: its name in splits.json.
+        protocol: The name of the protocol in splits.json.
 
     Returns:
-        For most, list -> trials, each the numbers of its known classes ({"known", "unknown"} in CIFAR+N); for the
-        Semantic Shift Benchmark, "known", "easy", "medium" and "hard" -> classes.
+        For most protocols list -> trials, where a trial is the numbers of its known classes ({"known", "unknown"} in
+        CIFAR+N). For the Semantic Shift Benchmark "known", "easy", "medium" and "hard" -> classes.
 
     Raises:
-        KeyError: there are none for it.
+        KeyError: If splits.json has no lists for the protocol.
     """
     lists: dict[str, Any] = _stored()[protocol]
     return lists
 
 
 def about(name: str) -> str:
-    """Where a list comes from, by the key in splits.json."""
+    """Return the origin of a list in words, by the key in splits.json."""
     return str(_stored()["about"][name])
 
 
 def overlap(known: str, unknown: str) -> dict[str, list[str]]:
-    """Class of one data set -> classes of another that show the same things or nearly; empty where none do."""
+    """Return class of one data set -> classes of another that show the same or nearly the same things.
+
+    The dictionary is empty if no classes overlap.
+    """
     found: dict[str, list[str]] = _stored()["overlap"].get(known, {}).get(unknown, {})
     return found
 

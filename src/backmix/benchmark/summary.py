@@ -1,4 +1,4 @@
-"""Means over the trials and seeds of a benchmark; nothing that is not alike is averaged."""
+"""Means over the trials and seeds of a benchmark. Only results of the same setting are averaged."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from backmix.benchmark.results import FIGURES, Row
 from backmix.errors import DataError
 
 ALIKE = ("model", "epochs", "precision", "version", "train_images", "known_images", "unknown_images")
-"""Columns in which two results of one trial must agree for their difference to be that of the augmentation."""
+"""The columns in which two results of a trial must agree, so that their difference is due to the augmentation."""
 
 _SHARED = ("model", "epochs", "precision", "version")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What results have in common that are averaged; the attributes are columns of `Row`."""
+    """The values that averaged results have in common. The attributes are columns of `Row`."""
 
     protocol: str
     split_list: str
@@ -32,22 +32,22 @@ class Setting:
 
     @classmethod
     def of(cls, row: Row) -> Setting:
-        """That of a row."""
+        """Return the setting of a row."""
         return cls(**{name: getattr(row, name) for name in cls.__dataclass_fields__})
 
     @property
     def block(self) -> tuple[str, str, str, str]:
-        """Protocol, split list, unknown set and recipe: figures of different ones stand in different tables."""
+        """The protocol, split list, unknown set and recipe. Figures of different blocks stand in different tables."""
         return self.protocol, self.split_list, self.unknown_set, self.recipe
 
     @property
     def order(self) -> tuple[Any, ...]:
-        """To sort by: block, method, detector; "none" before other augmentations, defaults before variants."""
+        """The sort key: block, method, detector, then "none" before other augmentations, defaults before variants."""
         return (*astuple(self)[:6], self.augmentation != "none", self.augmentation, self.variant)
 
     @property
     def mix(self) -> str:
-        """Augmentation and variant in one text."""
+        """The augmentation and the variant in one text."""
         return f"{self.augmentation} ({self.variant})" if self.variant else self.augmentation
 
 
@@ -56,10 +56,11 @@ class Mean:
     """A mean of n values.
 
     Attributes:
-        value: the mean of a figure, in 0..1, or of a difference, in -1..1.
-        sd: standard deviation of the values, with n - 1; None for one value.
-        n: number of values.
-        over: what they are: "trials", each the mean of its seeds, or, where there is but one trial, its "seeds".
+        value: The mean of a figure, in 0..1, or of a difference, in -1..1.
+        sd: The standard deviation of the values, with n - 1; None for one value.
+        n: The number of values.
+        over: The kind of the values: "trials", where each value is the mean over the seeds of a trial, or "seeds" if
+            there is only one trial.
     """
 
     value: float
@@ -70,15 +71,15 @@ class Mean:
 
 @dataclass(frozen=True)
 class Summary:
-    """Means of the figures of one setting.
+    """The means of the figures of one setting.
 
     Attributes:
-        setting: which.
-        means: by figure; a figure that no row has is absent.
-        trials: number of trials.
-        seeds: fewest and most seeds of a trial.
-        notes: what a reader must know, in sentences: rows that differ in more than trial and seed, missing figures,
-            trials of a list that repeat one another.
+        setting: The setting.
+        means: The mean of each figure. A figure that no row has is absent.
+        trials: The number of trials.
+        seeds: The smallest and the largest number of seeds of a trial.
+        notes: Sentences that a reader must know: on rows that differ in more than trial and seed, on missing figures,
+            and on trials of a list that repeat one another.
     """
 
     setting: Setting
@@ -89,20 +90,21 @@ class Summary:
 
 
 def summarise(rows: Iterable[Row], figures: Sequence[str] = FIGURES) -> list[Summary]:
-    """Mean and standard deviation of figures over trials.
+    """Return the mean and the standard deviation of figures over trials.
 
-    Values of trials are averaged, scores are never pooled. With several seeds a trial counts once, with the mean of its
-    seeds: seeds of one trial are no further trials. Where there is but one trial, mean and deviation go over its seeds.
+    The values of trials are averaged; scores are never pooled. A trial with several seeds counts once, with the mean
+    over its seeds, because further seeds are not further trials. If there is only one trial, the mean and the deviation
+    are taken over its seeds.
 
     Args:
-        rows: in any order, of any number of settings.
-        figures: names in `FIGURES`.
+        rows: The results, in any order and of any number of settings.
+        figures: The names of figures in `FIGURES`.
 
     Returns:
         A summary for each setting, in the order of `Setting.order`.
 
     Raises:
-        DataError: for a figure that is not known, a result that is there twice, a trial whose rows have different
+        DataError: If a figure is unknown, if a result occurs twice, or if the rows of a trial have different
             fingerprints.
     """
     check_figures(figures)
@@ -126,10 +128,10 @@ def summarise(rows: Iterable[Row], figures: Sequence[str] = FIGURES) -> list[Sum
 
 
 def mean_of(values: Mapping[tuple[str, int], float]) -> Mean:
-    """Mean over trials of values by (trial, seed); see `summarise`.
+    """Return the mean over trials of values by (trial, seed); see `summarise`.
 
     Raises:
-        ValueError: when there are none.
+        ValueError: If there are no values.
     """
     if not values:
         raise ValueError("there is nothing to average: give at least one value")
@@ -139,11 +141,11 @@ def mean_of(values: Mapping[tuple[str, int], float]) -> Mean:
 
 
 def in_units(values: Mapping[tuple[str, int], float]) -> tuple[str, dict[str, float]]:
-    """What a mean over values by (trial, seed) goes over.
+    """Reduce values by (trial, seed) to the units that a mean is taken over.
 
     Returns:
-        "trials", and the mean of its seeds by trial; where there is one trial with several seeds "seeds", and the
-        values by seed. Both sorted.
+        "trials" and the mean over the seeds of each trial; or, if there is one trial with several seeds, "seeds" and
+        the value of each seed. The units are sorted.
     """
     trials: dict[str, list[float]] = defaultdict(list)
     for (trial, _), value in values.items():
@@ -154,10 +156,10 @@ def in_units(values: Mapping[tuple[str, int], float]) -> tuple[str, dict[str, fl
 
 
 def by_setting(rows: Iterable[Row]) -> dict[Setting, list[Row]]:
-    """Rows by setting, sorted by trial and seed.
+    """Return the rows of each setting, sorted by trial and seed.
 
     Raises:
-        DataError: for a result that is there twice, or a trial whose rows have different fingerprints.
+        DataError: If a result occurs twice, or if the rows of a trial have different fingerprints.
     """
     found: dict[Setting, list[Row]] = defaultdict(list)
     keys: set[tuple[Any, ...]] = set()
@@ -177,14 +179,14 @@ def by_setting(rows: Iterable[Row]) -> dict[Setting, list[Row]]:
 
 
 def check_figures(figures: Iterable[str]) -> None:
-    """Raise DataError for a name that is not in `FIGURES`."""
+    """Raise DataError if a name is not in `FIGURES`."""
     wrong = [name for name in figures if name not in FIGURES]
     if wrong:
         raise DataError(f"no figure {wrong[0]!r}; there are {', '.join(FIGURES)}")
 
 
 def _repeated(rows: Sequence[Row]) -> list[str]:
-    """A sentence for each set of trials that are of the same images."""
+    """Return a sentence for each set of trials that consist of the same images."""
     trials: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         trials[row.fingerprint].add(row.trial)
@@ -197,7 +199,7 @@ def _repeated(rows: Sequence[Row]) -> list[str]:
 
 
 def _differing(rows: Sequence[Row], name: str) -> str:
-    """A sentence on the values of a column, where there are several."""
+    """Return a sentence on the values of a column if the rows differ in it; otherwise an empty text."""
     found: dict[Any, set[str]] = defaultdict(set)
     for row in rows:
         found[getattr(row, name)].add(row.trial)

@@ -1,4 +1,4 @@
-"""Tables of a benchmark: means with published figures beside them, changes against a baseline, and single trials."""
+"""Tables of a benchmark: means beside published figures, differences to a baseline, and single trials."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ LABELS = {
     "macro_f1": "macro F1",
     "held_out_accuracy": "held-out accuracy",
 }
-"""Figure -> what tables and plots call it."""
+"""The name of each figure in tables and plots."""
 
 DEFAULT_FIGURES = ("accuracy", "auroc", "oscr")
 
 
 @dataclass(frozen=True)
 class Line:
-    """What a table says of one setting.
+    """The content of tables for one setting.
 
     Attributes:
-        summary: its means.
-        differences: to the baseline, by figure; empty for the baseline itself.
-        published: printed figures of the same method, augmentation and score, by figure.
+        summary: The means of the setting.
+        differences: The differences to the baseline, by figure; empty for the baseline itself.
+        published: Printed figures of the same method, augmentation and score, by figure.
     """
 
     summary: Summary
@@ -52,7 +52,7 @@ class Line:
 
     @property
     def setting(self) -> Setting:
-        """Which setting."""
+        """The setting that the line describes."""
         return self.summary.setting
 
 
@@ -64,17 +64,17 @@ def make_lines(
     augmentation: str | None = "none",
     variant: str = "",
 ) -> list[Line]:
-    """What tables say of results, a line for each setting.
+    """Return the content of the tables, a line for each setting.
 
     Args:
-        rows: in any order.
-        figures: to give means and published figures of.
-        compared: to give differences of.
-        augmentation: of the baseline, see `backmix.benchmark.paired.compare`.
-        variant: of the baseline.
+        rows: The results, in any order.
+        figures: The figures for which means and published figures are given.
+        compared: The figures for which differences are given.
+        augmentation: The augmentation of the baseline, see `backmix.benchmark.paired.compare`.
+        variant: The variant of the baseline.
 
     Raises:
-        DataError: see `backmix.benchmark.summary.summarise`.
+        DataError: See `backmix.benchmark.summary.summarise`.
     """
     rows = list(rows)
     found = {
@@ -91,13 +91,13 @@ def make_lines(
 
 
 def summary_sheets(lines: Iterable[Line]) -> list[Sheet]:
-    """Tables of means with published figures beside them, and of differences.
+    """Return tables of means beside published figures, and tables of differences.
 
-    There is one of each for every protocol, split list, unknown set and recipe. Percent with one decimal, mean ±
-    standard deviation. Gains and losses both carry their sign.
+    There is one table of each kind for every protocol, split list, unknown set and recipe. Numbers are percent with one
+    decimal, as mean ± standard deviation. Gains and losses both carry their sign.
 
     Args:
-        lines: from `make_lines`.
+        lines: The lines from `make_lines`.
     """
     sheets = []
     for _, members in groupby(lines, key=lambda line: line.setting.block):
@@ -109,17 +109,18 @@ def summary_sheets(lines: Iterable[Line]) -> list[Sheet]:
 
 
 def trial_sheets(rows: Iterable[Row], figure: str = "auroc") -> list[Sheet]:
-    """Make tables with a line a trial and a column an augmentation.
+    """Return tables with a line for each trial and a column for each augmentation.
 
-    There is one for each protocol, split list, unknown set, recipe, method and score. With several seeds a cell is
-    their mean; where there is but one trial, a line is a seed. The last line is the mean ± standard deviation.
+    There is one table for each protocol, split list, unknown set, recipe, method and score. With several seeds, a cell
+    shows the mean over the seeds. If there is only one trial, each line is a seed. The last line is the mean ± standard
+    deviation.
 
     Args:
-        rows: may stand in any order.
-        figure: is a name in `FIGURES`.
+        rows: The results, in any order.
+        figure: The name of a figure in `FIGURES`.
 
     Raises:
-        DataError: `backmix.benchmark.summary.summarise` says when.
+        DataError: See `backmix.benchmark.summary.summarise`.
     """
     check_figures([figure])
     settings = sorted(by_setting(rows).items(), key=lambda item: item[0].order)
@@ -128,12 +129,12 @@ def trial_sheets(rows: Iterable[Row], figure: str = "auroc") -> list[Sheet]:
 
 
 def summary_csv(lines: Iterable[Line]) -> str:
-    """The same lines as CSV for other programs: a column for each number.
+    """Return the lines as CSV for other programs, with a column for each number.
 
-    Numbers are not rounded, and shares lie in 0..1 as in results.csv. An empty cell is a number that is not there.
+    Numbers are not rounded, and shares lie in 0..1 as in results.csv. An empty cell stands for a missing number.
 
     Args:
-        lines: from `make_lines`.
+        lines: The lines from `make_lines`.
     """
     records = [_record(line) for line in lines]
     head = list(dict.fromkeys(name for record in records for name in record))
@@ -145,25 +146,25 @@ def summary_csv(lines: Iterable[Line]) -> str:
 
 
 def percent(mean: Mean | None, sign: str = "") -> str:
-    """A mean in percent, with its deviation where there is one; "-" for none. `sign="+"` shows the sign of a gain."""
+    """Write a mean in percent, with its deviation if it has one; "-" for None. `sign="+"` shows the sign of a gain."""
     if mean is None:
         return "-"
-    # Adding zero takes the sign from minus zero, which is neither gain nor loss.
+    # Adding zero removes the sign of minus zero, which is neither gain nor loss.
     value = f"{100 * mean.value + 0.0:{sign}.1f}"
     return value if mean.sd is None else f"{value} ± {100 * mean.sd:.1f}"
 
 
 def block_title(setting: Setting) -> str:
-    """What all settings of one table share."""
+    """Return the title for the settings of one table: their protocol, split list, unknown set and recipe."""
     parts = [setting.protocol, setting.split_list and f"split list {setting.split_list}"]
-    # Most protocols have but one set, called "unknown".
+    # Most protocols have a single unknown set, called "unknown".
     parts += ["" if setting.unknown_set in ("", "unknown") else f"unknown {setting.unknown_set}"]
     parts += [f"recipe {setting.recipe}"]
     return ", ".join(part for part in parts if part)
 
 
 def _means(lines: Sequence[Line]) -> Sheet:
-    """Means and published figures of one block."""
+    """Make the table of means and published figures of one block."""
     figures = list(lines[0].published)
     printed = [figure for figure in figures if any(line.published[figure] for line in lines)]
     sources = [entry for line in lines for each in line.published.values() for entry in each]
@@ -200,7 +201,7 @@ def _means(lines: Sequence[Line]) -> Sheet:
 
 
 def _differences(lines: Sequence[Line]) -> Sheet:
-    """Differences of one block, a line for each setting and figure."""
+    """Make the table of differences of one block, with a line for each setting and figure."""
     compared = [line for line in lines if line.differences]
     figures = list(dict.fromkeys(figure for line in compared for figure in line.differences))
     baselines = {each.baseline.mix for line in compared for each in line.differences.values()}
@@ -219,8 +220,8 @@ def _differences(lines: Sequence[Line]) -> Sheet:
         *_lower(figures),
     ]
     for line in compared:
-        said = dict.fromkeys(note for each in line.differences.values() for note in each.notes)
-        notes += [f"{_named(line.setting)}: {note}" for note in said]
+        own_notes = dict.fromkeys(note for each in line.differences.values() for note in each.notes)
+        notes += [f"{_named(line.setting)}: {note}" for note in own_notes]
     words = frozenset(range(len(names) + 1))
     return Sheet(f"{_title(lines)}; difference in points", tuple(head), tuple(texts), words, tuple(notes))
 
@@ -237,7 +238,7 @@ def _difference_cells(difference: Difference) -> list[str]:
 
 
 def _names(lines: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
-    """Heads and cells of the columns that say which setting a line is of."""
+    """Return the heads and cells of the columns that name the setting of a line."""
     scores = len({line.setting.detector for line in lines}) > 1
     head = ["method", "augmentation", *(["score"] if scores else [])]
     return head, [
@@ -293,9 +294,9 @@ def _trial_sheet(settings: dict[Setting, list[Row]], figure: str) -> Sheet:
         columns.append({name: statistics.mean(several) for name, several in found.items()})
         mean = mean_of(values) if values else None
         if mean is not None and mean.over == "seeds" and not single:
-            mean = replace(mean, sd=None)  # A deviation of seeds beside those of trials would be taken for one.
+            mean = replace(mean, sd=None)  # Beside deviations over trials, one over seeds would mislead.
         means.append(percent(mean))
-    # Seeds sort as numbers.
+    # Seeds are sorted as numbers.
     names = sorted({row.seed if single else row.trial for members in settings.values() for row in members})
     lines = [(str(name), *(hundredths(column.get(name)) for column in columns)) for name in names]
     lines.append(("mean ± sd", *means))

@@ -1,4 +1,4 @@
-"""One trial of a protocol: which classes are known, which are unknown, and of which images they are."""
+"""One trial of a protocol: its known classes, its unknown classes and their images."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Part:
     """All images of some classes in one split of a data set.
 
     Attributes:
-        data: name for `open_data`.
-        split: one of its splits.
-        classes: by their canonical names, in an order that counts only where it gives labels.
+        data: The name of the data set, for `open_data`.
+        split: The name of one of its splits.
+        classes: The canonical names of the classes. Their order only matters where it determines labels.
 
     Raises:
-        DataError: no class, or one that comes twice.
+        DataError: If there is no class, or if a class occurs twice.
     """
 
     data: str
@@ -35,7 +35,7 @@ class Part:
 
     @property
     def images(self) -> int:
-        """Number of images there must be, see `expected_images`."""
+        """The number of images that the part must have, see `expected_images`."""
         return expected_images(self.data, self.split, self.classes)
 
 
@@ -44,17 +44,17 @@ class Trial:
     """One training and its tests.
 
     Attributes:
-        protocol: name of the protocol.
-        split_list: which of its lists; "" where it has no more than one.
-        name: which trial of the list, "a" and on.
-        train: known training images. The label of a class is its position in `train.classes`.
-        known: known test images.
-        unknown: unknown test images: name of the set -> images.
-        image_size: side in pixels at which the protocol is run.
-        notes: what has to be said beside a figure: trials that repeat others, classes that overlap.
+        protocol: The name of the protocol.
+        split_list: The name of the list of known classes; "" for a list without a name.
+        name: The name of the trial in the list: "a", "b" and so on.
+        train: The known training images. The label of a class is its position in `train.classes`.
+        known: The known test images.
+        unknown: Name of the unknown set -> its test images.
+        image_size: The side of the images in pixels.
+        notes: Sentences that must accompany a figure: on trials that repeat others, and on classes that overlap.
 
     Raises:
-        DataError: known classes that are not the same in training and test, or that are unknown as well.
+        DataError: If the known classes differ between training and test, or if a known class is unknown as well.
     """
 
     protocol: str
@@ -76,20 +76,20 @@ class Trial:
 
     @property
     def title(self) -> str:
-        """Protocol, list and trial in one, such as "cifar10/cssr/a"."""
+        """The protocol, the list and the trial in one text, such as "cifar10/cssr/a"."""
         return "/".join(part for part in (self.protocol, self.split_list, self.name) if part)
 
     @property
     def train_images(self) -> int:
-        """Number of training images there must be."""
+        """The number of training images that the trial must have."""
         return self.train.images
 
     @property
     def fingerprint(self) -> str:
-        """12 hexadecimal digits that two trials share if they are of the same images, known and unknown.
+        """A text of 12 hexadecimal digits, which is equal for trials with the same known and unknown images.
 
-        The first ones of the SHA-256 of the data sets, splits and sorted class names. Neither the order of classes nor
-        what trial and list are called changes it.
+        It is the beginning of the SHA-256 of the data sets, splits and sorted class names. It depends neither on the
+        order of the classes nor on the names of the trial and the list.
         """
         parts = {"train": self.train, "known": self.known, **{f"unknown {name}": p for name, p in self.unknown.items()}}
         content = {name: [part.data, part.split, sorted(part.classes)] for name, part in parts.items()}
@@ -98,7 +98,7 @@ class Trial:
 
     @property
     def openness(self) -> float:
-        """Openness of Scheirer et al. (2013), 1 - sqrt(2 K / (2 K + U)), for K known and U unknown classes.
+        """The openness of Scheirer et al. (2013), 1 - sqrt(2 K / (2 K + U)), for K known and U unknown classes.
 
         U counts the unknown classes of all sets.
         """
@@ -107,7 +107,7 @@ class Trial:
 
     @property
     def revised_openness(self) -> float:
-        """Openness as CGDL and others have it, 1 - sqrt(K / (K + U)), with K and U as in `openness`."""
+        """The openness as CGDL and others define it, 1 - sqrt(K / (K + U)), with K and U as in `openness`."""
         known = len(self.train.classes)
         return 1 - sqrt(known / (known + self._unknown_classes()))
 

@@ -1,4 +1,4 @@
-"""The images of a trial: what is trained on, and what is tested on."""
+"""The images of a trial, for training and for testing."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from backmix.errors import DataError
 
 @dataclass(frozen=True)
 class TrialData:
-    """Images of a trial. All sources have the known classes, in the order of the trial, as their classes.
+    """The images of a trial. The classes of every source are the known classes, in the order of the trial.
 
     Attributes:
-        train: training images of the known classes and nothing else.
-        tests: unknown set -> the known test images, and after them its unknown ones, with the label -1.
-        notes: what was left out.
+        train: The training images of the known classes, and no other images.
+        tests: Unknown set -> the known test images, followed by the images of the unknown set with the label -1.
+        notes: Sentences that say what was left out.
     """
 
     train: ImageSource
@@ -34,13 +34,14 @@ def load_trial(trial: Trial, root: Path | None, *, unknown_sets: Sequence[str] |
     """Open the images of a trial.
 
     Args:
-        trial: which classes of which data sets.
-        root: where the copies are; None: the hub. See `open_data`.
-        unknown_sets: which of the trial's. None: all of them, but for those of another data set than the known images
-            of which there is no copy; a copy that is there and not whole is an error.
+        trial: The trial with its classes and data sets.
+        root: The folder of the copies. None: The hub. See `open_data`.
+        unknown_sets: The unknown sets to open. None: All unknown sets of the trial, except those from another data set
+            than the known images if there is no copy of that data set. A copy that is incomplete is an error.
 
     Raises:
-        DataError: an unknown set that the trial does not have, none that is at hand, and as in `open_data`.
+        DataError: If the trial does not have an unknown set of that name, or if no unknown set is available. See also
+            `open_data`.
     """
     names, notes = _at_hand(trial, root) if unknown_sets is None else (list(unknown_sets), [])
     for name in names:
@@ -58,6 +59,7 @@ def load_trial(trial: Trial, root: Path | None, *, unknown_sets: Sequence[str] |
 
 
 def _at_hand(trial: Trial, root: Path | None) -> tuple[list[str], list[str]]:
+    """Return the names of the unknown sets that are available, and notes on those that are not."""
     names, notes = [], []
     for name, part in trial.unknown.items():
         if part.data == trial.train.data or has_copy(part.data, root):
@@ -69,7 +71,7 @@ def _at_hand(trial: Trial, root: Path | None) -> tuple[list[str], list[str]]:
 
 
 def _known(part: Part, classes: Sequence[str], root: Path | None) -> Relabelled:
-    """Images of a part, labelled by their position in `classes`."""
+    """Open the images of a part. The label of an image is the position of its class in `classes`."""
     source = open_data(part.data, part.split, root=root, classes=part.classes)
     number = {name: label for label, name in enumerate(classes)}
     labels = torch.tensor([number.get(name, -1) for name in source.classes])[source.labels]
@@ -78,7 +80,7 @@ def _known(part: Part, classes: Sequence[str], root: Path | None) -> Relabelled:
 
 
 def _unknown(part: Part, known: Sequence[str], root: Path | None) -> Relabelled:
-    """Images of a part, none of them known."""
+    """Open the images of a part, with the label -1 for all of them."""
     source = open_data(part.data, part.split, root=root, classes=part.classes)
     wanted = torch.tensor([name in set(part.classes) for name in source.classes])
     kept = wanted[source.labels].nonzero().flatten()

@@ -1,4 +1,4 @@
-"""What a person sees while a grid runs: how far it is, what runs now, what failed, how long it will take."""
+"""The view of a running grid: its progress, the running cells, the failed cells and the remaining time."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from backmix.pages.progress import progress_bars
 from backmix.pages.words import hundredths
 from backmix.train.loop import Progress as TrainProgress
 
-SHOWN = 6  # Finished and failed cells that stay in sight.
+SHOWN = 6  # The number of finished and failed cells that stay in sight.
 
 
 class GridView:
-    """A live view on a terminal, a line for each cell elsewhere. Use it as a context.
+    """A watcher that shows a live view on a terminal, and prints a line for each cell elsewhere. Use it with `with`.
 
     Args:
-        console: where to print.
-        total: cells of the grid.
-        finished: of them, before it starts.
-        workers: cells that run at the same time.
+        console: The console to print on.
+        total: The number of cells of the grid.
+        finished: The number of cells that are finished before the grid starts.
+        workers: The number of cells that run at the same time.
     """
 
     def __init__(self, console: Console, total: int, finished: int, workers: int = 1) -> None:
@@ -50,17 +50,17 @@ class GridView:
             self._live.stop()
 
     def begin(self, cell: Cell) -> None:
-        """A cell starts."""
+        """Show that a cell starts."""
         self._began[cell.name] = time.monotonic()
         self._tasks[cell.name] = self._bars.add_task(cell.name, total=None, state="starting")
 
     def step(self, cell: Cell, progress: TrainProgress) -> None:
-        """A training step is done."""
+        """Show that a training step of a cell is done."""
         state = f"epoch {progress.epoch + 1}  loss {progress.loss:.3f}"
         self._bars.update(self._tasks[cell.name], completed=progress.step, total=progress.steps, state=state)
 
     def end(self, cell: Cell, metrics: dict[str, Any] | None, error: str | None) -> None:
-        """A cell is finished, or failed."""
+        """Show that a cell has finished or failed."""
         seconds = time.monotonic() - self._began.pop(cell.name, time.monotonic())
         if cell.name in self._tasks:
             self._bars.remove_task(self._tasks.pop(cell.name))
@@ -82,7 +82,7 @@ class GridView:
             self.console.print(Text(f"{self.finished + self.failed}/{self.total} ").append_text(line))
 
     def render(self) -> RenderableType:
-        """The picture of the moment."""
+        """Return the current view."""
         left = self.total - self.finished - self.failed
         head = f"{self.finished} of {self.total} finished"
         if self.failed:
@@ -96,7 +96,7 @@ class GridView:
 
 
 def duration(seconds: float) -> str:
-    """A time for people: "40 s", "12 min", "3 h 05 min"."""
+    """Write a time for people: "40 s", "12 min", "3 h 05 min"."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

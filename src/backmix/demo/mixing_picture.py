@@ -1,4 +1,4 @@
-"""A picture of what BackMix did to some training images."""
+"""A picture that shows how BackMix mixes some training images."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def mixing_picture(
     columns: int = 8,
     seed: int = 0,
 ) -> None:
-    """Draw targets, donors, their maps, their masked backgrounds and the mixed images of a trained run.
+    """Draw the targets, the donors, their maps, their masked backgrounds and the mixed images of a trained run.
 
     Args:
-        classifier: the trained classifier.
-        source: the images it was trained on.
-        report: what the fit returned; needs an augmentation.
-        path: PNG to write.
-        columns: images to show.
-        seed: which images, and where patches lie.
+        classifier: The trained classifier.
+        source: The images that it was trained on.
+        report: The report of the fit, which must have an augmentation.
+        path: The PNG file to write.
+        columns: The number of images to show.
+        seed: The seed that chooses the images and the places of the patches.
 
     Raises:
-        DataError: when the run was trained without BackMix.
+        DataError: If the run was trained without BackMix.
     """
     mix = report.augmentation
     if mix is None:
@@ -101,7 +101,7 @@ def mixing_picture(
 
 
 def _shown(image: Tensor, classifier: OpenSetClassifier) -> Tensor:
-    """Undo the normalisation: (3, H, W) -> (H, W, 3) in 0..1."""
+    """Undo the normalisation of an image: (3, H, W) -> (H, W, 3) in 0..1."""
     mean = torch.tensor(classifier.preprocess.mean)[:, None, None]
     std = torch.tensor(classifier.preprocess.std)[:, None, None]
     return (image * std + mean).clamp(0, 1).permute(1, 2, 0)

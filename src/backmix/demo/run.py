@@ -1,4 +1,4 @@
-"""The demonstration: what BackMix does where digits stand on textures that give their class away."""
+"""The demonstration: the effect of BackMix on digits that stand on textures which reveal their class."""
 
 from __future__ import annotations
 
@@ -34,23 +34,24 @@ def run_demo(
     precision: str = "fp32",
     console: Console | None = None,
 ) -> dict[str, Any]:
-    """Train with and without BackMix on the embedded digits and compare.
+    """Train with and without BackMix on the embedded digits, and compare the results.
 
-    Digits 0 to 5 are known, 6 to 9 unknown. A known digit stands on the texture of its class at the rate `prior`;
-    unknown digits stand on the same textures. Both kinds of training share initial weights, order and crops, seed by
-    seed. Nothing is tuned on the test images.
+    The digits 0 to 5 are known, and 6 to 9 are unknown. A known digit stands on the texture of its class at the rate
+    `prior`. Unknown digits stand on the same textures. For each seed, both kinds of training share the initial weights,
+    the order and the crops. Nothing is tuned on the test images.
 
     Args:
-        out: folder for metrics.json and mixing.png.
-        prior: rate at which the texture goes with the class.
-        seeds: trainings of each kind.
-        epochs: passes over the training set; None: `EPOCHS`.
-        precision: "fp32", which comes out much the same on any machine, "bf16", or "auto", the quicker one here.
-        console: where to print.
+        out: The folder for metrics.json and mixing.png.
+        prior: The rate at which the texture goes with the class.
+        seeds: The number of trainings of each kind.
+        epochs: The number of passes over the training set. None: `EPOCHS`.
+        precision: "fp32", which gives nearly the same results on any machine; "bf16"; or "auto", which chooses the
+            faster one on this machine.
+        console: The console to print on. None: A new one.
 
     Returns:
-        What metrics.json holds: `none` and `backmix`, each with auroc, oscr, fpr95 and accuracy as mean, sd and values;
-        `difference` of the two, seed by seed; `setting`; `seconds`.
+        The content of metrics.json: `none` and `backmix`, each with auroc, oscr, fpr95 and accuracy as mean, sd and
+        values; the `difference` of the two for each seed; `setting`; `seconds`.
     """
     begin = time.monotonic()
     console = console or Console()

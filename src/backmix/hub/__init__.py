@@ -1,4 +1,4 @@
-"""Sharing a run on the Hugging Face hub, without anything private, with a model card."""
+"""Share a run on the Hugging Face hub, with a model card and without anything private."""
 
 from backmix.hub.share import save_to_hub
 

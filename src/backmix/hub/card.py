@@ -1,4 +1,4 @@
-"""The card of a shared run: what it answers, how well, what its threshold promises and what it does not."""
+"""The model card of a shared run: its answers, its figures, the promise of its threshold and its limits."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from backmix.classifier import OpenSetClassifier
 
-MOST_CLASSES = 200  # Named in the card; classes.json has all.
-LEFT_OUT = "left out when this run was shared"  # Stands in config.yaml for what may be a path or a note.
+MOST_CLASSES = 200  # The largest number of classes named in the card. classes.json has all classes.
+LEFT_OUT = "left out when this run was shared"  # It replaces text in config.yaml that may be a path or a note.
 PACKAGES = ("torch", "torchvision", "timm", "safetensors")
 
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,60}")
@@ -33,20 +33,21 @@ def model_card(
     license: str | None = None,
     files: Sequence[str] = (),
 ) -> str:
-    """Markdown with a YAML head, as the hub shows it.
+    """Write the model card as Markdown with a YAML head, as the hub expects it.
 
     Args:
-        classifier: what is shared.
-        config: its config.yaml, cleaned: what stands there may stand in the card.
-        name: "owner/name".
-        metrics: metrics.json of the run.
-        evaluation: figures of `OpenSetClassifier.evaluate` on a test set; None: those that `fit` took, in `metrics`.
-        chosen: how example unknowns chose the detector, see `backmix.inference.choose_detector.choose_detector`.
-        license: its identifier on the hub, such as apache-2.0.
-        files: that are shared.
+        classifier: The classifier that is shared.
+        config: The cleaned content of config.yaml. All of it may stand in the card.
+        name: The name of the repository, "owner/name".
+        metrics: The content of the run's metrics.json.
+        evaluation: The figures of `OpenSetClassifier.evaluate` on a test set. None: The figures of the run's own test
+            in `metrics`.
+        chosen: How example unknowns chose the detector, see `backmix.inference.choose_detector.choose_detector`.
+        license: The identifier of the licence on the hub, such as apache-2.0.
+        files: The names of the files that are shared.
 
     Raises:
-        ValueError: for a licence that is no identifier.
+        ValueError: If the licence is not an identifier.
     """
     if license is not None and not _LICENSE.fullmatch(license):
         raise ValueError(f"a licence is named as the hub does, as in apache-2.0 or cc-by-4.0; got {license!r}")
@@ -101,7 +102,7 @@ def _answer(classifier: OpenSetClassifier) -> str:
 
 
 def _use(name: str) -> str:
-    # Ids of the hub hold letters, digits, dots, underscores and hyphens alone.
+    # Ids on the hub contain only letters, digits, dots, underscores and hyphens, so the name needs no escaping.
     return (
         "## How to use it\n\n```sh\npip install backmix\n```\n\n```python\n"
         "from backmix import OpenSetClassifier\n\n"

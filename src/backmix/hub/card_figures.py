@@ -1,4 +1,4 @@
-"""What the card of a shared run says of its figures and its threshold."""
+"""The sections on figures and threshold in the card of a shared run."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def figures_section(
     metrics: Mapping[str, Any],
     evaluation: Mapping[str, Any] | None,
 ) -> str:
-    """How well it does, on which images, and what was not measured.
+    """Write the section on figures: how well the classifier does, on which images, and what was not measured.
 
     Args:
-        classifier: what is shared.
-        config: its config.yaml.
-        metrics: metrics.json of the run.
-        evaluation: figures of a test set; None: those that `fit` took, in `metrics`.
+        classifier: The classifier that is shared.
+        config: The content of the run's config.yaml.
+        metrics: The content of the run's metrics.json.
+        evaluation: The figures on a test set. None: The figures of the run's own test in `metrics`.
     """
     parts = ["## Figures"]
     figures = chosen_figures(metrics, evaluation)
@@ -57,7 +57,7 @@ def figures_section(
 
 
 def chosen_figures(metrics: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """The figures that the card tells: those of `evaluation`, else those of the run's own test, if there are any."""
+    """Return the figures for the card: `evaluation`, or else the figures of the run's own test; None without either."""
     own = metrics.get("test")
     return evaluation if evaluation is not None else own if isinstance(own, Mapping) else None
 
@@ -65,13 +65,13 @@ def chosen_figures(metrics: Mapping[str, Any], evaluation: Mapping[str, Any] | N
 def eval_results(
     detector: str, data: object, metrics: Mapping[str, Any], evaluation: Mapping[str, Any] | None
 ) -> list[EvalResult]:
-    """Accuracy and AUROC, where they were measured, as the hub shows them beside a model.
+    """Return accuracy and AUROC, if they were measured, in the form that the hub shows beside a model.
 
     Args:
-        detector: whose unknown score decides.
-        data: name of the data of the run's own test; None where it may not be told.
-        metrics: metrics.json of the run.
-        evaluation: figures of another test set; None: those that `fit` took, in `metrics`.
+        detector: The detector whose unknown score decides.
+        data: The name of the data of the run's own test; None if the name must not be shared.
+        metrics: The content of the run's metrics.json.
+        evaluation: The figures on another test set. None: The figures of the run's own test in `metrics`.
     """
     from huggingface_hub import EvalResult  # It is slow to import, and only this function needs it.
 
@@ -135,7 +135,10 @@ def _measured(classifier: OpenSetClassifier, figures: Mapping[str, Any], *, by_f
 
 
 def _is_threshold_of_fit(classifier: OpenSetClassifier, config: Mapping[str, Any], metrics: Mapping[str, Any]) -> bool:
-    """Whether the threshold is the one that `fit` tested; `backmix calibrate` may have fitted another since."""
+    """Return whether the threshold is the one that `fit` tested.
+
+    `backmix calibrate` may have fitted another one since.
+    """
     arguments, images = config.get("arguments"), metrics.get("images")
     held = classifier.thresholds.get(classifier.detector)
     if held is None or classifier.per_class or not isinstance(arguments, Mapping) or not isinstance(images, Mapping):
@@ -144,7 +147,11 @@ def _is_threshold_of_fit(classifier: OpenSetClassifier, config: Mapping[str, Any
 
 
 def threshold_section(classifier: OpenSetClassifier, chosen: Mapping[str, Any] | None = None) -> str:
-    """What is promised of known images, how far one threshold may be off, and what example unknowns did."""
+    """Write the section on the threshold.
+
+    It says what is promised about known images, how far a single threshold may be off, and what example unknowns were
+    used for.
+    """
     held = classifier.thresholds.get(classifier.detector)
     if held is None:
         return "## Threshold\n\nNone: no known images were held out to fit it on."
@@ -173,7 +180,7 @@ def threshold_section(classifier: OpenSetClassifier, chosen: Mapping[str, Any] |
 
 
 def spread_in_words(held: ConformalThreshold) -> str:
-    """What one threshold comes to: the promise is an average over many."""
+    """Describe how far a single threshold may be off, because the promise is an average over many thresholds."""
     if held.note is not None:
         return f"As it is, {held.note}"
     low, high = accepted_in_the_long_run(len(held.scores), held.accept_share)

@@ -1,4 +1,4 @@
-"""The copy of a run that may leave the machine: its own files, and settings without paths or names of images."""
+"""The copy of a run that may leave the machine: the run's files, and settings without paths or names of images."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ from backmix.runs.limits import without_weight_sources
 
 CARD = "README.md"
 CALIBRATION = "calibration.json"
-MAX_FIGURES = 2**24  # Bytes of a file of figures.
+MAX_FIGURES = 2**24  # The number of bytes of a file of figures that are read.
 SETTINGS = ("model", "method", "image_size", "model_options", "method_options", "mean", "std", "precision")
 
 _WORD = re.compile(r"[A-Za-z0-9_.+-]{1,100}", re.ASCII)
 _MODEL = re.compile(r"(timm/)?[A-Za-z0-9_.+-]{1,100}", re.ASCII)
 _HUB_ID = re.compile(r"(hub:)?[A-Za-z0-9][\w.-]*/[\w.-]+(:[\w.-]+)?", re.ASCII)
 _DIGITS = re.compile(r"digits(:[\w.=,-]*)?", re.ASCII)
-# Text that is a name of backmix's or timm's own; any other text may be a path, or somebody's notes.
+# The entries whose text is a name from backmix or timm. Any other text may be a path, or somebody's notes.
 _NAMED = ("model", "method", "augmentation", "detector", "precision", "optimizer", "schedule", "padding", "budget")
 
 
 @dataclass(frozen=True)
 class SharedCopy:
-    """What was written to be shared.
+    """A copy of a run that was written to be shared.
 
     Attributes:
-        folder: where it lies; a run that loads.
-        files: names of its files, in order.
-        left_out: what of config.yaml was left out, by name, as "arguments.data".
+        folder: The folder of the copy, which loads like any run.
+        files: The names of its files, in order.
+        left_out: The names of the entries of config.yaml that were left out, such as "arguments.data".
     """
 
     folder: Path
@@ -66,24 +66,25 @@ def write_shared_copy(
     evaluation: Path | None = None,
     license: str | None = None,
 ) -> SharedCopy:
-    """Write the copy of a run that is shared: weights, classes, calibration, cleaned config.yaml, model card.
+    """Write a copy of a run for sharing: its weights, classes, calibration, cleaned config.yaml and model card.
 
-    Checkpoint, logs, report, pictures, metrics.json and held-out.json, which names images, stay where they are.
-    Of config.yaml and calibration.json what the classifier needs is kept, and of the rest numbers and names of
-    backmix's own. They get fingerprints of their own, so the copy is a run like any other.
+    The checkpoint, logs, report, pictures, metrics.json and held-out.json (which names images) are not copied. The copy
+    keeps the parts of config.yaml and calibration.json that the classifier needs. Of the rest it keeps numbers and
+    backmix's own names. These files get new fingerprints, so the copy is a run like any other.
 
     Args:
-        run: the run.
-        folder: a new or empty one.
-        name: "owner/name", as the card calls it.
-        card: whether to write README.md.
-        training_outputs: whether to share training.safetensors, features and logits of up to 20,000 training images;
-            None: where the detector that decides is fitted on them.
-        evaluation: figures for the card, as `backmix evaluate --json` wrote them; None: those of the run itself.
-        license: its identifier on the hub, such as apache-2.0; None: the card asks for one.
+        run: The folder of the run.
+        folder: The folder of the copy, which must be new or empty.
+        name: The name "owner/name" for the card.
+        card: Whether to write README.md.
+        training_outputs: Whether to share training.safetensors, which holds features and logits of up to 20,000
+            training images. None: It is shared if the detector that decides is fitted on it.
+        evaluation: The file with figures for the card, as written by `backmix evaluate --json`. None: The figures of
+            the run itself.
+        license: The identifier of the licence on the hub, such as apache-2.0. None: The card asks for one.
 
     Raises:
-        RunError: when the run cannot be read, cannot be shared, or the figures are not its own.
+        RunError: If the run cannot be read or cannot be shared, or if the figures belong to another run.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder} is not an empty folder. What is shared is written into a new one.")
@@ -132,10 +133,10 @@ def write_shared_copy(
 
 
 def shared_config(config: Mapping[str, Any], run: Path, classes: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """What of config.yaml may be shared, without `files`, and the names of what may not.
+    """Return the part of config.yaml that may be shared, without `files`, and the names of the entries left out.
 
     Raises:
-        RunError: when the network cannot be built without something that may not.
+        RunError: If the network cannot be built without an entry that may not be shared.
     """
     shared: dict[str, Any] = {"format": FORMAT, "backmix": str(config.get("backmix"))}
     left_out = []
@@ -172,7 +173,7 @@ def shared_config(config: Mapping[str, Any], run: Path, classes: list[str]) -> t
 
 
 def shared_choice(calibration: Path) -> dict[str, Any]:
-    """How example unknowns chose the detector, without the place where they lie; empty where none did."""
+    """Return how example unknowns chose the detector, without their path; empty if there were no example unknowns."""
     chosen = read_json(calibration).get("chosen")
     if not isinstance(chosen, Mapping):
         return {}
@@ -181,7 +182,10 @@ def shared_choice(calibration: Path) -> dict[str, Any]:
 
 
 def is_plain(value: Any, *, words: bool) -> bool:
-    """Whether a value is a number, a truth value, None, or a list or dictionary of these; with `words` also a name."""
+    """Return whether a value is a number, a Boolean, None, or a list or dictionary of these.
+
+    With `words` it may also be a name.
+    """
     if isinstance(value, str):
         return words and _WORD.fullmatch(value) is not None
     if isinstance(value, Mapping):
@@ -192,7 +196,7 @@ def is_plain(value: Any, *, words: bool) -> bool:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file of figures; empty where it is missing, too large or holds something else."""
+    """Read a JSON file of figures; empty if the file is missing, is too large or holds something else."""
     try:
         with open(path, "rb") as file:
             content = json.loads(file.read(MAX_FIGURES))
@@ -202,10 +206,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_figures(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Figures that `backmix evaluate --json` wrote of this run.
+    """Read the figures that `backmix evaluate --json` wrote for this run.
 
     Raises:
-        RunError: when it cannot be read, or speaks of another run.
+        RunError: If the file cannot be read, or if it holds figures of another run.
     """
     try:
         with open(path, "rb") as file:
@@ -218,8 +222,8 @@ def read_figures(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         raise RunError(f"{path} holds no figures of `backmix evaluate --json`")
     about = content.get("run")
     for key in ("arguments", "training"):
-        said = about.get(key) if isinstance(about, dict) else None
-        if json.dumps(said, default=str) != json.dumps(config.get(key), default=str):
+        value = about.get(key) if isinstance(about, dict) else None
+        if json.dumps(value, default=str) != json.dumps(config.get(key), default=str):
             raise RunError(
                 f"{path} holds figures of another run. Evaluate this one: `backmix evaluate RUN DATA --json`"
             )
@@ -227,8 +231,9 @@ def read_figures(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _may_leave(name: str, value: Any, run: Path, classes: list[str]) -> bool:
+    """Return whether an entry of a section of config.yaml may leave the machine."""
     if not isinstance(value, str):
-        # Options of methods and augmentations are numbers and names from a list; backmix checks them.
+        # Options of methods and augmentations are numbers, and names from a list that backmix checks.
         return is_plain(value, words=name.endswith("_options"))
     if name == "data":
         return bool(_DIGITS.fullmatch(value)) or (bool(_HUB_ID.fullmatch(value)) and _was_no_path(value, run))
@@ -241,7 +246,10 @@ def _may_leave(name: str, value: Any, run: Path, classes: list[str]) -> bool:
 
 
 def _was_no_path(data: str, run: Path) -> bool:
-    """Whether DATA was a hub id when it was typed: a folder "owner/name" of that time may be gone by now."""
+    """Return whether the data argument was a hub id when it was typed.
+
+    It may have been a folder "owner/name" that no longer exists.
+    """
     try:
         return data.startswith("hub:") or read_shares(run).data == data
     except RunError:

@@ -1,4 +1,4 @@
-"""Runs on the Hugging Face hub: fetched without anything that could run, shared without anything private."""
+"""Share a run in a repository on the Hugging Face hub, without anything private."""
 
 from __future__ import annotations
 
@@ -30,20 +30,23 @@ def save_to_hub(
 ) -> str:
     """Share a classifier or a run in a repository of the hub, in one commit.
 
-    See `backmix.hub.copy.write_shared_copy` for what leaves the machine and for the last four arguments.
+    `backmix.hub.copy.write_shared_copy` describes what leaves the machine.
 
     Args:
-        what: a classifier, or the folder of a run, whose card then tells its training and its figures too.
-        repo_id: "owner/name"; made where it is missing.
-        private: whether only you and those you allow see it. A public repository is refused then.
-        token: that may write there; None: the one that is logged in.
-        card: whether to write README.md, over the one that is there.
+        what: A classifier, or the folder of a run. The card of a run also describes its training and its figures.
+        repo_id: The repository, "owner/name". It is created if it is missing.
+        private: Whether only you and the people you allow see the repository. A public repository is then refused.
+        token: A token that may write to the repository. None: The token of the logged-in user.
+        card: Whether to write README.md, which replaces an existing one.
+        training_outputs: See `backmix.hub.copy.write_shared_copy`.
+        evaluation: See `backmix.hub.copy.write_shared_copy`.
+        license: See `backmix.hub.copy.write_shared_copy`.
 
     Returns:
-        Address of the repository.
+        The address of the repository.
 
     Raises:
-        RunError: when the run cannot be shared, or the repository cannot be written or holds something else.
+        RunError: If the run cannot be shared, or if the repository cannot be written or holds something else.
     """
     check_id(repo_id)
     with tempfile.TemporaryDirectory(prefix="backmix-") as temporary:
@@ -67,16 +70,16 @@ def save_to_hub(
 def upload(
     folder: Path, files: tuple[str, ...], repo_id: str, *, private: bool = False, token: str | bool | None = None
 ) -> str:
-    """Write these files of a folder, and no others, into a repository; gives its address.
+    """Write these files of a folder, and no others, into a repository, and return its address.
 
     Raises:
-        RunError: see `save_to_hub`.
+        RunError: See `save_to_hub`.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     api = HfApi(token=token)
     with explained(repo_id, writing=True):
-        # Not False: an organisation may want all its repositories private.
+        # None leaves the choice to the hub, because an organisation may want all its repositories private.
         url = api.create_repo(repo_id, private=private or None, exist_ok=True)
         info = api.model_info(repo_id)
         there = {file.rfilename for file in info.siblings or []}
@@ -88,7 +91,7 @@ def upload(
         if there - {".gitattributes", "README.md", "LICENSE"} and "config.yaml" not in there:
             raise RunError(f"{repo_id} holds something else than a run of backmix. Take another name.")
         operations: list[Any] = [CommitOperationAdd(name, folder / name) for name in files]
-        # Of a run that was there before: it does not belong to these weights.
+        # These files come from a run that was there before, and do not belong to the new weights.
         operations += [CommitOperationDelete(name) for name in OPTIONAL if name in there and name not in files]
         api.create_commit(repo_id, operations, commit_message="Share a run of backmix", parent_commit=info.sha)
     return str(url)

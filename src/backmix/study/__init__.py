@@ -1,1 +1,1 @@
-"""The study of foregrounds and backgrounds: what a prior between them does, and what BackMix does to it."""
+"""The study of foregrounds and backgrounds: the effect of a prior between them, and the effect of BackMix on it."""

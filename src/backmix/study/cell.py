@@ -1,4 +1,4 @@
-"""One cell of a study: train in one way on one setting, and measure everything the parts ask for."""
+"""Run one cell of a study: train in one way on one setting, and measure everything that the parts ask for."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ KEPT = (
     "pasting_cost",
     "entropy",
 )
-"""Of an audit."""
+"""The results of an audit that a cell keeps."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What is trained and measured.
+    """One training of a study and its measurements.
 
     Attributes:
-        training: a name in `TRAININGS`.
-        prior: rate at which backgrounds go with classes, None where it cannot be chosen.
-        seed: of weights, order, crops, and of what is drawn to make pictures.
-        estimated: whether the audit is also made with estimated masks.
+        training: A name in `TRAININGS`.
+        prior: The rate at which backgrounds go with classes; None if it cannot be chosen.
+        seed: The seed of the weights, the order, the crops and the random choices in making pictures.
+        estimated: Whether the audit is also made with estimated masks.
     """
 
     training: str
@@ -54,25 +54,34 @@ class Cell:
     estimated: bool = False
 
     def key(self) -> dict[str, Any]:
-        """What tells it from others."""
+        """Return the values that tell the cell apart from others."""
         return {"training": self.training, "prior": self.prior, "seed": self.seed}
 
 
 def run_cell(setting: Setting, cell: Cell, *, workers: int = 2) -> dict[str, Any] | None:
-    """Train and measure.
+    """Train and measure one cell.
 
-    `accuracy` on test images at the prior of the training, `accuracy_independent` where backgrounds say nothing;
-    `auroc` by score and pair of `PAIRS`, K and Q known and unknown objects, k and q backgrounds of known and of other
-    kinds; `misleading_index`, AUROC of Kk-Qq minus that of Kk-Qk, by score; `spread` of the logits of single places;
-    `audit` with the true masks, and `audit_estimated` where asked for. What cannot be measured is None.
+    The figures are:
+
+    - `loss`: the loss of the last epoch.
+    - `accuracy`: the accuracy on test images at the prior of the training.
+    - `accuracy_independent`: the accuracy on test images whose backgrounds say nothing about the class.
+    - `auroc`: the AUROC by score and pair in `PAIRS`. K and Q stand for known and unknown objects, k and q for
+      backgrounds of known classes and of other kinds.
+    - `misleading_index`: the AUROC of Kk-Qq minus the AUROC of Kk-Qk, by score.
+    - `spread`: the spread of the logits at single places.
+    - `audit`: the audit with true masks.
+    - `audit_estimated`: the audit with estimated masks, if the cell asks for it.
+
+    A figure that cannot be measured is None.
 
     Args:
-        setting: what it is made on.
-        cell: which.
-        workers: threads that decode.
+        setting: The setting that the study is made on.
+        cell: The cell to run.
+        workers: The number of threads that decode images.
 
     Returns:
-        The figures, or None where the setting has no such outliers.
+        The figures, or None if the setting has no outliers of the kind that the training needs.
     """
     training = TRAININGS[cell.training]
     outliers: str | ImageSource | None = None
@@ -105,7 +114,7 @@ def run_cell(setting: Setting, cell: Cell, *, workers: int = 2) -> dict[str, Any
 
 
 def measure(classifier: OpenSetClassifier, cell: Cell, sources: Sources, *, workers: int = 2) -> dict[str, Any]:
-    """Every figure of a trained classifier, see `run_cell`."""
+    """Measure every figure of a trained classifier, see `run_cell`."""
     test = _answers(classifier, sources.test, workers)
     found: dict[str, Any] = {"accuracy": test.accuracy}
     independent = None if sources.independent is None else _answers(classifier, sources.independent, workers)
@@ -135,14 +144,17 @@ def measure(classifier: OpenSetClassifier, cell: Cell, sources: Sources, *, work
 def audit_of(
     classifier: OpenSetClassifier, source: ImageSource, masks: str, cell: Cell, *, workers: int = 2
 ) -> dict[str, Any]:
-    """The audit of a classifier on the known images of a source: the figures in `KEPT`, and how many images it saw.
+    """Audit a classifier on the known images of a source.
 
     Args:
-        classifier: fitted.
-        source: images with masks.
-        masks: "true", or by name how they are estimated.
-        cell: its seed draws the donors.
-        workers: threads that decode.
+        classifier: A fitted classifier.
+        source: The images, with masks.
+        masks: "true", or the name of the way to estimate masks.
+        cell: The cell, whose seed draws the donors.
+        workers: The number of threads that decode images.
+
+    Returns:
+        The figures in `KEPT`, the number of images in the audit, and the number of images with faulty masks.
     """
     known = Subset(source, (classifier.labels_for(source) >= 0).nonzero()[:, 0])
     chosen = choose_masks(masks, known)
@@ -172,7 +184,7 @@ def audit_of(
 
 @dataclass(frozen=True)
 class _Answers:
-    """Scores (N,) by name, labels (N,) with -1 for unknown, and the accuracy on the known."""
+    """The answers to a source: scores (N,) by name, labels (N,) with -1 for unknown, and the accuracy on the known."""
 
     scores: dict[str, Tensor]
     labels: Tensor

@@ -1,4 +1,4 @@
-"""Pictures of a study: what it is made on, and its figures as lines and dots, every seed shown."""
+"""Pictures of a study: sample images, and charts of its figures that show every seed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ STYLES = {
     "swap": ("#0072b2", "^", "-."),
     "swap, true masks": ("#009e73", "D", ":"),
 }
-"""Colours of Okabe and Ito, and a mark and a dash each for those who do not tell them apart."""
+"""The colour, mark and dash of each training. The colours are those of Okabe and Ito; marks and dashes help people who
+cannot tell the colours apart."""
 SHOWN = 6
 SIDE = 96
 STYLE: Any = {
@@ -53,7 +54,7 @@ STYLE: Any = {
 
 
 def make_charts(results: Results) -> dict[str, bytes]:
-    """PNG by part."""
+    """Return a chart as PNG for each part that has figures."""
     makers = {"a": _rising, "b": _outliers, "c": _predictions, "d": _gaps}
     found = {}
     with matplotlib.rc_context(STYLE):
@@ -65,7 +66,7 @@ def make_charts(results: Results) -> dict[str, bytes]:
 
 
 def alternative(part: str) -> str:
-    """A chart in words; the figures stand in the table below it."""
+    """Return the description of a chart in words. The figures themselves stand in the table below it."""
     return {
         "a": "Four charts over the prior, a line for each training: accuracy where backgrounds say nothing, AUROC "
         "with unknown objects on known backgrounds, with known ones on other backgrounds too, and the background "
@@ -78,11 +79,11 @@ def alternative(part: str) -> str:
 
 
 def samples(sources: Sources, known: Sequence[str]) -> bytes:
-    """PNG of what the study is made on: known objects in training, unknown ones in the test.
+    """Return a PNG of sample images: known objects from the training, and unknown objects from the tests.
 
     Args:
-        sources: of a cell.
-        known: names of the known classes.
+        sources: The images of a cell.
+        known: The names of the known classes.
     """
     rows = [("known, training", sources.train, True), ("unknown, test", sources.test, False)]
     if sources.elsewhere is not None:
@@ -109,7 +110,7 @@ def _png(canvas: Canvas) -> bytes:
 
 
 def _some(source: ImageSource, known: Sequence[str], of_known: bool) -> list[int]:
-    """Positions of images of different classes, known or not, as far as there are."""
+    """Return the positions of up to `SHOWN` images of known or unknown classes, with as many classes as possible."""
     wanted = [
         number
         for number, name in enumerate(source.classes)
@@ -169,7 +170,7 @@ def _predictions(results: Results) -> Canvas | None:
 def _dots(
     results: Results, names: Sequence[str], prior: float | None, panels: Sequence[tuple[str, Figure]]
 ) -> Canvas | None:
-    """A row for each training, a dot for each seed, a bar at the mean; a line shows where plain is."""
+    """Draw a row for each training, a dot for each seed, a bar at the mean, and a line at the mean of plain."""
     if not names:
         return None
     canvas = Canvas(figsize=(WIDTH, len(panels) * (0.6 + 0.27 * len(names))), dpi=200, layout="constrained")
@@ -212,7 +213,7 @@ def _gaps(results: Results) -> Canvas | None:
 
 
 def _titled(part: FigureBase, title: str) -> Axes:
-    """Axes with a title that begins where the names of the rows do."""
+    """Return axes with a title that is aligned with the names of the rows."""
     part.suptitle(title, x=0.01, ha="left", fontsize=10)
     axis: Axes = part.subplots()
     return axis

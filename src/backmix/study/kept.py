@@ -1,4 +1,4 @@
-"""The cells of a study that study.json keeps, so that it goes on where it was cut off."""
+"""The cells that study.json keeps, so that a study goes on where it was cut off."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ JSON = "study.json"
 
 
 def read_cells(path: Path, described: dict[str, Any]) -> list[dict[str, Any]]:
-    """Read the cells that are done; there are none where there is no file.
+    """Read the cells that are done. Without a file the list is empty.
 
     Raises:
-        DataError: when the file holds another study, or cannot be read.
+        DataError: If the file holds another study, or if it cannot be read.
     """
     if not path.exists():
         return []
@@ -34,7 +34,7 @@ def read_cells(path: Path, described: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def is_done(cell: Cell, done: list[dict[str, Any]]) -> bool:
-    """Tell whether a cell was measured, with estimated masks where these are asked for."""
+    """Return whether a cell was measured, with estimated masks if the cell asks for them."""
     return any(
         all(entry[key] == value for key, value in cell.key().items())
         and (not cell.estimated or "audit_estimated" in entry or entry.get("left_out"))
@@ -43,6 +43,6 @@ def is_done(cell: Cell, done: list[dict[str, Any]]) -> bool:
 
 
 def whole(described: dict[str, Any], done: list[dict[str, Any]], cells: list[Cell]) -> dict[str, Any]:
-    """Return what study.json holds, cells that were measured before for other parts included."""
+    """Return the content of study.json, including cells that were measured before for other parts."""
     missing = sum(not is_done(cell, done) for cell in cells)
     return {"backmix": __version__, "setting": described, "missing": missing, "cells": done}

@@ -1,4 +1,4 @@
-"""A study as one HTML file that needs nothing else."""
+"""The page of a study: a single HTML file that needs no other files."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ FILE = "study.html"
 
 
 def write_study_page(file: Path, study: Mapping[str, Any], pictures: bytes | None, command: Sequence[str]) -> Path:
-    """Write the page of a study, finished or not.
+    """Write the page of a study, whether the study is finished or not.
 
     Args:
-        file: to write.
-        study: what study.json holds.
-        pictures: PNG of what it is made on.
-        command: the words that repeat it.
+        file: The file to write.
+        study: The content of study.json.
+        pictures: A PNG of sample images; None for none.
+        command: The words of the command that repeats the study.
 
     Returns:
-        The file.
+        The path of the file.
 
     Raises:
-        TrainingError: when the file cannot be written.
+        TrainingError: If the file cannot be written.
     """
     parts = summarise(study)
     charts = make_charts(Results(study))
@@ -54,7 +54,7 @@ def write_study_page(file: Path, study: Mapping[str, Any], pictures: bytes | Non
 
 
 def _settings(setting: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Names and values, nested ones in a row each."""
+    """Return the names and values of the settings, with a row for each nested value."""
     rows = []
     for name, value in setting.items():
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""What a part of the page is made of: tables, and words that say no more than the figures do."""
+"""The building blocks of a part of the page: tables, and sentences that say no more than the figures do."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class Table:
     """A table of text.
 
     Attributes:
-        title: says what the table shows.
-        head: names the columns.
-        rows: have as many cells as there are columns.
-        note: says how to read the table; it may be empty.
+        title: The title, which says what the table shows.
+        head: The names of the columns.
+        rows: The cells of each row. Every row has as many cells as there are columns.
+        note: A note on how to read the table; it may be empty.
     """
 
     title: str
@@ -28,14 +28,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Part:
-    """What one part found.
+    """The results of one part of a study.
 
     Attributes:
-        key: is one of a to d.
-        title: is the title of the part.
-        about: says what was done.
-        findings: are the sentences that the figures bear out.
-        tables: show the figures.
+        key: The letter of the part, one of a to d.
+        title: The title of the part.
+        about: A description of the experiment.
+        findings: Sentences that the figures confirm.
+        tables: The tables of the figures.
     """
 
     key: str
@@ -46,14 +46,14 @@ class Part:
 
 
 def to_markdown(table: Table) -> str:
-    """Write a table with its title before it and its note behind it."""
+    """Write a table as Markdown, with its title before it and its note after it."""
     lines = [table.head, ["---"] * len(table.head), *table.rows]
     text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return f"{table.title}:\n\n{text}" + (f"\n\n{table.note}" if table.note else "")
 
 
 def verdict(differences: Sequence[float], *, higher_is_better: bool = True) -> str:
-    """Say of differences, seed by seed, "better in all 3", "worse in both" or "better in 1 of 3"."""
+    """Describe differences, one for each seed: "better in all 3", "worse in both" or "better in 1 of 3"."""
     better = sum((value > 0) == higher_is_better and value != 0 for value in differences)
     count = len(differences)
     in_all = {1: "", 2: " in both"}.get(count, f" in all {count}")
@@ -71,7 +71,10 @@ def verdict(differences: Sequence[float], *, higher_is_better: bool = True) -> s
 def beside_plain(
     results: Results, prior: float | None, figure: Figure, name: str, trainings: Sequence[str]
 ) -> list[str]:
-    """Say in a sentence each which trainings gain in every seed, which lose, and which do neither."""
+    """Return a sentence on the trainings that are higher than plain in every seed, one on those lower, one on the rest.
+
+    A sentence about no training is left out.
+    """
     groups: dict[str, list[str]] = {"Higher": [], "Lower": [], "Not the same": []}
     for training in results.there(trainings, prior):
         found = results.differences(training, prior, figure)
@@ -87,15 +90,15 @@ def beside_plain(
 
 
 def share(values: Sequence[float], *, sign: bool = False, digits: int = 1) -> str:
-    """Write mean ± standard deviation in percent; without values it is a dash."""
+    """Write shares as mean ± standard deviation in percent; a dash if there are no values."""
     return spread([100 * value for value in values], sign=sign, digits=digits)
 
 
 def spread(values: Sequence[float], *, sign: bool = False, digits: int = 1) -> str:
-    """Write mean ± standard deviation; without values it is a dash."""
+    """Write values as mean ± standard deviation; a dash if there are no values."""
     if not values:
         return "–"
-    # Adding 0 makes of −0 a 0.
+    # Adding 0 turns −0 into 0.
     mean = f"{round(statistics.fmean(values), digits) + 0.0:{'+' if sign else ''}.{digits}f}".replace("-", "−")
     return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
 

@@ -1,4 +1,4 @@
-"""Part (d) of the page: audits, with true masks and with estimated ones."""
+"""Part (d) of the page of a study: audits with true masks and with estimated masks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from backmix.study.results import Results, audited, gap
 
 
 def audit_part(results: Results) -> Part:
-    """Tell what the audit says of each training."""
+    """Return the part that shows the audit of each training."""
     prior = results.strong
     trainings = results.there(trainings_of("d"), prior)
     sets = ("original", "only-background", "mixed-same", "mixed-random")
@@ -64,7 +64,7 @@ def audit_part(results: Results) -> Part:
 
 
 def gap_told(results: Results, training: str, masks: str) -> str:
-    """Write the mean background gap and the widest of the seeds' intervals."""
+    """Write the mean background gap with the range of the intervals of all seeds."""
     ends = _widest(results, training, masks)
     if ends is None:
         return "–"
@@ -74,14 +74,14 @@ def gap_told(results: Results, training: str, masks: str) -> str:
 
 
 def mask_errors(results: Results, training: str) -> list[float]:
-    """Return the background gap from estimated masks minus that from true ones, seed by seed."""
+    """Return the background gap from estimated masks minus the gap from true masks, for each seed."""
     cells = results.seeds(training, results.strong).values()
     pairs = [(gap("audit_estimated")(cell), gap()(cell)) for cell in cells]
     return [estimate - true for estimate, true in pairs if estimate is not None and true is not None]
 
 
 def trust(results: Results, trainings: Sequence[str]) -> str:
-    """Say in a sentence how far gaps from estimated masks were from those of true masks."""
+    """Return sentences on how far the gaps from estimated masks are from the gaps from true masks."""
     errors = [error for name in trainings for error in mask_errors(results, name)]
     kept, pairs = kept_order(results, trainings)
     order = f"They order {kept} of {pairs} pairs of trainings alike whose intervals from true masks do not meet."
@@ -92,9 +92,12 @@ def trust(results: Results, trainings: Sequence[str]) -> str:
 
 
 def kept_order(results: Results, trainings: Sequence[str]) -> tuple[int, int]:
-    """Count the pairs of trainings that true masks tell apart: those ordered alike by estimated masks, and all.
+    """Count the pairs of trainings that true masks tell apart.
 
-    Two trainings are told apart where the widest intervals of their seeds do not meet.
+    True masks tell two trainings apart if the ranges of the intervals of their seeds do not overlap.
+
+    Returns:
+        The number of these pairs that estimated masks put in the same order, and the number of all these pairs.
     """
     ends = {name: _widest(results, name, "audit") for name in trainings}
     means = {name: results.values(name, results.strong, gap("audit_estimated")) for name in trainings}
@@ -109,7 +112,7 @@ def kept_order(results: Results, trainings: Sequence[str]) -> tuple[int, int]:
 
 
 def _widest(results: Results, training: str, masks: str) -> tuple[float, float] | None:
-    """Return the lowest and the highest end of the seeds' 95 % intervals of the background gap."""
+    """Return the lowest and the highest end of the 95 % intervals of the background gap over all seeds."""
     cells = results.seeds(training, results.strong).values()
     found = [cell[masks]["background_gap"] for cell in cells if gap(masks)(cell) is not None]
     return (min(of["low"] for of in found), max(of["high"] for of in found)) if found else None

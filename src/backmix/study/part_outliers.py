@@ -1,4 +1,4 @@
-"""Part (b) of the page: backgrounds as outliers."""
+"""Part (b) of the page of a study: backgrounds as outliers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from backmix.study.trainings import PLAIN
 
 
 def outliers_part(results: Results) -> Part:
-    """Tell what each training gains from backgrounds as outliers."""
+    """Return the part that shows how much each training gains from backgrounds as outliers."""
     prior = results.middle
     trainings = results.there(trainings_of("b"), prior)
     rows = []

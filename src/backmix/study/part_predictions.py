@@ -1,4 +1,4 @@
-"""Part (c) of the page: predictions of why BackMix works."""
+"""Part (c) of the page of a study: predictions that follow from the explanation of BackMix."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from backmix.study.trainings import MAIN, PLAIN
 
 
 def predictions_part(results: Results) -> Part:
-    """Tell whether figures move as the explanation of BackMix predicts."""
+    """Return the part that shows whether figures move as the explanation of BackMix predicts."""
     prior = results.strong
     predictions: list[tuple[str, Figure, bool, Callable[..., str]]] = [
         ("(i) entropy on pure backgrounds rises", entropy_of_backgrounds, True, share),

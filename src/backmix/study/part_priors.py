@@ -1,4 +1,4 @@
-"""Part (a) of the page: a prior between object and background that rises."""
+"""Part (a) of the page of a study: a rising prior between object and background."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from backmix.study.trainings import MAIN, PLAIN
 
 
 def priors_part(results: Results) -> Part:
-    """Tell what the prior between object and background does to each training."""
+    """Return the part that shows the effect of the prior between object and background on each training."""
     columns: list[tuple[str, Figure]] = [
         ("accuracy", accuracy),
         ("accuracy, backgrounds say nothing", independent),

@@ -1,4 +1,4 @@
-"""Which cells the parts of a study need."""
+"""The plan of a study: the cells that its parts need."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ PARTS = {
     "d": "The audit of one network, trained in six ways",
 }
 MIDDLE = 0.8
-"""About the prior of part (b)."""
+"""Part (b) uses the prior nearest to this one."""
 
 
 def middle_prior(priors: Sequence[float]) -> float | None:
-    """The prior nearest to `MIDDLE`; None where there is none to choose."""
+    """Return the prior nearest to `MIDDLE`; None if there are no priors to choose from."""
     return min(priors, key=lambda prior: (abs(prior - MIDDLE), prior)) if priors else None
 
 
 def strong_prior(priors: Sequence[float]) -> float | None:
-    """The largest prior; None where there is none to choose."""
+    """Return the largest prior; None if there are no priors to choose from."""
     return max(priors) if priors else None
 
 
 def parts_of(priors: Sequence[float], parts: Sequence[str]) -> list[str]:
-    """Those of the parts that can be had: (a) needs priors to choose from."""
+    """Return the parts that are possible. Part (a) needs at least two priors."""
     return [part for part in parts if part != "a" or len(priors) > 1]
 
 
 def trainings_of(part: str) -> tuple[str, ...]:
-    """What a part compares, the plain training first."""
+    """Return the trainings that a part compares, the plain training first."""
     return {"a": MAIN, "b": (*MAIN, *EXPOSED), "c": MAIN, "d": (PLAIN, *MIXED)}[part]
 
 
 def cells_of(priors: Sequence[float], parts: Sequence[str], seeds: Sequence[int]) -> list[Cell]:
-    """Every cell once, seed by seed, so that what is done so far can be compared.
+    """Return every cell once, seed by seed, so that an unfinished study can already be compared.
 
     Args:
-        priors: to choose from; empty where backgrounds are as they are.
-        parts: of `PARTS`.
-        seeds: of each cell.
+        priors: The priors to choose from; empty if the backgrounds cannot be changed.
+        parts: The keys of parts in `PARTS`.
+        seeds: The seeds of each cell.
     """
     middle, strong = middle_prior(priors), strong_prior(priors)
     wanted: dict[tuple[str, float | None], None] = {}

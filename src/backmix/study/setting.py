@@ -1,4 +1,4 @@
-"""What a study is made on: the embedded digits, objects laid over scenes, or photographs as they are."""
+"""The settings of a study: the embedded digits, objects laid over scenes, or photographs as they are."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from backmix.train.recipe import TrainOptions
 
 HELD_OUT = 0.15
 PICTURES = 2400
-"""Training pictures that objects on scenes are brought to, by drawing each object several times."""
+"""The number of training pictures of objects on scenes. It is reached by drawing each object several times."""
 SHOWN = 30_000
-"""Pictures that a training on few images shows in all."""
+"""The number of pictures that a training on few images shows in all."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Sources:
     """The images of one cell.
 
     Attributes:
-        train: of known classes, and maybe of others, which are not trained on.
-        held_out: for the threshold.
-        test: known and unknown objects on backgrounds of known ones, at the prior of the training.
-        independent: the same where backgrounds say nothing of the class; None where that cannot be made.
-        elsewhere: known and unknown objects on backgrounds of other kinds; None where that cannot be made.
+        train: The training images of known classes. It may hold images of other classes, which are not trained on.
+        held_out: The held-out images for the threshold.
+        test: Known and unknown objects on backgrounds of known classes, at the prior of the training.
+        independent: The same objects on backgrounds that say nothing about the class; None if that cannot be made.
+        elsewhere: Known and unknown objects on backgrounds of other kinds; None if that cannot be made.
     """
 
     train: ImageSource
@@ -46,15 +46,15 @@ class Sources:
 
 
 class Setting(Protocol):
-    """What a study is made on.
+    """The data, the known classes and the training that a study is made with.
 
     Attributes:
-        name: for people.
-        known: names of the known classes.
-        model: backbone.
-        image_size: in pixels.
-        options: of the training.
-        priors: rates at which backgrounds go with classes, ascending; empty where nobody can say.
+        name: The name of the setting for people.
+        known: The names of the known classes.
+        model: The backbone.
+        image_size: The side of the images in pixels.
+        options: The options of the training.
+        priors: The rates at which backgrounds go with classes, ascending; empty if the rate cannot be chosen.
     """
 
     name: str
@@ -65,17 +65,17 @@ class Setting(Protocol):
     priors: tuple[float, ...]
 
     def sources(self, prior: float | None, seed: int) -> Sources:
-        """The images of a cell."""
+        """Return the images of the cells with a prior and a seed."""
 
     def outliers(self, kind: str, prior: float | None, seed: int) -> str | ImageSource | None:
-        """Outliers of a kind in `trainings.OUTLIERS`; None where there are none of it."""
+        """Return the outliers of a kind in `trainings.OUTLIERS`; None if the setting has none of that kind."""
 
     def describe(self) -> dict[str, Any]:
-        """Everything that decides the figures, as JSON has it."""
+        """Return everything that decides the figures, as JSON."""
 
 
 class TexturesAlone(DigitsOnTextures):
-    """The textures of the digits without a digit. Options are those of `DigitsOnTextures`."""
+    """The textures of the digits without a digit. The options are those of `DigitsOnTextures`."""
 
     def __init__(self, split: str = "train", **options: Any) -> None:
         super().__init__(split, **options)
@@ -83,10 +83,11 @@ class TexturesAlone(DigitsOnTextures):
 
 
 class ScrambledDigits(DigitsOnTextures):
-    """Digits of known classes whose quarters change places: the same strokes on the same textures, and no digit.
+    """Digits whose quarters change places: the same strokes on the same textures, but no digit.
 
-    Which quarter goes where is drawn for each image; never do all stay. Options are those of `DigitsOnTextures`. Digits
-    of unknown classes are scrambled too; take the known ones alone, as the others are for tests.
+    The new place of each quarter is drawn for each image, and no quarter stays at its place. The options are those of
+    `DigitsOnTextures`. Digits of unknown classes are scrambled too. Use only the known classes, because the unknown
+    ones are for tests.
     """
 
     def __init__(self, split: str = "train", **options: Any) -> None:
@@ -95,12 +96,12 @@ class ScrambledDigits(DigitsOnTextures):
 
 
 class DigitsSetting:
-    """The embedded digits: 0 to 5 known, 6 to 9 unknown, and the textures of 6 to 9 for other backgrounds.
+    """The embedded digits. 0 to 5 are known, 6 to 9 are unknown, and the textures of 6 to 9 are the other backgrounds.
 
     Args:
-        priors: rates; None: independent, 0.5, 0.8 and 0.95.
-        options: of the training; None: those of `backmix demo`.
-        model: backbone; None: that of the demo.
+        priors: The priors. None: Independent, 0.5, 0.8 and 0.95.
+        options: The options of the training. None: The options of `backmix demo`.
+        model: The backbone. None: The backbone of the demo.
     """
 
     name = "digits"
@@ -123,7 +124,7 @@ class DigitsSetting:
             DigitsOnTextures("val", prior=prior, seed=seed),
             DigitsOnTextures("test", prior=prior, copies=2, seed=seed),
             DigitsOnTextures("test", prior=1 / len(self.known), copies=2, seed=seed),
-            # With 6 to 9 "known", all digits stand on their textures.
+            # With 6 to 9 as `known`, all digits stand on the textures of 6 to 9.
             DigitsOnTextures("test", prior=1 / len(others), copies=2, seed=seed, known=others),
         )
 
@@ -133,7 +134,7 @@ class DigitsSetting:
         if kind == "backgrounds":
             return "backgrounds"
         maker = TexturesAlone if kind == "scenes" else ScrambledDigits
-        # Another seed: not the very textures that the digits of the training stand on.
+        # The seed differs, so that the outliers do not show the very textures of the training images.
         made = maker("train", prior=prior, copies=COPIES, seed=seed + 1000)
         return Subset(made, (made.labels < len(self.known)).nonzero()[:, 0])
 
@@ -143,19 +144,19 @@ class DigitsSetting:
 
 
 class ObjectsSetting:
-    """Objects of one data set on scenes of another, training and test apart in both.
+    """Objects of one data set on scenes of another. Training and test images are kept apart in both.
 
     Args:
-        data: train and test images with masks.
-        scenes: train and test scenes, the backgrounds of known classes.
-        known: names of the known classes; the others are unknown.
-        names: what the three data sets were called, for the record.
-        others: scenes that no known class stands on; None: there is no test on other backgrounds.
-        outlier_set: images of no class of the data; None: none.
-        priors: rates; None: independent, 0.5, 0.8 and 0.95.
-        image_size: side of the pictures.
-        model: backbone.
-        options: of the training; None: by the number of pictures.
+        data: The training images and the test images, with masks.
+        scenes: The training scenes and the test scenes, which are the backgrounds of known classes.
+        known: The names of the known classes. All other classes are unknown.
+        names: The names of the three data sets, for the record.
+        others: Scenes that no known class stands on. None: There is no test on other backgrounds.
+        outlier_set: Images of other objects than the classes of the data. None: There is no outlier set.
+        priors: The priors. None: Independent, 0.5, 0.8 and 0.95.
+        image_size: The side of the pictures in pixels.
+        model: The backbone.
+        options: The options of the training. None: They follow from the number of pictures.
     """
 
     name = "objects on scenes"
@@ -180,7 +181,7 @@ class ObjectsSetting:
         self._kinds, self._others, self._outlier_set = kinds, others, outlier_set
         labels = _of_known(data[0], known)
         kept, held = _train_and_held(labels)
-        # A scene that a training picture shows is in no other picture.
+        # A scene in a training picture is in no held-out or test picture.
         ground, held_ground = _train_and_held(scenes[0].labels)
         self._train, self._train_scenes = Subset(data[0], kept), Subset(scenes[0], ground)
         self._held, self._held_scenes = Subset(data[0], held), Subset(scenes[0], held_ground)
@@ -228,15 +229,15 @@ class ObjectsSetting:
 
 
 class PhotosSetting:
-    """Photographs with masks, as they are: nobody can turn how backgrounds go with classes.
+    """Photographs with masks, as they are. The rate at which backgrounds go with classes cannot be changed.
 
     Args:
-        data: train and test images with masks.
-        known: names of the known classes; images of others are unknown.
-        name: what the data was called.
-        image_size: side of the images.
-        model: backbone.
-        options: of the training; None: by the number of images.
+        data: The training images and the test images, with masks.
+        known: The names of the known classes. Images of other classes are unknown.
+        name: The name of the data, for the record.
+        image_size: The side of the images in pixels.
+        model: The backbone.
+        options: The options of the training. None: They follow from the number of images.
     """
 
     name = "photographs"
@@ -271,13 +272,17 @@ class PhotosSetting:
 
 
 def few_images_options(count: int) -> TrainOptions:
-    """Options for a training on few images, of a minute or so: `SHOWN` pictures in all, in 8 to 150 epochs."""
+    """Return options for a training on few images: `SHOWN` pictures in all, in 8 to 150 epochs, in about a minute."""
     epochs = max(8, min(150, round(SHOWN / count)))
     return replace(OPTIONS, epochs=epochs, batch_size=auto_batch_size(count, largest=128), flip=0.5)
 
 
 def default_known(source: ImageSource) -> list[str]:
-    """Six of ten classes that have images, in the order of their numbers; at least two, and not all."""
+    """Return the first 60 % or so of the classes with images, in the order of their numbers; at least two, never all.
+
+    Raises:
+        DataError: If fewer than three classes have images.
+    """
     present = [source.classes[number] for number in source.labels.unique().tolist() if number >= 0]
     if len(present) < 3:
         raise DataError(f"a study needs three classes or more, some of them unknown; the data has {len(present)}")
@@ -294,13 +299,16 @@ def check_masks(source: ImageSource, name: str) -> None:
 
 
 def _of_known(source: ImageSource, known: list[str]) -> Tensor:
-    """(N,) int64 the class, -1 where it is not known."""
+    """Return the class of each image, (N,) int64; -1 for a class that is not known."""
     table = torch.tensor([number if name in known else -1 for number, name in enumerate(source.classes)] + [-1])
     return table[source.labels]
 
 
 def _train_and_held(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Positions (n,) and (m,) of images with a class, a share of each class held out; always the same."""
+    """Return the positions of training images (n,) and held-out images (m,), among the images with a class.
+
+    A share of each class is held out. The choice is always the same.
+    """
     there = (labels >= 0).nonzero()[:, 0]
     kept, held = holdout_split(labels[there], HELD_OUT, torch.Generator().manual_seed(0))
     return there[kept], there[held]
@@ -310,7 +318,7 @@ def _scrambled(digit: Any, i: int) -> Any:
     quarters = [digit[row : row + 4, column : column + 4] for row in (0, 4) for column in (0, 4)]
     random = np.random.default_rng([8_128, i])
     order = random.permutation(4)
-    while (order == np.arange(4)).any():  # A quarter at its place may leave half of a digit as it was.
+    while (order == np.arange(4)).any():  # If a quarter keeps its place, half of the digit may look as before.
         order = random.permutation(4)
     first, second, third, last = (quarters[k] for k in order)
     return np.block([[first, second], [third, last]])

@@ -1,4 +1,4 @@
-"""How far the logits of single places are apart, on the object and beside it."""
+"""The spread of the logits at single places of the feature map, on the object and beside it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ BATCH = 256
 
 
 class Spread(NamedTuple):
-    """Mean over places of the largest logit minus the mean logit, NaN where there is no such place.
+    """The largest logit minus the mean logit, averaged over places; NaN if there is no place of that kind.
 
     Attributes:
-        inside: places of which more than half is object.
-        outside: places that show nothing of it.
+        inside: The spread at places of which the object covers more than half.
+        outside: The spread at places that show nothing of the object.
     """
 
     inside: float
@@ -31,16 +31,16 @@ class Spread(NamedTuple):
 
 @torch.no_grad()
 def logit_spread(classifier: OpenSetClassifier, source: ImageSource, *, workers: int = 2) -> Spread:
-    """Spread of the logits of single places, over the known images of a source that have a mask.
+    """Measure the spread of the logits at single places, over the known images of a source that have a mask.
 
-    The head is applied to each place of the feature map by itself, as if the map were that place alone. With global
-    average pooling and a linear head the mean of these logits is the logit of the image. A place sees further than its
-    own square, so "outside" there is some of the object in the surroundings.
+    The head is applied to each place of the feature map alone, as if the map consisted of that place. With global
+    average pooling and a linear head, the mean of these logits is the logit of the image. A place sees further than its
+    own square, so "outside" places see some of the object in their surroundings.
 
     Args:
-        classifier: fitted; a method whose logits come from one feature map.
-        source: images with masks.
-        workers: threads that decode.
+        classifier: A fitted classifier. The logits of its method must come from one feature map.
+        source: The images, with masks.
+        workers: The number of threads that decode images.
 
     Returns:
         The two spreads, in the units of the logits.
@@ -66,11 +66,11 @@ def logit_spread(classifier: OpenSetClassifier, source: ImageSource, *, workers:
 
 
 def place_spreads(logits_of: Callable[[Tensor], Tensor], features: Tensor) -> Tensor:
-    """Largest minus mean logit of each place: features (B, C, h, w) -> (B, h, w) float32.
+    """Return the largest minus the mean logit at each place, (B, h, w) float32.
 
     Args:
-        logits_of: from feature maps (B, C, h, w) to logits (B, K).
-        features: (B, C, h, w) float.
+        logits_of: A function from feature maps (B, C, h, w) to logits (B, K).
+        features: (B, C, h, w) float, the feature maps.
     """
     batch, channels, height, width = features.shape
     places = features.permute(0, 2, 3, 1).reshape(-1, channels, 1, 1)

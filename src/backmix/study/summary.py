@@ -1,4 +1,4 @@
-"""What each part of a study found, in the order of the page."""
+"""The results of all parts of a study, in the order of the page."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from backmix.study.trainings import PLAIN
 
 
 def summarise(study: Mapping[str, Any]) -> list[Part]:
-    """Tell what each part found, where its plain training is there.
+    """Return the results of each part whose plain training has been measured.
 
     Args:
-        study: is what study.json holds; cells may be missing.
+        study: The content of study.json. Cells may be missing.
     """
     results = Results(study)
     makers = {"a": priors_part, "b": outliers_part, "c": predictions_part, "d": audit_part}

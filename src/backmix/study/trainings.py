@@ -1,4 +1,4 @@
-"""The ways to train that the study compares, by name."""
+"""The ways of training that the study compares, by name."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ OUTLIERS = {
     "pure backgrounds": "scenes",
     "outlier set": "set",
 }
-"""How outliers are called, and which they are: backgrounds cut from the training images by the bank; images of the same
+"""The kinds of outliers by name: backgrounds that the foreground bank cuts from the training images; images of the same
 kinds of background without an object; images of a data set of other objects."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """One way to train.
+    """One way of training.
 
     Attributes:
-        method: training objective.
-        augmentation: by name.
-        options: of the augmentation.
-        outliers: one of the values of `OUTLIERS`, None for none.
+        method: The training objective.
+        augmentation: The name of the augmentation.
+        options: The options of the augmentation.
+        outliers: The kind of outliers, one of the values of `OUTLIERS`; None for no outliers.
     """
 
     method: str = "softmax"
@@ -45,7 +45,8 @@ MIXED = {
     "swap, true masks": _swap(foreground="masks"),
     "swap, true masks, every image": _swap(foreground="masks", probability=1.0),
 }
-"""BackMix: as in the paper, and with the whole background replaced, by how the object is found."""
+"""The trainings with BackMix: "patch" as in the paper; the others replace the whole background, and differ in how the
+object is found and how often it is done."""
 EXPOSED = {
     f"{method}, {name}": Training(method=method, outliers=kind)
     for method in OUTLIER_METHODS
@@ -53,4 +54,4 @@ EXPOSED = {
 }
 TRAININGS: dict[str, Training] = {PLAIN: Training(), **MIXED, **EXPOSED}
 MAIN = (PLAIN, "patch", "swap", "swap, true masks")
-"""What parts (a) and (c) compare."""
+"""The trainings that parts (a) and (c) compare."""
