@@ -115,7 +115,7 @@ def _walk(top: str, recursive: bool, shut: str | None) -> Iterator[Found]:
 
 
 def _match_all(pattern: str, recursive: bool, shut: str | None) -> Iterator[Found]:
-    """Yield the images that a pattern matches. A folder that it matches is entered, unless `**` enters folders anyway."""
+    """Yield the images that a pattern matches. A matching folder is entered, unless `**` enters it anyway."""
     parts = [part for part in pattern.split(os.sep) if part]
     any_kind = bool(ending := os.path.splitext(parts[-1])[1]) and not _is_pattern(ending)
     deep = "**" in parts
