@@ -1,10 +1,10 @@
-"""What an audit of many images takes: memory at its peak, processor time, and what a killed one ends with.
+"""Measure an audit of many images: its peak memory, its processor time, and its result after a kill and a resume.
 
     python benchmarks/audit_memory.py DATA/tiny-imagenet/valid-00000-of-00001.parquet
 
-Each size is audited at 224 px with saliency masks, by a network of one layer, so that the time is of the audit. The
-smallest size is audited twice, once without a break and once killed (SIGKILL) and gone on with; the results must be the
-same to the byte. The largest is killed too. Writes results/audit-memory.json.
+Each size is audited at 224 px with saliency masks. The network has one layer, so that the time measured is the time of
+the audit. The smallest size is audited twice: once without a break, and once killed (SIGKILL) and resumed; both results
+must be the same to the byte. Every other size is killed and resumed too. The script writes results/audit-memory.json.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def net(images):
 net.image_size = 224
 """
 KILLED = 0.15, 0.45
-"""Shares of the images that are in the journal when the audit is killed, about."""
+"""The approximate shares of the images that are in the journal when the audit is killed."""
 BYTES = RECORD.itemsize * 4 / 3 * 7
-"""Of an image in the journal: seven sets, in base64."""
+"""The bytes that an image takes in the journal: seven sets, in base64."""
 
 
 def main() -> None:
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def run(folder: Path, data: Path, out: Path, size: int, *, kills: int) -> dict[str, object]:
-    """Audit once, killed some times on the way; the largest peak of its processes, and the time of all of them."""
+    """Run one audit that is killed `kills` times; return the largest peak and the total time of its processes."""
     words = [
         sys.executable,
         "-m",
@@ -106,7 +106,7 @@ def run(folder: Path, data: Path, out: Path, size: int, *, kills: int) -> dict[s
 
 
 def kill_at(process: subprocess.Popen[bytes], journal: Path, size: float) -> None:
-    """Kill an audit when its journal has so many bytes."""
+    """Kill an audit when its journal has `size` bytes."""
     while not (journal.exists() and journal.stat().st_size >= size):
         if process.poll() is not None:
             raise SystemExit("the audit ended before it could be killed")

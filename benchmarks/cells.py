@@ -1,4 +1,4 @@
-"""A grid of trainings kept in one JSON file: a cell that is there is not run again."""
+"""Run a grid of trainings and keep the results in one JSON file. A cell that is in the file is not run again."""
 
 from __future__ import annotations
 
@@ -20,20 +20,23 @@ def run_cells(
     cells: Iterable[dict[str, Any]],
     run: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> list[dict[str, Any]]:
-    """Run what is missing, writing the file after every cell.
+    """Run the cells that are missing, and write the file after every cell.
 
     Args:
-        path: {"setting": ..., "cells": [...]}, made if missing.
-        setting: what all cells share; a file made with another one is refused.
-        cells: what tells a cell from others.
-        run: cell -> its figures, which are written beside it, with the seconds it took.
+        path: The JSON file {"setting": ..., "cells": [...]}, which is made if it is missing.
+        setting: The settings that all cells share; a file that was made with other settings is refused.
+        cells: The keys and values that identify each cell.
+        run: A function that takes a cell and returns its figures. They are written with the cell and its seconds.
+
+    Returns:
+        All cells in the file, with their figures.
     """
     console = Console()
     done: list[dict[str, Any]] = []
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
         now = json.loads(json.dumps(setting))
-        # Options that did not exist when the file was made stood at what is their default since.
+        # An option that did not exist when the file was made had the value that is its default now.
         known = {
             key: value for key, value in with_defaults(kept["setting"]["training"]).items() if key in now["training"]
         }

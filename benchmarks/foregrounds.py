@@ -1,18 +1,19 @@
-"""How well the foreground is estimated: each source against true masks.
+"""Measure how well each foreground source estimates the foreground, by comparison with true masks.
 
-Sources: `saliency`, `grabcut` (from the saliency map), `grabcut box` (from a margin), `attention` (only where its
-weights are in the cache of the Hugging Face hub: nothing is downloaded), and what they must beat: `centre` (the quarter
-of the picture nearest to its middle), `random` (a quarter of the pixels of smooth noise) and `all` (the whole picture).
+The sources are `saliency`, `grabcut` (which starts from the saliency map), `grabcut box` (which starts from a margin)
+and `attention` (only if its weights are in the cache of the Hugging Face hub: nothing is downloaded). They must beat
+three baselines: `centre` (the quarter of the picture nearest to its middle), `random` (a quarter of the pixels, chosen
+by smooth noise) and `all` (the whole picture).
 
-- iou: intersection over union with the true mask, mean over images, at the size that a network sees: 32 px for the
-  digits, 128 px for photographs, central square. Pixels of MSRC that nobody labelled count as background, as they do
-  in training.
-- pointing: share of images in which the highest place of the soft map lies on the object; where there is no map, the
-  pixel of the mask nearest to its centroid.
-- ms: processor time of one image at its own size, median; the last columns give one photograph at 32 and 224 px.
+- iou: The intersection over union with the true mask, as the mean over images. It is taken on the central square at
+  the size that a network sees: 32 px for the digits, 128 px for photographs. Unlabelled pixels of MSRC count as
+  background, as they do in training.
+- pointing: The share of images in which the maximum of the soft map lies on the object. If there is no map, the pixel
+  of the mask nearest to its centroid is taken instead.
+- ms: The median processor time of one image at its own size; the last columns give one photograph at 32 and 224 px.
 
-Constants of the sources were set on the training digits and the first half of the training split of the photographs;
-what is measured here is the test digits and images of the second half, evenly spread.
+The constants of the sources were set on the training digits and on the first half of the training split of the
+photographs. The images measured here are the test digits, and evenly spread images of the second half.
 
 Run: python benchmarks/foregrounds.py [--data FOLDER] [--images 200] [--json FILE] [--sheet FILE.png]
 """
@@ -72,12 +73,12 @@ class Whole(ForegroundSource):
         whole = np.ones(pixels.shape[:2], dtype=bool)
         return Segmentation(np.ones(whole.shape, dtype=np.float32), whole)
 
-    def estimate(self, picture: Image.Image) -> np.ndarray:  # Not believable, and meant so.
+    def estimate(self, picture: Image.Image) -> np.ndarray:  # Skips the check that the mask is plausible.
         return np.ones((picture.height, picture.width), dtype=bool)
 
 
 def make_sources() -> tuple[dict[str, ForegroundSource], dict[str, str]]:
-    """The sources, and why some are absent."""
+    """Return the sources, and the reason for each source that is absent."""
     makers: dict[str, Callable[[], ForegroundSource]] = {
         "all": Whole,
         "random": Random,
@@ -102,7 +103,7 @@ def nearest_to_centroid(mask: np.ndarray) -> tuple[int, int]:
 
 
 def point(soft: np.ndarray, mask: np.ndarray) -> tuple[int, int]:
-    """Where the map is highest; of many such places the one nearest to their centroid."""
+    """Return the pixel where the map is highest; of several such pixels, the one nearest to their centroid."""
     return nearest_to_centroid(mask if soft.max() == soft.min() else soft == soft.max())
 
 
@@ -137,7 +138,7 @@ def milliseconds(estimator: ForegroundSource, picture: Image.Image, rounds: int 
 
 
 def load_sets(data: Path | None, count: int) -> dict[str, tuple[ImageSource, list[int], int]]:
-    """Name -> images, positions and size, of what the sources were not tuned on."""
+    """Return name -> (images, positions, size) for images that the sources were not tuned on."""
     sets = {"digits": (load_source("digits:prior=0.8", "test"), 0, 32)}
     for name in PHOTOGRAPHS:
         if data is not None and (data / name).exists():
@@ -151,7 +152,7 @@ def load_sets(data: Path | None, count: int) -> dict[str, tuple[ImageSource, lis
 
 
 def contact_sheet(rows: list[list[np.ndarray]], side: int = 96) -> Image.Image:
-    """Rows of (h, w) bool masks and (h, w, 3) pictures as one picture."""
+    """Return one picture of rows of (h, w) bool masks and (h, w, 3) pictures."""
     sheet = Image.new("RGB", (max(map(len, rows)) * (side + 4), len(rows) * (side + 4)), "white")
     for row, line in enumerate(rows):
         for column, tile in enumerate(line):

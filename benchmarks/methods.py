@@ -1,10 +1,11 @@
-"""All methods with and without BackMix, and softmax with all augmentations, on one split, recipe and seed.
+"""Train all methods with and without BackMix, and softmax with all augmentations, on one split, recipe and seed.
 
-Images of classes that are not known count as unknown at the test. Every cell shares network, recipe, epochs, order and
+In the test, images of classes that are not known count as unknown. All cells share network, recipe, epochs, order and
 crops; nothing is chosen by test images or unknowns. Methods that learn from outliers take BackMix's backgrounds of the
-training images. Cells that the file already holds are not run again, so the grid may be run a part at a time.
+training images. Cells that the file already holds are not run again, so the grid can be run one part at a time.
 
-Each cell tells the processor seconds of its training: with OMP_NUM_THREADS=1 they are comparable whatever else runs.
+Each cell records the processor seconds of its training. With OMP_NUM_THREADS=1 they are comparable even if other
+programs run on the machine.
 
 Run: OMP_NUM_THREADS=1 python benchmarks/methods.py DATA [--known-classes 2,3,4,5,6,7] [--epochs 4]
          [--methods NAME ...] [--augmentations NAME ...] [--json results/methods.json]
@@ -117,7 +118,7 @@ def main() -> None:
         "model": args.model,
         "image_size": args.image_size,
         "training_images": args.images,
-        # Told by each cell: what is quick on one machine may not be on another.
+        # Each cell records its precision, because the faster precision differs from machine to machine.
         "training": {key: value for key, value in asdict(options).items() if key != "precision"},
     }
     run_cells(args.json, setting, cells, run)

@@ -1,7 +1,7 @@
-"""AUROC and OSCR over a million scores, against scikit-learn's roc_auc_score, all in one run.
+"""Time AUROC and OSCR over a million scores, and compare them with scikit-learn's roc_auc_score in the same run.
 
-Known and unknown scores overlap as those of a fair classifier do; `ties` rounds them to two decimals, where a million
-scores take few values. Each figure is the median of several calls, taken in turn.
+Known and unknown scores overlap as they do for a moderately good classifier. `ties` rounds them to two decimals, so
+that a million scores take few values. Each figure is the median of several calls; the functions take turns.
 
 Run: python benchmarks/metrics.py [--scores 1000000] [--json results/metrics-speed.json]
 """

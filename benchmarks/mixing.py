@@ -1,21 +1,21 @@
-"""What mixing a batch costs: BackMix beside CutMix of torchvision, and beside the same steps done image by image.
+"""Time the mixing of a batch: BackMix, CutMix of torchvision, and the steps of BackMix done image by image.
 
-Seven ways take turns in one process, so that a machine whose speed drifts slows all of them alike:
+Seven ways take turns in one process, so that a machine whose speed drifts slows all of them equally:
 
-- backmix: `mix(images, index)` with its defaults, on a normalised batch; every image has a map by then.
-- in place: the same with `inplace=True`, which saves the copy of the batch.
-- copy: `images.clone()`, which both of them begin with; nothing that returns a new batch can cost less.
+- backmix: `mix(images, index)` with its defaults, on a normalised batch. Every image has a map.
+- in place: The same with `inplace=True`, which saves the copy of the batch.
+- copy: `images.clone()`, with which backmix and cutmix begin. No way that returns a new batch can cost less.
 - cutmix: `torchvision.transforms.v2.CutMix(num_classes=10)` on the same batch and its labels.
-- backmix + crop: the same mixing, then `FlipCrop`: every step of the published data set class that is left to do on
-  images that are decoded, resized and normalised.
-- per image: the steps of that class in the way of a `Dataset`, one image after the other, with NumPy, PIL and the
-  transforms of torchvision, on images that lie decoded in memory. For each image: resize, central crop, tensor,
-  normalise; the same for a donor; choose the 16 highest cells of the donor's 8x8 map, blow them up to pixels, grey
-  them; cut a patch and paste it; back to 8 bits and to PIL, flip, pad and crop, tensor, normalise. Without the last
-  five steps it is "per image, mixing only".
+- backmix + crop: The same mixing, then `FlipCrop`. These are all the steps of the published data set class that remain
+  for images that are decoded, resized and normalised.
+- per image: The steps of that class as in a `Dataset`, one image after the other, with NumPy, PIL and the transforms of
+  torchvision, on images that are decoded in memory. For each image: resize, central crop, tensor, normalise; the same
+  for a donor; choose the 16 highest cells of the donor's 8x8 map, enlarge them to pixels, and grey them; cut a patch
+  and paste it; convert back to 8 bits and to PIL, flip, pad and crop, tensor, normalise.
+- per image, mixing only: The same without the last five steps.
 
-So `per image / backmix + crop` compares the whole pipeline with the whole pipeline and `per image, mixing only /
-backmix` the mixing with the mixing. Reading and decoding files is in none of them. Times are medians.
+The ratio `per image / backmix + crop` compares the whole pipelines, and `per image, mixing only / backmix` compares
+the mixing alone. Reading and decoding of files is in none of them. All times are medians.
 
 Run: python benchmarks/mixing.py [--rounds 100] [--threads 1] [--device cpu] [--layout channels_last] [--dtype float32]
     [--json FILE]
@@ -42,8 +42,8 @@ from torchvision.transforms import functional, v2
 
 from backmix.mixing import BackMix, FlipCrop
 
-BATCHES = ((128, 32), (64, 224))  # Images in a batch, and their side.
-BANK = 50_000  # Images of the training set, CIFAR-10 for one.
+BATCHES = ((128, 32), (64, 224))  # The number of images in a batch, and their side.
+BANK = 50_000  # The number of training images, as in CIFAR-10.
 RATIOS = (
     ("cutmix", "backmix"),
     ("per image, mixing only", "backmix"),
@@ -55,7 +55,7 @@ RATIOS = (
 
 
 class PerImage:
-    """The steps of the published data set class, one image at a time; see the top of this file."""
+    """The steps of the published data set class, one image at a time (see the top of this file)."""
 
     def __init__(self, images: int, size: int, random: np.random.Generator) -> None:
         pixels = random.integers(0, 256, (images, size, size, 3), dtype=np.uint8)
@@ -92,7 +92,7 @@ class PerImage:
 def ways_of(
     batch: int, size: int, device: torch.device, layout: torch.memory_format, dtype: torch.dtype = torch.float32
 ) -> dict[str, tuple[Callable, int]]:
-    """What to time, with the number of images a call handles."""
+    """Return name -> (function to time, number of images that one call handles)."""
     shape = (batch, 3, size, size)
     images = torch.randn(shape) if dtype.is_floating_point else torch.randint(0, 256, shape)
     images = images.to(device, dtype).contiguous(memory_format=layout)
@@ -103,7 +103,7 @@ def ways_of(
     for each in (mix, in_place):
         each.bank.update(torch.arange(BANK, device=device), torch.rand(BANK, 8, 8, device=device))
     given = images.clone()
-    # Other images in every batch, as in training: the same ones again would wait in the cache.
+    # Every batch has other images, as in training. The same images would still be in the cache.
     indices = list(torch.randperm(BANK)[: BANK - BANK % batch].split(batch))
     per_image = PerImage(batch, size, np.random.default_rng(0))
     some = 8 if size < 64 else 2
@@ -127,11 +127,11 @@ def ways_of(
 
 
 def microseconds(ways: dict[str, tuple[Callable, int]], rounds: int, device: torch.device) -> dict[str, float]:
-    """Median time per image of each way; they take turns, round by round."""
+    """Return the median time per image of each way; the ways take turns in each round."""
     found: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, (call, images) in ways.items():
-            # The first call of a turn is not counted: it meets a cache filled by the way before it.
+            # The first call of a turn is not counted, because the way before it has filled the cache.
             for counted in (False, True, True, True):
                 begin = time.perf_counter()
                 result = call()

@@ -1,7 +1,8 @@
-"""What BackMix adds to a training step: the same steps without it, with a bank fed `free`, and fed `clean`.
+"""Measure what BackMix adds to a training step: without it, with a bank fed `free`, and with a bank fed `clean`.
 
-One process, one network each with the same initial weights; steps of the three kinds take turns, so that a machine
-whose speed drifts slows all of them alike. Prints the median time of a step and its ratio to a step without BackMix.
+Each of the three kinds has a network of its own with the same initial weights. All run in one process, and their steps
+take turns, so that a machine whose speed drifts slows all of them equally. The script prints the median time of a step
+and its ratio to a step without BackMix.
 
 Run: python benchmarks/overhead.py [--model compact] [--batch-size 256] [--image-size 32] [--rounds 12] [--json FILE]
 """
@@ -81,7 +82,7 @@ def main() -> None:
                 )
             if accelerator.device.type == "cuda":
                 torch.cuda.synchronize()
-            if round_number >= 2:  # The first rounds pay for compiling kernels and for images without a map.
+            if round_number >= 2:  # The first rounds compile kernels, and images have no map yet.
                 times[kind].append((time.perf_counter() - begin) / 2)
     result = {
         "model": args.model,
@@ -90,7 +91,7 @@ def main() -> None:
         "device": str(accelerator.device),
         "threads": torch.get_num_threads(),
         "milliseconds": {kind: 1000 * statistics.median(found) for kind, found in times.items()},
-        # Round by round against the step without BackMix beside it.
+        # Each step is compared with the step without BackMix of the same round.
         "ratio": {
             kind: statistics.median(a / b for a, b in zip(times[kind], times["none"], strict=True))
             for kind in ("free", "clean")

@@ -1,10 +1,11 @@
-"""Folders of photos from end to end: train, calibrate, test, export, predict; promised against observed acceptance.
+"""Take folders of photos through all commands: train, calibrate, test, export and predict.
 
     python benchmarks/photos.py DATA --out runs/photos      # DATA: the folder of Parquet data sets
 
-Each data set is written out as a folder of photos, some classes of it apart, as unknown. `backmix fit` gets that folder
-and chooses. Then the images held out, on which nothing was trained, are divided at random into halves to calibrate and
-to test on, 20 times. Writes results/photos.json as sets finish; finished ones are not done again.
+Each data set is written as a folder of photos, and some of its classes are kept as unknown. `backmix fit` gets this
+folder and chooses its own settings. To compare the promised with the observed acceptance, the held-out images, on which
+nothing was trained, are divided at random into two halves 20 times: one half to calibrate on and one to test on. The
+script writes results/photos.json after each data set; a finished set is not done again.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ SPLITS, ACCEPT = 20, 0.95
 
 @dataclass(frozen=True)
 class PhotoSet:
-    """A data set and the classes that are kept back as unknown."""
+    """A data set, and its classes that are kept as unknown."""
 
     folder: str
     unknown: tuple[str, ...]
 
 
 SETS = (
-    # The last six in the order of their names, decided before anything was trained.
+    # The last six classes in the order of their names. This was decided before anything was trained.
     PhotoSet("caltech101", ("lotus", "menorah", "minaret", "revolver", "starfish", "sunflower")),
     PhotoSet("leeds-butterfly", ("Vanessa atalanta", "Vanessa cardui")),
     PhotoSet("msrc-v2-objects", ("flower", "person", "sheep", "sign")),
@@ -70,7 +71,7 @@ def run_set(photos: PhotoSet, data: Path, out: Path, budget: str) -> dict[str, o
     seconds = {}
     if not (run / "metrics.json").is_file():
         asked = ["--known-classes", ",".join(known), "--augmentation", "backmix", "--budget", budget, "--resume"]
-        # A file computes in float32, so the run it is compared with does too.
+        # An exported file computes in float32, so the run that it is compared with must do so too.
         asked += ["--precision", "fp32"]
         seconds["fit"] = command("fit", folder, *asked, "--out", run)
     seconds["calibrate"] = command("calibrate", run, "--accept", ACCEPT)
@@ -116,7 +117,10 @@ def run_set(photos: PhotoSet, data: Path, out: Path, budget: str) -> dict[str, o
 
 
 def acceptance(classifier: OpenSetClassifier, run: Path) -> dict[str, object]:
-    """Shares accepted of images that nothing was trained on, over random halves to calibrate and to test on."""
+    """Return the shares of held-out images that are accepted.
+
+    The images are divided at random into a half to calibrate on and a half to test on.
+    """
     shares = read_shares(run)
     parts = []
     for share in (shares.calibration, shares.test):
@@ -145,7 +149,7 @@ def acceptance(classifier: OpenSetClassifier, run: Path) -> dict[str, object]:
 
 
 def command(*arguments: object) -> float:
-    """Run `backmix`; gives the seconds it took."""
+    """Run `backmix`, and return the seconds that it took."""
     begin = time.monotonic()
     print("backmix", *arguments, flush=True)
     subprocess.run([sys.executable, "-m", "backmix", *map(str, arguments)], check=True)
@@ -153,7 +157,7 @@ def command(*arguments: object) -> float:
 
 
 def write_folder(data: Path, folder: Path) -> None:
-    """A Parquet data set as a folder of class folders, train and test together."""
+    """Write a Parquet data set as a folder of class folders, with the train and test images together."""
     for split in ("train", "test"):
         file = pq.ParquetFile(next(data.glob(f"{split}-*.parquet")))
         names = json.loads(file.schema_arrow.metadata[b"huggingface"])["info"]["features"]["label"]["names"]

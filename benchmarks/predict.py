@@ -1,8 +1,9 @@
-"""What prediction costs beyond the network: `OpenSetClassifier.predict` against its bare backbone, batch by batch.
+"""Measure what prediction costs beyond the network: `OpenSetClassifier.predict` against its bare backbone.
 
-Both see the same decoded images in the same batches. The bare backbone gets them normalised already; predict also
-normalises, applies the head, scores, compares with the threshold and writes the answers. On a processor it gives the
-network fewer images at a time (`backmix.inference.evaluation.most_at_a_time`), which can more than pay for that.
+Both see the same decoded images in the same batches. The bare backbone gets normalised images; predict also
+normalises, applies the head, computes scores, compares them with the threshold and makes the answers. On a processor
+predict gives the network fewer images at a time (`backmix.inference.evaluation.most_at_a_time`), which can save more
+time than the other steps cost.
 
 Run: python benchmarks/predict.py [--data DATA] [--images 2000] [--model compact] [--json FILE]
 """

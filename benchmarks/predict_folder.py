@@ -1,7 +1,7 @@
-"""How fast `backmix predict` answers a folder, beside decoding alone and the model alone, and how much memory it takes.
+"""Measure the speed and the memory of `backmix predict` on a folder, and the speed of decoding and of the model alone.
 
-Made pictures of 64 to 160 px as JPEG files, and a network that was not trained. The command runs as a process of its
-own, on a tenth of the pictures and on all of them: the difference of the two times is without its start.
+The images are generated JPEG files of 64 to 160 px, and the network is not trained. The command runs in a process of
+its own, on a tenth of the pictures and on all of them. The difference of the two times does not include the start.
 
 Run: python benchmarks/predict_folder.py [--images 20000] [--image-size 32] [--model compact-s] [--workers 1,2]
      [--onnx] [--json FILE]
@@ -122,7 +122,7 @@ def model_speed(path: Path) -> dict[str, int]:
 
 
 def speed(call: Callable[[], object], images: int) -> dict[str, int]:
-    """Images a second by the clock, and by the processor time, which other work on the machine changes less."""
+    """Return images per second by the clock and by processor time; other programs affect the latter less."""
     call()
     begin, busy, rounds = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - begin < 5:
@@ -136,9 +136,9 @@ def speed(call: Callable[[], object], images: int) -> dict[str, int]:
 
 
 def run_command(model: Path, folder: Path, out: Path, workers: int) -> tuple[float, float, int]:
-    """Seconds, seconds of processor, and peak memory in MiB."""
+    """Return the seconds, the processor seconds, and the peak memory in MiB."""
     command = [sys.executable, "-m", "backmix.cli", "predict", model, folder, "--out", out, "--workers", workers]
-    # Started by a small process: what the system calls the peak of a process begins with that of its parent.
+    # A small process starts the command, because the peak memory of a process includes the peak of its parent.
     watch = [sys.executable, "-c", _WATCH, *map(str, command)]
     seconds, busy, peak = subprocess.run(watch, check=True, capture_output=True, text=True).stdout.split()
     return float(seconds), float(busy), int(peak) // 1024

@@ -1,11 +1,10 @@
-"""What the foreground estimate is worth: the embedded digits at rising fore-background prior, every foreground source.
+"""Measure the value of the foreground estimate: train on the embedded digits with each source, at rising priors.
 
-Digits 0 to 5 are known and stand on the texture of their class at the rate `prior`; unknown digits 6 to 9 stand on the
-same textures. Every trained network is tested twice: on textures that go with the class as they did in training, and on
-textures at random, which say nothing of the class. Every cell shares recipe, initial weights, order and crops with the
-cells of the same seed.
-What was seen on test images before the setting was settled is told in docs/results.md. Cells that the file already
-holds are not run again.
+Digits 0 to 5 are known and stand on the texture of their class at the rate `prior`; the unknown digits 6 to 9 stand on
+the same textures. Every trained network is tested twice: on textures that go with the class as they did in training,
+and on random textures, which say nothing about the class. All cells of the same seed share recipe, initial weights,
+order and crops. docs/results.md reports which results on test images were seen before the setting was fixed. Cells
+that the file already holds are not run again.
 
 Run: python benchmarks/priors.py [--priors 0.5 0.8 0.95] [--seeds 3] [--json results/priors.json]
 """

@@ -1,6 +1,7 @@
-"""Draw the pictures of docs/concepts.md: trainings on the embedded digits, and figures of results/priors.json.
+"""Draw the pictures of docs/concepts.md from trainings on the embedded digits and from results/priors.json.
 
-Three trainings with the setting of `backmix demo`, one seed, a minute or two each; nothing is chosen by what came out.
+The script runs three trainings with the setting of `backmix demo` and one seed; each takes a minute or two. Nothing is
+chosen by the results.
 
 Run: python docs/make_pictures.py [--out docs/images]
 """
@@ -30,11 +31,14 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Trained:
-    """A network trained as in the demo.
+    """A network that was trained as in the demo.
 
     Attributes:
-        train: (N,) int64, positions of the training images in their source.
-        banks: (epochs, N, g, g) foreground bank after each epoch; empty without BackMix.
+        classifier: The trained classifier.
+        source: The digits that it was trained on.
+        train: The positions of the training images in `source`, (N,) int64.
+        mix: BackMix as it is after the training, or None for a training without BackMix.
+        banks: The foreground bank after each epoch, (epochs, N, g, g); empty for a training without BackMix.
     """
 
     classifier: OpenSetClassifier
@@ -78,13 +82,13 @@ def train(prior: float, augmentation: str) -> Trained:
 
 
 def scores_of(trained: Trained, source: DigitsOnTextures) -> Tensor:
-    """(N,) unknown scores of a whole source."""
+    """Return the unknown scores of all images in a source, (N,)."""
     answers = trained.classifier.predict(source.arrays().images)
     return torch.tensor([answer.unknown_score for answer in answers], dtype=torch.float64)
 
 
 def on_the_object(trained: Trained, share: float = 0.25) -> list[float]:
-    """After each epoch: how much of the quarter of cells called foreground is digit, in the mean over the images."""
+    """Return, for each epoch, the mean share of the digit that lies in the cells called foreground."""
     masks = trained.source.arrays().masks[trained.train].float()
     grid = trained.banks.shape[-1]
     ink = torch.nn.functional.adaptive_avg_pool2d(masks[:, None], grid).flatten(1)

@@ -1,7 +1,7 @@
 """Write docs/results.md, docs/study.md and the figures in README.md from the result files of the repository.
 
-Run: python docs/make_results.py          writes them
-     python docs/make_results.py --check  fails when they are not what the result files say
+Run: python docs/make_results.py          writes the pages
+     python docs/make_results.py --check  fails if the pages differ from what the result files say
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def of_kind(found: dict[str, Any], kind: str, prior: float, figure: str) -> list
 
 
 def prior_rows(found: dict[str, Any], figure: str) -> list[list[str]]:
-    """A row for each kind of training: a figure at each prior, on textures as in training and on random ones."""
+    """Return a row for each kind of training: a figure at each prior, on textures as in training and at random."""
     rows = []
     for kind in dict.fromkeys(cell["kind"] for cell in found["cells"]):
         row = [kind]
@@ -161,7 +161,7 @@ def prior_head(found: dict[str, Any]) -> list[str]:
 
 
 def gap_sentences(found: dict[str, Any], prior: float = 0.8) -> str:
-    """How much of the way from no augmentation to true masks the best foreground without labels goes."""
+    """Return the share of the gap between no augmentation and true masks that the best label-free source closes."""
     lines = []
     for end, textures in (("", "as trained"), ("_random_textures", "at random")):
         figure = "auroc" + end
@@ -195,7 +195,7 @@ def foreground_rows(found: dict[str, Any]) -> list[list[str]]:
 
 
 def method_rows(found: dict[str, Any]) -> list[list[str]]:
-    """A row for each method: figures without and with BackMix, and what BackMix changes."""
+    """Return a row for each method: figures without and with BackMix, and the difference."""
     cells = {(cell["method"], cell["augmentation"]): cell for cell in found["cells"]}
     rows = []
     for method in dict.fromkeys(cell["method"] for cell in found["cells"]):
@@ -210,7 +210,7 @@ def method_rows(found: dict[str, Any]) -> list[list[str]]:
 
 
 def method_sentence(found: dict[str, Any]) -> str:
-    """How often BackMix is ahead, and what it changes in the mean."""
+    """Return a sentence on how often BackMix is better, and on the mean difference."""
     cells = {(cell["method"], cell["augmentation"]): cell["auroc"] for cell in found["cells"]}
     pairs = {
         m: (cells[m, "none"], cells[m, "backmix"]) for m, mix in cells if mix == "none" and (m, "backmix") in cells
@@ -228,7 +228,7 @@ def method_sentence(found: dict[str, Any]) -> str:
 
 
 def bench_sections() -> list[str]:
-    """Tables of every results/bench-*.csv: means, differences, single trials, of the method's own score."""
+    """Return the tables of every results/bench-*.csv for the method's own score: means, differences, single trials."""
     parts = []
     for path in sorted((ROOT / "results").glob("bench-*.csv")):
         rows = [row for row in read_results(path) if row.detector == "method"]
@@ -272,7 +272,7 @@ METHOD_HEAD += ["AUROC, difference", "CPU seconds, none", "CPU seconds, BackMix"
 
 
 def more_sections() -> list[str]:
-    """Sections whose files are there."""
+    """Return the sections whose result files exist."""
     parts = []
     if (ROOT / "results" / "priors.json").is_file():
         found = read("priors.json")
@@ -439,7 +439,7 @@ def readme() -> str:
 
 
 def between(text: str, mark: str, body: str) -> str:
-    """The text with another body between its marks."""
+    """Return the text with `body` between its begin and end marks."""
     begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
     before, rest = text.split(begin)
     return f"{before}{begin}\n{body}\n{end}{rest.split(end)[1]}"

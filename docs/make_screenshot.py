@@ -1,4 +1,4 @@
-"""The picture of a report in the README: trains on the embedded digits, writes the report, photographs its first screen.
+"""Make the picture of a report in the README: train on the embedded digits, write the report, take a screenshot.
 
 python docs/make_screenshot.py      # writes docs/images/report.png; needs chromium
 """

@@ -1,4 +1,4 @@
-"""The section of docs/results.md about folders of photos, from results/photos.json."""
+"""The section of docs/results.md about folders of photos, made from results/photos.json."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def percent(share: float) -> str:
 
 
 def words(found: dict[str, Any]) -> list[str]:
-    """Paragraphs: what was run, what the acceptance table says, what the export table says."""
+    """Return three paragraphs: about the runs, the table of acceptance, and the table of exports."""
     return [
         f"`python benchmarks/photos.py DATA --budget {found['budget']}`: each set is written out as a folder of photos, train and test images\n"
         "together, and `backmix fit FOLDER --known-classes ... --augmentation backmix --precision fp32 --budget "

@@ -1,4 +1,4 @@
-"""Charts of the docs: scores, p-values, the promise over many splits, priors, the foreground bank."""
+"""Draw the charts of the docs: scores, p-values, accepted shares over many splits, priors, the foreground bank."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SPLITS = 2000
 
 
 def score_chart(threshold: ConformalThreshold, known: Tensor, unknown: Tensor, path: Path) -> None:
-    """Where the threshold comes from, held-out known images, and what it does to test images."""
+    """Draw the scores of the held-out known images, which set the threshold, and the scores of the test images."""
     every = torch.cat([threshold.scores, known, unknown])
     bins = np.linspace(float(every.min()), float(every.max()), 36)
     figure = new_figure(4.7)
@@ -60,7 +60,7 @@ def score_chart(threshold: ConformalThreshold, known: Tensor, unknown: Tensor, p
 
 
 def splits(count: int, held_out: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Random splits of `count` images into held-out and new ones, always the same."""
+    """Yield random splits of `count` images into held-out and new images; the splits are the same in every call."""
     generator = torch.Generator().manual_seed(0)
     for _ in range(SPLITS):
         order = torch.randperm(count, generator=generator)
@@ -68,13 +68,13 @@ def splits(count: int, held_out: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def p_value_chart(known: Tensor, unknown: Tensor, path: Path, *, accept: float = 0.95, held_out: int = 199) -> None:
-    """Shares of known and unknown images by p-value, over many splits of the known ones into held-out and new."""
+    """Draw the shares of known and unknown images by p-value, over many splits of the known images."""
     edges = np.linspace(0, 1, round(1 / (1 - accept)) + 1)
     counts = np.zeros((2, len(edges) - 1))
     for held, new in splits(len(known), held_out):
         threshold = ConformalThreshold.fit(known[held], accept)
         for row, scores in zip(counts, (known[new], unknown), strict=True):
-            # A p-value that is an edge itself belongs to the step below it: at most 1 - accept means refused.
+            # A p-value on an edge belongs to the bin below it, because an image is refused at 1 - accept or less.
             row += np.histogram(threshold.p_value(scores).numpy() - 1e-9, edges)[0]
     figure = new_figure(3.6)
     axes = figure.subplots(2, 1, sharex=True)
@@ -111,7 +111,7 @@ def p_value_chart(known: Tensor, unknown: Tensor, path: Path, *, accept: float =
 
 
 def promise_chart(known: Tensor, path: Path, *, accept: float = 0.95, lowest: float = 0.8) -> None:
-    """Accepted share over many random splits of known images, for few and for many held out."""
+    """Draw the accepted share over many random splits of known images, for few and for many held-out images."""
     figure = new_figure(3.8)
     axes = figure.subplots(2, 1, sharex=True)
     for axis, held_out in zip(axes, (30, 200), strict=True):
@@ -139,7 +139,7 @@ def promise_chart(known: Tensor, path: Path, *, accept: float = 0.95, lowest: fl
 
 
 def prior_chart(results: Path, path: Path) -> None:
-    """AUROC by prior, tested on textures as in training and at random: mean and deviation over seeds."""
+    """Draw the AUROC by prior, on textures as in training and on random textures: mean and deviation over seeds."""
     cells = json.loads(results.read_text(encoding="utf-8"))["cells"]
     priors = sorted({cell["prior"] for cell in cells})
     kinds = {
@@ -153,7 +153,7 @@ def prior_chart(results: Path, path: Path) -> None:
         for number, (kind, (name, colour, marker, line)) in enumerate(kinds.items()):
             found = [[100 * c["auroc" + end] for c in cells if c["kind"] == kind and c["prior"] == p] for p in priors]
             means, spread = [statistics.fmean(f) for f in found], [statistics.stdev(f) for f in found]
-            places = np.arange(len(priors)) + 0.06 * (number - 1)  # So that bars of deviation do not hide one another.
+            places = np.arange(len(priors)) + 0.06 * (number - 1)  # Keeps the error bars apart.
             axis.errorbar(
                 places,
                 means,
@@ -178,7 +178,7 @@ def prior_chart(results: Path, path: Path) -> None:
 
 
 def bank_chart(images: Tensor, masks: Tensor, banks: Tensor, found: dict[str, list[float]], path: Path) -> None:
-    """Maps of a few images in the bank as training goes on, and how much of the digits the bank finds in all images."""
+    """Draw the maps of a few images in the bank over the epochs, and the share of the digits that the bank finds."""
     epochs = (1, 2, 4, len(banks))
     figure = new_figure(4.9)
     upper, lower = figure.subfigures(2, 1, height_ratios=(0.78 * len(images) + 0.4, 2.2))
@@ -186,7 +186,7 @@ def bank_chart(images: Tensor, masks: Tensor, banks: Tensor, found: dict[str, li
     size = images.shape[-1]
     extent = (-0.5, size - 0.5, size - 0.5, -0.5)
     shown = banks[[epoch - 1 for epoch in epochs]]
-    # From the lowest to the highest value of all maps shown: all begin at 0.5 and move slowly.
+    # The scale spans the values of all maps shown, because all maps begin at 0.5 and change slowly.
     scale = {"vmin": float(shown.min()), "vmax": float(shown.max())}
     for row, (image, mask) in enumerate(zip(images, masks, strict=True)):
         for axis in axes[row]:

@@ -1,4 +1,4 @@
-"""Pictures of the docs that show images in rows: answers, pairs on two textures, the steps of BackMix."""
+"""Draw the pictures of the docs that show rows of images: answers, digits on two textures, the steps of BackMix."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLUMNS = 5
 
 
 def answers_picture(classifier: OpenSetClassifier, test: DigitsOnTextures, path: Path) -> None:
-    """The first test images of known and of unknown digits: what is said without a threshold, and with one."""
+    """Draw the first test images of known and of unknown digits, with the answers without and with a threshold."""
     known = test.labels < len(test.known)
     figure = new_figure(3.7)
     parts = figure.subfigures(2, 1)
@@ -40,7 +40,7 @@ def answers_picture(classifier: OpenSetClassifier, test: DigitsOnTextures, path:
 
 
 def pairs_picture(classifier: OpenSetClassifier, own: DigitsOnTextures, other: DigitsOnTextures, path: Path) -> None:
-    """The first digits that are named rightly on the texture of their class, there and on another texture."""
+    """Draw the first digits that are recognised on the texture of their class, there and on another texture."""
     kept = own.labels < len(own.known)
     labels = [classifier.classes[k] for k in own.labels[kept].tolist()]
     pictures = [source.arrays().images[kept] for source in (own, other)]
@@ -63,12 +63,12 @@ def pairs_picture(classifier: OpenSetClassifier, own: DigitsOnTextures, other: D
 def steps_picture(
     mix: BackMix, preprocess: Preprocess, images: Tensor, index: Tensor, path: Path, *, seed: int = 9
 ) -> None:
-    """Target, donor, the donor's map, its masked background and the mixed image, for some training images."""
+    """Draw target, donor, the donor's map, its masked background and the mixed image, for some training images."""
     inputs = preprocess.normalise(images)
     mix.cpu().train()
     before, mix.generator = mix.generator, torch.Generator().manual_seed(seed)
     draw = mix.draw(tuple(inputs.shape))
-    draw = replace(draw, donor=torch.arange(len(index)).roll(-1))  # The next one, so that every row has another donor.
+    draw = replace(draw, donor=torch.arange(len(index)).roll(-1))  # The donor of a row is the next image.
     size = (images.shape[2], images.shape[3])
     mixed = mix(inputs, index, draw=draw)
     foreground, maps = mix.foreground_mask(index, size)[draw.donor], mix.bank.read(index)[draw.donor]
@@ -86,7 +86,7 @@ def steps_picture(
         show_image(axes[row, 2], maps[row])
         for axis, corners in ((axes[row, 3], draw.cut), (axes[row, 4], draw.paste)):
             top, left = corners[0, :, row].tolist()
-            for colour, width in (("white", 3.2), ("black", 1.4)):  # Seen on any texture.
+            for colour, width in (("white", 3.2), ("black", 1.4)):  # Two colours are visible on any texture.
                 axis.add_patch(
                     Rectangle(
                         (left - 0.5, top - 0.5), draw.side, draw.side, fill=False, edgecolor=colour, linewidth=width

@@ -1,4 +1,4 @@
-"""How the pictures of the docs look: legible where a phone shows them 350 points wide, and without telling red from green."""
+"""The style of the pictures in the docs: legible on a phone that shows them 350 points wide, and to the colour-blind."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 WIDTH = 4.6
-"""Inches. A phone shows these at three quarters of their size, so 10 points come out as 8."""
+"""The width of a figure in inches. A phone shows it at three quarters of its size, so 10 points look like 8."""
 KNOWN, UNKNOWN, OTHER, INK = "#0072b2", "#d55e00", "#009e73", "#222222"
-"""Blue, vermilion and green of Okabe and Ito's palette, and nearly black."""
+"""The blue, vermilion and green of the palette of Okabe and Ito, and a near-black."""
 
 matplotlib.rcParams.update(
     {
@@ -35,12 +35,12 @@ matplotlib.rcParams.update(
 
 
 def new_figure(height: float) -> Figure:
-    """An empty figure as wide as all of them, `height` inches high."""
+    """Return an empty figure of the common width, `height` inches high."""
     return Figure(figsize=(WIDTH, height), dpi=220, layout="constrained")
 
 
 def show_image(axis: Axes, image: Any) -> None:
-    """An image without ticks, its pixels as they are."""
+    """Show an image without ticks and without interpolation of its pixels."""
     axis.imshow(image, interpolation="nearest")
     axis.set_xticks([])
     axis.set_yticks([])
@@ -49,7 +49,7 @@ def show_image(axis: Axes, image: Any) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG of at most 256 colours, a third as large as one of all of them."""
+    """Write a PNG of at most 256 colours, which is a third as large as one with all colours."""
     figure.savefig(path, facecolor="white")
     with Image.open(path) as picture:
         small = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)

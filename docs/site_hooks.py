@@ -1,4 +1,4 @@
-"""What the site does to pages that are written to be read in the repository too."""
+"""Hooks of mkdocs, which adapt pages that are also read in the repository to the site."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COMMANDS = re.compile(r"<!-- commands:.*?-->")
 
 
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
-    """Called by mkdocs with the text of each page."""
+    """Return the text of a page with the list of commands, the study of this build, and without links to files."""
     markdown = COMMANDS.sub(lambda _: list_commands(), markdown)
     if page.file.src_uri == "study.md":
         markdown += study_of_this_build(ROOT / "build" / "study" / "study.json")
@@ -26,22 +26,22 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Called by mkdocs with each page as HTML: the search looks at what is said of a name, not at its source code."""
+    """Return the HTML of a page with source code excluded from the search, which then finds descriptions only."""
     source = '<details class="mkdocstrings-source"'
     return html.replace(source, f"{source} data-search-exclude")
 
 
 def on_page_context(context: Any, *, page: Any, **_: Any) -> Any:
-    """Called by mkdocs before a page is put into its frame."""
+    """Return the context of a page; the table of contents of troubleshooting.md loses its lowest level."""
     if page.file.src_uri == "troubleshooting.md":
         for title in page.toc:
             for section in title.children:
-                section.children.clear()  # A hundred messages are no table of contents.
+                section.children.clear()  # A hundred messages are too many for a table of contents.
     return context
 
 
 def study_of_this_build(file: Path) -> str:
-    """Tables of the study that `make docs` made before, as Markdown; nothing where there is none."""
+    """Return the tables of the study that `make docs` has run, as Markdown; an empty text if there is no study."""
     if not file.is_file():
         return ""
     from backmix.study.part import to_markdown
@@ -61,9 +61,9 @@ def study_of_this_build(file: Path) -> str:
 
 
 def unlink_files(markdown: str, folder: Path) -> str:
-    """Leave of links to files of the repository outside docs/ the text, as code: the site does not have them.
+    """Replace each link to a file outside docs/ by its text, as code, because the site does not have these files.
 
-    Links to what is not there stay as they are, so that a strict build fails on them.
+    Links to files that do not exist stay as they are, so that a strict build fails on them.
     """
 
     def without(match: re.Match[str]) -> str:
@@ -76,7 +76,7 @@ def unlink_files(markdown: str, folder: Path) -> str:
 
 
 def list_commands() -> str:
-    """Every command with its arguments and options, as Markdown, from the signatures that typer reads too."""
+    """Return a list of all commands with their arguments and options, as Markdown, from the signatures for typer."""
     from backmix.cli import app
 
     parts = []
@@ -99,9 +99,9 @@ def list_commands() -> str:
 
 
 def _option(name: str, kind: Any, default: Any, about: OptionInfo) -> tuple[str, str]:
-    """How an option is typed, and what it does."""
+    """Return how to type an option, and what the option does."""
     flag = f"--{name.replace('_', '-')}"
-    # Inside Annotated typer takes the first name from where otherwise the default stands.
+    # Inside Annotated, typer stores the first name of an option in the field for the default.
     names = [each for each in (about.default, *(about.param_decls or ())) if isinstance(each, str) and each[:1] == "-"]
     kinds = [each for each in get_args(kind) or (kind,) if each is not NoneType]
     if bool in kinds:

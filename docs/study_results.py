@@ -1,4 +1,4 @@
-"""docs/study.md and its charts, from results/study-*.json."""
+"""Make docs/study.md and its charts from results/study-*.json."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from backmix.study.summary import summarise
 
 ROOT = Path(__file__).parents[1]
 PICTURED = ("digits", "leeds-on-scenes")
-"""Studies whose charts are on the page; the others have tables alone."""
+"""The studies whose charts are on the page. The others have only tables."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """One result file.
+    """A study with its result file.
 
     Attributes:
-        name: of the file.
-        title: for people.
-        options: of the command that makes it.
+        name: The name in the file name results/study-NAME.json.
+        title: The title on the page.
+        options: The options of the command that makes the file.
     """
 
     name: str
@@ -61,14 +61,14 @@ CHANGES = ("patch", "swap", "swap, saliency", "swap, true masks")
 
 
 def there() -> Iterator[tuple[Study, dict[str, Any]]]:
-    """Studies whose result files are there."""
+    """Yield the studies whose result files exist, with the content of the files."""
     for study in STUDIES:
         if (found := study.read()) is not None:
             yield study, found
 
 
 def what_it_changes() -> Table:
-    """BackMix minus plain in every study: gains and losses alike."""
+    """Return a table of the differences, BackMix minus plain, in every study, whether gains or losses."""
     figures = (("accuracy", accuracy), ("accuracy, independent", independent), ("AUROC", auroc("Kk-Qk")))
     rows = []
     for study, found in there():
@@ -90,7 +90,7 @@ def what_it_changes() -> Table:
 
 
 def counted(differences: list[float], *, higher_is_better: bool = True) -> str:
-    """Mean ± deviation of differences, and in how many of them something is better."""
+    """Return the mean ± deviation of differences, and the number of differences that are an improvement."""
     if not differences:
         return "–"
     better = sum((value > 0) == higher_is_better and value != 0 for value in differences)
@@ -98,7 +98,7 @@ def counted(differences: list[float], *, higher_is_better: bool = True) -> str:
 
 
 def not_helping() -> str:
-    """In how many of the comparisons of `what_it_changes` something got worse, by training and figure."""
+    """Return lines that count the better and the worse comparisons of `what_it_changes`, by training and figure."""
     lines = []
     for name in CHANGES:
         counts = {"AUROC": [0, 0, 0], "accuracy": [0, 0, 0]}
@@ -118,7 +118,7 @@ def not_helping() -> str:
 
 
 def part_sections(key: str) -> list[str]:
-    """One part, study by study."""
+    """Return the sections of one part, with a section for each study."""
     sections: list[str] = []
     for study, found in there():
         parts: dict[str, Part] = {part.key: part for part in summarise(found)}
@@ -154,7 +154,7 @@ def settings() -> Table:
 
 
 def page() -> str:
-    """docs/study.md."""
+    """Return the text of docs/study.md."""
     parts = [
         "# The study: what a classifier learns of backgrounds",
         "<!-- Written by docs/make_results.py from results/study-*.json: change those, not this page. -->",
@@ -221,7 +221,7 @@ PAIRS = ("Kk-Qk", "Kk-Qq", "Kq-Qk", "Kq-Qq")
 
 
 def audit_figures() -> str:
-    """What docs/audit.md says of networks trained in known ways, and of estimated masks."""
+    """Return the section of docs/audit.md on networks that were trained in known ways, and on estimated masks."""
     found = next(each for study, each in there() if study.name == "digits")
     results = Results(found)
     seeds = len(results.seeds("plain", results.strong))
@@ -306,7 +306,7 @@ def audit_figures() -> str:
 
 
 def memory_figures() -> str:
-    """What docs/audit.md says of many images."""
+    """Return the section of docs/audit.md on audits of many images."""
     path = ROOT / "results" / "audit-memory.json"
     audits = json.loads(path.read_text(encoding="utf-8"))["audits"]
     rows = [
@@ -334,13 +334,13 @@ def memory_figures() -> str:
 
 
 def write_charts(folder: Path) -> None:
-    """Write the charts of `PICTURED`, and a picture of what the embedded study is made on."""
+    """Write the charts of the studies in `PICTURED`, and a picture of the images of the embedded study."""
     digits = DigitsSetting()
     pictures = {"digits": samples(digits.sources(max(digits.priors), 0), digits.known)}
     for study, found in there():
         if study.name in PICTURED:
             pictures |= {f"{study.name}-{key}": png for key, png in make_charts(Results(found)).items()}
     for name, png in pictures.items():
-        # 256 colours are a third as many bytes.
+        # A picture of 256 colours takes a third of the bytes.
         picture = Image.open(io.BytesIO(png)).convert("RGB").quantize(256, dither=Image.Dither.NONE)
         picture.save(folder / f"study-{name}.png", optimize=True)

@@ -1,4 +1,4 @@
-"""BackMix in a training loop of your own: three lines, any network that ends in a feature map and a linear head.
+"""BackMix in your own training loop: three lines, for any network that ends in a feature map and a linear head.
 
 Run: python examples/plain_loop.py [epochs]
 """
@@ -16,11 +16,11 @@ from backmix.mixing import BackMix, class_activation_map
 epochs = int(sys.argv[1]) if len(sys.argv) > 1 else 15
 torch.manual_seed(0)
 
-# Digits 0-5 are known and usually stand on a texture of their own; 6-9 are unknown.
+# Digits 0-5 are known, and each usually stands on its own texture. Digits 6-9 are unknown.
 train, test = DigitsOnTextures("train", copies=2).arrays(), DigitsOnTextures("test").arrays()
 known = train.labels < 6
 images, labels = (train.images[known].float() - 127.5) / 64, train.labels[known]
-train_set = TensorDataset(images, labels, torch.arange(len(labels)))  # The index says which map belongs to whom.
+train_set = TensorDataset(images, labels, torch.arange(len(labels)))  # The index links each image to its map.
 
 
 def block(channels_in: int, channels_out: int) -> nn.Sequential:
@@ -36,7 +36,7 @@ mix = BackMix(len(train_set))  # 1
 for epoch in range(epochs):
     backbone.train()
     for batch, target, index in DataLoader(train_set, batch_size=64, shuffle=True, drop_last=True):
-        batch = mix(batch, index)  # 2: labels stay as they are
+        batch = mix(batch, index)  # 2: the labels do not change
         features = backbone(batch)
         loss = nn.functional.cross_entropy(head(features.mean((2, 3))), target)
         optimizer.zero_grad()
@@ -46,7 +46,7 @@ for epoch in range(epochs):
     print(f"epoch {epoch + 1}: loss {loss.item():.3f}")
 
 backbone.eval()
-with torch.inference_mode():  # Inference is untouched; the unknown score is minus the largest logit.
+with torch.inference_mode():  # BackMix does not change inference; the unknown score is minus the largest logit.
     logits = head(backbone((test.images.float() - 127.5) / 64).mean((2, 3)))
 score, is_known = -logits.amax(1), test.labels < 6
 accuracy = (logits.argmax(1) == test.labels)[is_known].float().mean().item()

@@ -1,4 +1,4 @@
-"""BackMix with any backbone of timm, convolutional or transformer, through the training of the library.
+"""BackMix with any timm backbone, convolutional or transformer, by the training function of the library.
 
 Run: python examples/timm_backbone.py [model] [epochs]       e.g. vit_tiny_patch16_224, resnet18, convnext_atto
 """
@@ -19,14 +19,14 @@ def show(report: EpochReport) -> None:
     print(f"epoch {report.epoch + 1}: loss {report.loss:.3f}, accuracy {report.accuracy:.3f} on mixed images")
 
 
-# Transformers take sizes that are multiples of their patch: 64 px are 4x4 patches of 16, and a 4x4 map for the bank.
+# Transformers need a size that is a multiple of their patch: 64 px give 4x4 patches of 16 px, and a 4x4 map.
 size = 64
 train = DigitsOnTextures("train", image_size=size)
-classifier = OpenSetClassifier(list(train.known), model=model, image_size=size)  # pretrained=True for timm's weights
+classifier = OpenSetClassifier(list(train.known), model=model, image_size=size)  # pretrained=True takes timm's weights
 fit(
     classifier,
     train,
-    held_out=DigitsOnTextures("val", image_size=size),  # Known digits of it set the threshold.
+    held_out=DigitsOnTextures("val", image_size=size),  # Its known digits set the threshold.
     options=TrainOptions(epochs=epochs, batch_size=32, lr=1e-3, optimizer="adamw", schedule="cosine", flip=0.0),
     augmentation="backmix",
     on_epoch=show,

@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. One file a command; nothing heavy is imported before a command runs."""
+"""The command line, with one file for each command. Heavy packages are imported only when a command runs."""
 
 from __future__ import annotations
 

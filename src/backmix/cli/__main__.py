@@ -1,4 +1,4 @@
-"""`python -m backmix.cli`, as launchers of several processes start it."""
+"""The entry point `python -m backmix.cli`, which launchers of several processes use."""
 
 from backmix.cli import main
 

@@ -1,4 +1,4 @@
-"""`backmix app`."""
+"""The options of `backmix app`. `backmix.cli.app_command` does the work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`backmix app`: serve a web page to try a run on pictures."""
+"""The work of `backmix app`: serve a web page to try a run on pictures."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def app_command(run: Path, arguments: AppArguments) -> None:
     """Serve the page until Ctrl-C.
 
     Args:
-        run: folder of a run.
-        arguments: how.
+        run: The folder of the run.
+        arguments: The arguments of the command.
 
     Raises:
-        BackmixError: when gradio is not installed, or the run cannot be read.
-        OSError: when the address or the port cannot be had.
+        BackmixError: If gradio is not installed, or if the run cannot be read.
+        OSError: If the server cannot listen on the address and the port.
     """
     if importlib.util.find_spec("gradio") is None:
         raise BackmixError('the page is made with gradio, which is not installed: pip install "backmix[app]"')
@@ -56,7 +56,7 @@ def _serve(run: Path, arguments: AppArguments, port: int, folder: Path) -> Any:
     from backmix.classifier import OpenSetClassifier
 
     classifier = OpenSetClassifier.load(run).to("cuda" if torch.cuda.is_available() else "cpu")
-    # Before gradio is imported: it reads them then. This process has nobody to talk to but its own page.
+    # Gradio reads these variables when it is imported. They keep this process from contacting other machines.
     os.environ |= {
         "GRADIO_ANALYTICS_ENABLED": "False",
         "GRADIO_TEMP_DIR": str(folder),
@@ -96,7 +96,7 @@ def _serve(run: Path, arguments: AppArguments, port: int, folder: Path) -> Any:
 
 
 def warn_of_network(console: Any, host: str) -> None:
-    """Say so where others than this machine can reach the page."""
+    """Print a warning if other machines can reach the page."""
     from backmix.app.guard import is_loopback
 
     if not is_loopback(host):
@@ -108,10 +108,10 @@ def warn_of_network(console: Any, host: str) -> None:
 
 
 def free_port(host: str, port: int) -> int:
-    """The port asked for, or one that is free for 0.
+    """Return the port, or a free port if `port` is 0.
 
     Raises:
-        OSError: when it cannot be had, with what to do.
+        OSError: If the server cannot listen on the port. The message says what to do.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

@@ -1,4 +1,4 @@
-"""`backmix audit`."""
+"""The options of `backmix audit`. `backmix.cli.audit_command` does the work."""
 
 from __future__ import annotations
 

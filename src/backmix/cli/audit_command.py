@@ -1,4 +1,4 @@
-"""`backmix audit`: does a classifier look at the object?"""
+"""The work of `backmix audit`: measure whether a classifier looks at the object or at the background."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ JSON, ROWS = "audit.json", "images.csv"
 def audit_command(
     arguments: AuditArguments, out: Path, *, resume: bool = False, fail_above: float | None = None
 ) -> dict[str, Any]:
-    """Audit a model; writes audit.html, audit.json and images.csv into a folder, prints a short table.
+    """Audit a model: write audit.html, audit.json and images.csv into a folder, and print a short table.
 
     Args:
-        arguments: what to audit.
-        out: the folder, made if missing.
-        resume: whether to go on with what lies in it.
-        fail_above: background gap that is allowed; the page says whether it is kept.
+        arguments: The arguments of the command, which name the model and the data.
+        out: The folder; it is made if it is missing.
+        resume: Whether to continue the audit in the folder.
+        fail_above: The largest background gap that is allowed; the page says whether the gap exceeds it.
 
     Returns:
-        What audit.json holds.
+        The content of audit.json.
 
     Raises:
-        DataError: when nothing is left to audit, or the folder holds another audit.
+        DataError: If no image is left to audit, or if the folder holds another audit.
     """
     console = make_console()
     source, split = _open(arguments.data, arguments.split)
@@ -63,7 +63,7 @@ def audit_command(
     model = load_model(
         arguments.model, ModelOptions(image_size=arguments.image_size, default_size=size, device=device, **given)
     )
-    # Two grey pictures tell how many outputs there are, and whether there is an unknown score.
+    # The answers to two grey pictures show the number of outputs, and whether there is an unknown score.
     side = model.frame.image_size
     grey = torch.full((2, 3, side, side), 128, dtype=torch.uint8)
     outputs = check_answers(model.answers(grey), grey).logits.shape[1]
@@ -134,7 +134,7 @@ def audit_command(
 
 
 def gap_above(result: dict[str, Any], most: float) -> str | None:
-    """A sentence when the background gap of an audit is above `most`, or cannot be given; None when all is well."""
+    """Return a sentence if the background gap of an audit is above `most` or cannot be given, and None otherwise."""
     gap = result["background_gap"]
     if gap is None:
         return "no image could be given another background, so there is no background gap to compare"
@@ -147,19 +147,19 @@ def gap_above(result: dict[str, Any], most: float) -> str | None:
 
 
 def typed(arguments: AuditArguments, fail_above: float | None = None) -> list[str]:
-    """The words of the command that repeats an audit into the folder NEW; what is as it is by default is left out."""
+    """Return the words of the command that repeats an audit into the folder NEW, without options at their default."""
     words = ["backmix", "audit", arguments.model, arguments.data, "--out", "NEW"]
     for field in fields(arguments):
         value = getattr(arguments, field.name)
         if field.name in ("model", "data") or value == field.default:
             continue
-        told = ",".join(str(number) for number in value) if isinstance(value, tuple) else str(value)
-        words += [f"--{field.name.replace('_', '-')}", told]
+        text = ",".join(str(number) for number in value) if isinstance(value, tuple) else str(value)
+        words += [f"--{field.name.replace('_', '-')}", text]
     return words if fail_above is None else [*words, "--fail-above", str(fail_above)]
 
 
 def _open(data: str, split: str | None) -> tuple[ImageSource, str | None]:
-    """The images of DATA, of its test split where there is one, and the name of the split."""
+    """Return the images of the split, by default the test split if DATA has one, and the name of the split."""
     chosen = split or usual_split(data)
     return load_source(data, chosen), chosen
 
@@ -169,7 +169,7 @@ def _digest(labels: Tensor) -> str:
 
 
 def _finished(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
-    """What an audit with these settings found, where it is done already."""
+    """Return the result of a finished audit with these settings, or None if there is none."""
     try:
         result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return result if result["fingerprint"] == fingerprint(settings) else None

@@ -1,4 +1,4 @@
-"""What `backmix audit` prints."""
+"""The table and the notes that `backmix audit` prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`backmix bench`: a grid of trainings, its results file, its tables."""
+"""The work of `backmix bench`: run a grid of trainings, and write its results file and its tables."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ def bench_command(
     cpus_per_cell: float = 1,
     gpus_per_cell: float = 0,
 ) -> GridReport | None:
-    """Run a grid, or print it; leaves results.csv, tables and a plot in `out`.
+    """Run a grid, and write results.csv, tables and a plot into `out`; or only print the grid.
 
     Args:
-        arguments: what the grid consists of.
-        out: its folder; what is finished there is not run again.
-        options: what the cells share.
-        dry_run: print the grid, with an estimate of the time, and run nothing.
-        cluster: "local" or the address of a Ray cluster; None: one cell after the other, here.
-        cpus_per_cell: on a cluster.
-        gpus_per_cell: on a cluster.
+        arguments: The arguments that define the grid.
+        out: The folder of the grid; cells that are finished there are not run again.
+        options: The options that all cells share.
+        dry_run: Whether to print the grid with an estimate of the time, and run nothing.
+        cluster: "local" or the address of a Ray cluster; None: the cells run one after the other in this process.
+        cpus_per_cell: The number of processors that a cell takes on a cluster.
+        gpus_per_cell: The number of accelerators that a cell takes on a cluster.
 
     Returns:
-        None for a dry run.
+        The report of the grid, or None for a dry run.
 
     Raises:
-        ValueError, DataError: for names that do not exist, before anything runs.
+        ValueError, DataError: If a name does not exist; nothing has run then.
     """
     console = make_console()
     trials = choose_trials(arguments)
@@ -88,8 +88,8 @@ def bench_command(
         print_tables(console, rows)
         written = write_tables(out, report.rows)
         console.print("written: " + ", ".join(str(path) for path in (out / RESULTS, *written)))
-    said = (finished(cell_folder(out, cell)) for cell in cells)
-    for note in dict.fromkeys(note for metrics in said if metrics is not None for note in metrics.get("notes", ())):
+    measured = (finished(cell_folder(out, cell)) for cell in cells)
+    for note in dict.fromkeys(note for metrics in measured if metrics is not None for note in metrics.get("notes", ())):
         console.print(f"note: {note}", style="yellow")
     for name, error in report.failed.items():
         console.print(f"failed: {name}: {error}; all of it in {out / 'cells' / name / 'error.txt'}", style="red")
@@ -99,10 +99,10 @@ def bench_command(
 
 
 def choose_trials(arguments: BenchArguments) -> list[Trial]:
-    """The trials that are asked for.
+    """Return the trials that the arguments name.
 
     Raises:
-        ValueError, DataError: for a protocol, list or trial that does not exist, with those that do.
+        ValueError, DataError: If a protocol, list or trial does not exist. The message names the existing ones.
     """
     found: list[Trial] = []
     for name in arguments.protocols:
@@ -116,10 +116,10 @@ def choose_trials(arguments: BenchArguments) -> list[Trial]:
 
 
 def make_cells(arguments: BenchArguments, trials: Sequence[Trial]) -> list[Cell]:
-    """The grid of these trials, with every name in it checked.
+    """Return the cells of the grid over these trials, after a check of every name.
 
     Raises:
-        ValueError: for a method, augmentation, recipe or ablation that does not exist.
+        ValueError: If a method, augmentation, recipe or ablation does not exist.
     """
     find_recipe(arguments.recipe)
     methods = tuple(METHODS) if arguments.methods == ("all",) else arguments.methods
@@ -142,7 +142,7 @@ def make_cells(arguments: BenchArguments, trials: Sequence[Trial]) -> list[Cell]
 
 
 def print_trials(console: Console, trials: Sequence[Trial]) -> None:
-    """Classes and fingerprint of each trial, and what there is to know about them."""
+    """Print the classes and the fingerprint of each trial, and the notes on the trials."""
     table = Table("trial", "fingerprint", "known", "unknown", "openness", "known classes")
     for trial in trials:
         named = words(trial.train.data)
@@ -162,7 +162,7 @@ def print_trials(console: Console, trials: Sequence[Trial]) -> None:
 
 
 def print_grid(console: Console, cells: Sequence[Cell], out: Path, options: GridOptions) -> None:
-    """Every cell with its state, and how long the rest will take on this machine."""
+    """Print every cell with its state, and the time that the unfinished cells will take on this machine."""
     left = [cell for cell in cells if finished(cell_folder(out, cell)) is None]
     console.print("measuring a few steps of each kind of cell ...")
     seconds = estimate_seconds(left, options)

@@ -1,4 +1,4 @@
-"""`backmix calibrate`."""
+"""The options of `backmix calibrate`. `backmix.cli.calibrate_command` does the work."""
 
 from __future__ import annotations
 

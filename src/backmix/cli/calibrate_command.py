@@ -1,4 +1,4 @@
-"""`backmix calibrate`: thresholds from known images that were held out, and which unknown score decides."""
+"""The work of `backmix calibrate`: fit the thresholds on held-out known images, and choose the detector."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ def calibrate_command(
     """Fit the thresholds of a run again, and write them into it.
 
     Args:
-        run: the run folder.
-        data: known images that were not trained on; None: those that the run held out for this.
-        split: which split of `data`; None: val where there is one, else test, else all of it.
-        accept: share of known images to accept; None: as before.
-        per_class: whether each class decides by a threshold of its own; None: as before.
-        detectors: the one to decide, or with `unknown` those to choose from.
-        unknown: example images of no known class, which choose among detectors and do nothing else.
-        workers: threads that decode.
+        run: The run folder.
+        data: Known images that were not trained on; None: the images that the run held out for calibration.
+        split: The split of `data`; None: val if there is one, else test, else all images.
+        accept: The share of known images to accept; None: the share stays as it is.
+        per_class: Whether each class has its own threshold; None: this stays as it is.
+        detectors: The detector that decides, or with `unknown` the detectors to choose from.
+        unknown: Example images of no known class. They are used only to choose among the detectors.
+        workers: The number of threads that decode images.
 
     Returns:
         The classifier as it is now in the folder.
 
     Raises:
-        RunError, DataError: when the run or the images cannot be used.
-        ValueError: for several detectors and nothing to choose by, or a name that does not exist.
+        RunError, DataError: If the run or the images cannot be used.
+        ValueError: If several detectors are given without `unknown`, or if a name does not exist.
     """
     for name in detectors or ():
         check_name(name)
@@ -109,12 +109,15 @@ def calibrate_command(
 
 
 def class_table(classifier: OpenSetClassifier, held_out: Outputs, tested: tuple[Tensor, Tensor] | None) -> Table:
-    """For each answer: how many images were held out, and what is accepted under one threshold and under its own.
+    """Return a table with a row for each class: its held-out images, its threshold, and the shares it accepts.
+
+    An image belongs to the class that it is taken for. The shares are of test images, under the threshold for all
+    classes and under the threshold of the class.
 
     Args:
-        classifier: calibrated.
-        held_out: what the network said of the images calibrated on.
-        tested: of other known images the scores and the likeliest classes, (N,) each; None: there are none.
+        classifier: The calibrated classifier.
+        held_out: The outputs of the network for the images of the calibration.
+        tested: The scores and the likeliest classes of other known images, (N,) each; None: there are no such images.
     """
     table = Table(title="by the class that an image is taken for")
     table.add_column("class", overflow="fold")
@@ -142,7 +145,7 @@ def class_table(classifier: OpenSetClassifier, held_out: Outputs, tested: tuple[
 def _test(
     classifier: OpenSetClassifier, shares: Shares | None, console: Console, workers: int
 ) -> tuple[Tensor, Tensor] | None:
-    """Scores and likeliest classes of the run's test images of known classes, where it has some; says how many pass."""
+    """Print the share accepted of the run's known test images; return their scores and classes, or None without any."""
     if shares is None:
         return None
     try:

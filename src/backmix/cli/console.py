@@ -1,4 +1,4 @@
-"""How commands print: a console, progress bars."""
+"""The console and the progress bars that commands print with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.progress import TimeRemainingColumn
 
 from backmix.pages.progress import progress_bars
 
-if TYPE_CHECKING:  # Commands that do not train start without torch.
+if TYPE_CHECKING:  # Commands that do not train start without importing torch.
     from accelerate import Accelerator
 
     from backmix.train.loop import EpochReport
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # Commands that do not train start without torch.
 
 
 def make_console() -> Console:
-    """A console that prints names as they are, and lines whole where nobody sees a terminal's edge."""
+    """Return a console that prints names as they are, with lines of 200 characters if it is not a terminal."""
     console = Console(markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
         console.width = 200
@@ -28,9 +28,13 @@ def make_console() -> Console:
 
 @contextmanager
 def training_bar(console: Console, chief: bool, accelerator: Accelerator) -> Iterator[tuple[Any, Any]]:
-    """A progress bar with loss, accuracy and time left; a line an epoch where there is no terminal."""
-    told = "loss {task.fields[loss]:.3f}  accuracy {task.fields[accuracy]:.3f}"
-    bar = progress_bars(console, told, TimeRemainingColumn(), show=chief)
+    """Show a progress bar with loss, accuracy and time left, or print a line an epoch if there is no terminal.
+
+    Yields:
+        A function to call after each step, and a function to call after each epoch.
+    """
+    columns = "loss {task.fields[loss]:.3f}  accuracy {task.fields[accuracy]:.3f}"
+    bar = progress_bars(console, columns, TimeRemainingColumn(), show=chief)
     task = bar.add_task("epoch 1", total=None, loss=float("nan"), accuracy=float("nan"))
     smooth: list[float] = []
 
@@ -57,7 +61,7 @@ def training_bar(console: Console, chief: bool, accelerator: Accelerator) -> Ite
 
 @contextmanager
 def image_bar(console: Console, total: int, what: str) -> Iterator[Any]:
-    """A progress bar over images; yields a function to call with the number of images done."""
+    """Show a progress bar over images; yield a function to call with the number of images done."""
     with progress_bars(console, transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.update(task, completed=done)

@@ -1,4 +1,4 @@
-"""`backmix demo`."""
+"""The options of `backmix demo`. `backmix.demo.run` does the work."""
 
 from __future__ import annotations
 

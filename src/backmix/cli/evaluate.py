@@ -1,4 +1,4 @@
-"""`backmix evaluate`."""
+"""The options of `backmix evaluate`. `backmix.cli.evaluate_command` does the work."""
 
 from __future__ import annotations
 

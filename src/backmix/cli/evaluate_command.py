@@ -1,4 +1,4 @@
-"""`backmix evaluate`: figures of a run on a test set."""
+"""The work of `backmix evaluate`: measure a run on a test set."""
 
 from __future__ import annotations
 
@@ -28,7 +28,20 @@ def evaluate_command(
     json_file: Path | None = None,
     workers: int = 2,
 ) -> dict[str, Any]:
-    """Print, and write if asked, the figures of a run, a folder or `hub:owner/name`, on a test set."""
+    """Print the figures of a run on a test set, and write them into a file if one is given.
+
+    Args:
+        run: The run: a folder or `hub:owner/name`.
+        data: The images to test on.
+        split: The split of `data`; None: test if there is one.
+        detectors: The detectors to show, separated by commas, or "all"; None: the detectors that need no further
+            package, and the one that decides.
+        json_file: The JSON file to write.
+        workers: The number of threads that decode images.
+
+    Returns:
+        The figures, as the JSON file holds them.
+    """
     names = [name.strip() for name in detectors.split(",")] if detectors else None
     for name in names or []:
         if name != "all":
@@ -77,7 +90,7 @@ def evaluate_command(
 
 
 def read_seconds(run: Path) -> float | None:
-    """How long the training of a run took, where that is told."""
+    """Return the seconds that the training of a run took, or None if they are not recorded."""
     try:
         seconds: float | None = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["seconds"]
         return seconds

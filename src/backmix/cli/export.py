@@ -1,4 +1,4 @@
-"""`backmix export`."""
+"""The options of `backmix export`. `backmix.cli.export_command` does the work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`backmix export`: a run as one file that answers without backmix."""
+"""The work of `backmix export`: write a run as one file that answers without backmix."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ from backmix.export.trial_images import TrialImages, trial_images
 
 
 def export_command(run: Path, *, form: str = "onnx", out: Path | None = None, workers: int = 2) -> Agreement:
-    """Write a run into one file, compare that with PyTorch, and print what came out.
+    """Write a run into one file, compare the file with PyTorch, and print the result.
 
     Args:
-        run: the run folder.
+        run: The run folder.
         form: "onnx" or "torchscript".
-        out: the file; None: model.onnx or model.pt in the run folder.
-        workers: threads that decode the images to compare on.
+        out: The file to write; None: model.onnx or model.pt in the run folder.
+        workers: The number of threads that decode the images for the comparison.
+
+    Returns:
+        The result of the comparison.
 
     Raises:
-        RunError: when the run cannot be read or exported, or the file does not answer as PyTorch does.
-        ValueError: for a file name of another format.
+        RunError: If the run cannot be read or exported, or if the file does not answer as PyTorch does.
+        ValueError: If the file name belongs to another format.
     """
     path = check_out(run, form, out)
     classifier = OpenSetClassifier.load(run)
@@ -52,7 +55,12 @@ def export_command(run: Path, *, form: str = "onnx", out: Path | None = None, wo
 
 
 def check_out(run: Path, form: str, out: Path | None) -> Path:
-    """Where to write; RunError or ValueError where that cannot be right."""
+    """Return the path of the file to write.
+
+    Raises:
+        RunError: If the path has the name of a training's checkpoint.
+        ValueError: If the format does not exist, or if the path does not fit the format or is a folder.
+    """
     if form not in SUFFIXES:
         raise ValueError(f"--format takes {' or '.join(SUFFIXES)}; got {form!r}")
     path = out or run / f"model{SUFFIXES[form]}"
@@ -66,7 +74,7 @@ def check_out(run: Path, form: str, out: Path | None) -> Path:
 
 
 def in_words(agreement: Agreement, trial: TrialImages) -> list[str]:
-    """What was compared and what came out, in lines for people."""
+    """Return lines of text that say what was compared, and with what result."""
     made = len(trial.images) - trial.own
     images = f"{trial.own} images that the run held out and {made} made ones" if trial.own else f"{made} made images"
     same = agreement.same_decisions

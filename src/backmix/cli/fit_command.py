@@ -1,4 +1,4 @@
-"""`backmix fit`: train, calibrate, test, write a run folder, and say what was done."""
+"""The work of `backmix fit`: train, calibrate and test a classifier, write a run folder, and print a summary."""
 
 from __future__ import annotations
 
@@ -22,13 +22,16 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
     """Train, calibrate, test and write a run folder.
 
     Args:
-        arguments: what was asked for.
-        out: the run folder.
-        resume: whether to go on with the run that is there; where there is none yet, one begins.
-        workers: threads or processes that decode.
+        arguments: The arguments of the command.
+        out: The run folder.
+        resume: Whether to continue the run in the folder. If there is no run yet, a new one begins.
+        workers: The number of threads or processes that decode images.
+
+    Returns:
+        The report of the training.
 
     Raises:
-        RunError: when the folder holds another run, or something else, or options changed.
+        RunError: If the folder holds another run or other files, or if options have changed.
     """
     console = make_console()
     session = FitSession(arguments, out, resume=resume, workers=workers, image_bar=partial(image_bar, console))

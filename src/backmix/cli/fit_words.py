@@ -1,4 +1,4 @@
-"""What `backmix fit` says of its choices and of its test."""
+"""The sentences that `backmix fit` prints about its choices and its test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from backmix.train.recipe import TrainOptions
 
 
 def start_in_words(session: FitSession, options: TrainOptions, split: Split) -> list[str]:
-    """Lines that say what was chosen, before the training begins."""
+    """Return lines that say what was chosen; they are printed before the training begins."""
     arguments, data, model = session.arguments, session.data, session.model
     own = data.held_out
     held = len(split.held) if own is None else int((session.classifier.labels_for(own) >= 0).sum())
@@ -29,7 +29,7 @@ def start_in_words(session: FitSession, options: TrainOptions, split: Split) -> 
     if session.balance:
         lines.append("classes are of uneven size: images of rare ones are shown more than once an epoch")
     budget = f" (as many as fit into {arguments.budget})" if arguments.budget else ""
-    if arguments.model not in BACKBONES:  # Where there was something to choose.
+    if arguments.model not in BACKBONES:  # The model was chosen automatically.
         lines.append(f"{model.model}: {model.why}")
     lines.append(
         f"{model.model} at {data.image_size} px, {arguments.method}, augmentation {arguments.augmentation}, "
@@ -40,7 +40,7 @@ def start_in_words(session: FitSession, options: TrainOptions, split: Split) -> 
 
 
 def result_in_words(test: dict[str, Any] | None, classifier: Decider) -> list[str]:
-    """Lines that say how the classifier does on images that nothing was fitted on."""
+    """Return lines that say how well the classifier does on test images, which nothing was fitted on."""
     if test is None:
         return []
     figures, images = test["detectors"][classifier.detector], test["images"]
@@ -58,16 +58,16 @@ def result_in_words(test: dict[str, Any] | None, classifier: Decider) -> list[st
 
 
 def accepted_in_words(share: float, images: int, classifier: Decider) -> str:
-    """Observed against promised acceptance, and whether chance explains the difference.
+    """Return the observed and the promised acceptance, and say whether chance explains the difference.
 
     Args:
-        share: of the images that was accepted, 0..1.
-        images: how many there were, at least 1.
-        classifier: calibrated.
+        share: The share of the images that was accepted, 0..1.
+        images: The number of images, at least 1.
+        classifier: The calibrated classifier.
     """
     held_out = len(classifier.thresholds[classifier.detector].scores)
     low, high = accepted_by_chance(held_out, classifier.accept, images)
-    # Where each class has a threshold, their promises are each kept a little more than fully.
+    # With a threshold for each class, each class accepts slightly more than promised, so a high share is expected.
     within = low <= share and (share <= high or classifier.per_class)
     verdict = "as it should be" if within else "more than chance explains: look at the report"
     chance = f"{plain_percent(low)} to {plain_percent(high)} by chance"

@@ -1,4 +1,4 @@
-"""`backmix predict`."""
+"""The options of `backmix predict`. `backmix.cli.predict_command` does the work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The progress of `backmix predict`, on standard error, where there is a terminal."""
+"""The progress bar of `backmix predict`, which is shown on standard error if that is a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from backmix.predict.paths import Found
 
 
 class _Speed(ProgressColumn):
-    """Images/s and the time left, from the mean since the start: answers come in batches, so a shorter one jumps."""
+    """Images/s and the time left. The mean is taken since the start, because answers come in batches."""
 
     def __init__(self, before: int) -> None:
         super().__init__()
@@ -37,12 +37,12 @@ class _Speed(ProgressColumn):
 def answering_bar(
     console: Console, count: Callable[[], Iterator[Found]] | None, done: int = 0
 ) -> Iterator[Callable[[int], None]]:
-    """A bar with images/s and the time left; yields a function to call with the number of images done.
+    """Show a bar with images/s and the time left; yield a function to call with the number of images done.
 
     Args:
-        console: nothing is shown where it is no terminal.
-        count: finds the images once more, so that a thread can count them meanwhile; None: their number stays open.
-        done: images that were done before.
+        console: The console; if it is not a terminal, nothing is shown.
+        count: A function that finds the images again, so that a thread can count them; None: the total stays unknown.
+        done: The number of images done in earlier sessions.
     """
     if not console.is_terminal:
         yield lambda done: None
@@ -53,7 +53,7 @@ def answering_bar(
 
         def count_all(images: Iterator[Found]) -> None:
             number = 0
-            for number, _ in enumerate(images, 1):  # noqa: B007  (Its last value counts.)
+            for number, _ in enumerate(images, 1):  # noqa: B007  (The last value is used.)
                 if over.is_set():
                     return
             bar.update(task, total=number)

@@ -1,4 +1,4 @@
-"""`backmix predict`: answers for files, folders, patterns and lists, written as they come."""
+"""The work of `backmix predict`: answer files, folders, patterns and lists, and write each answer as it comes."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _ENDINGS = {f".{kind}": kind for kind in KINDS} | {".ndjson": "jsonl"}
 
 @dataclass(frozen=True)
 class PredictReport:
-    """How many images have a row, those of earlier sessions included.
+    """The numbers of images that have a row, including those of earlier sessions.
 
     Attributes:
-        answered: with an answer.
-        unknown: of these, answered "unknown".
-        unreadable: with a reason instead.
-        resumed: rows that earlier sessions left.
-        stopped: number of the signal that ended it early.
+        answered: The number of images with an answer.
+        unknown: The number of images whose answer is "unknown"; they are part of `answered`.
+        unreadable: The number of images whose row gives a reason instead of an answer.
+        resumed: The number of rows that earlier sessions wrote.
+        stopped: The number of the signal that stopped the command early, or None.
     """
 
     answered: int
@@ -64,17 +64,20 @@ class _Sink(Protocol):
 def predict_command(
     model: str | Path, paths: Sequence[str | Path], arguments: PredictArguments | None = None
 ) -> PredictReport:
-    """Answer images; print a table, write a file, or sort them into folders.
+    """Answer images: print a table, write a file, or sort the images into folders.
 
     Args:
-        model: a run folder, or an .onnx file of `backmix export`.
-        paths: see `find_images`.
-        arguments: what to do with the answers.
+        model: A run folder, or an .onnx file written by `backmix export`.
+        paths: The paths of the images, see `find_images`.
+        arguments: The arguments that say what to do with the answers.
+
+    Returns:
+        The numbers of images that have a row.
 
     Raises:
-        DataError: when there is no image.
-        RunError: when the model cannot be loaded.
-        OutputError: when answers cannot be written, or not gone on with.
+        DataError: If there is no image.
+        RunError: If the model cannot be loaded.
+        OutputError: If the answers cannot be written, or if a file of answers cannot be continued.
     """
     arguments = arguments or PredictArguments()
     out, kind = _where_to(arguments)
@@ -113,7 +116,7 @@ def predict_command(
                     top=arguments.top,
                 )
                 for done, (one, answer) in enumerate(answers, resumed + 1):
-                    # A pipe that nobody reads must not hold up Ctrl-C.
+                    # Writing to a pipe that nobody reads may block, and must not delay Ctrl-C.
                     with signals.held() if file else nullcontext():
                         if sorter:
                             sorter.put(one.path, answer)
@@ -137,7 +140,7 @@ def predict_command(
 
 
 def _where_to(arguments: PredictArguments) -> tuple[Path | None, str | None]:
-    """File and kind of the answers."""
+    """Return the file of the answers and their format; None: the answers are printed, or shown as a table."""
     out, sort_into = arguments.out, arguments.sort_into
     kind: str | None = arguments.kind
     if kind is not None and kind not in KINDS:
@@ -168,7 +171,7 @@ def _where_to(arguments: PredictArguments) -> tuple[Path | None, str | None]:
 
 
 def _check_apart(paths: Sequence[str | Path], sort_into: Path | None) -> None:
-    """Raise ValueError where a folder of images is to be sorted into itself: it is not entered, so nothing would be."""
+    """Raise ValueError if a folder of images is to be sorted into itself: it is not entered, so no image is found."""
     if sort_into is not None:
         for path in paths:
             if os.path.isdir(path) and os.path.realpath(path) == os.path.realpath(sort_into):
@@ -178,7 +181,7 @@ def _check_apart(paths: Sequence[str | Path], sort_into: Path | None) -> None:
 
 
 def _settings(model: str | Path, paths: Sequence[str | Path], arguments: PredictArguments) -> dict[str, Any]:
-    """What answers follow from, and what says that a path is the same file as before."""
+    """Return the settings that the answers depend on, and those that give a path the same meaning as before."""
     sort_into = arguments.sort_into
     relative = any(str(path) == "-" or not os.path.isabs(path) for path in paths)
     return {
@@ -224,7 +227,7 @@ def _error_console() -> Console:
 
 
 def _nobody_reads(sink: _Sink) -> PredictReport:
-    """What `head` leaves behind is no failure, and no trace of it is to be printed at the end."""
+    """Report normally after `head` or the like has closed the pipe, and print no error about the pipe at the end."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

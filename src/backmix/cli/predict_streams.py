@@ -1,4 +1,4 @@
-"""Answers for the eyes, and for the next program: a table in the terminal, rows on standard output."""
+"""Answers that are not written into a file: a table in the terminal, or rows on standard output."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from backmix.prediction.answer import Prediction
 from backmix.prediction.rows import FORMATS, printable
 
 SHOWN = 300
-"""Rows of the table: nobody reads more of them in a terminal."""
+"""The number of rows that the table shows. Nobody reads more rows in a terminal."""
 
 
 class AnswerTable:
-    """The first answers as a table, printed when closed."""
+    """A table of the first answers, which is printed when it is closed."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._table = Table()
         for head in ("path", "label", "unknown score", "p-value", "likeliest classes"):
-            self._table.add_column(head, overflow="fold")  # A path that is cut off is no path.
+            self._table.add_column(head, overflow="fold")  # A path that is cut off is of no use.
         self.counts: Counter[str] = Counter()
 
     def add(self, found: Found, answer: Prediction) -> None:
-        """Count it, and keep the first ones."""
+        """Count the answer, and add a row if it is among the first answers."""
         self.counts[kind_of(answer)] += 1
         if self._table.row_count < SHOWN:
             self._table.add_row(*map(printable, _cells(answer)))
@@ -42,11 +42,11 @@ class AnswerTable:
 
 
 class AnswerStream:
-    """Rows in a stream, as they come.
+    """A stream of rows, each of which is written as its answer comes.
 
     Args:
-        stream: of bytes.
-        kind: "csv", "jsonl" or "json".
+        stream: The stream of bytes to write to.
+        kind: The format: "csv", "jsonl" or "json".
     """
 
     def __init__(self, stream: BinaryIO, kind: str) -> None:
@@ -61,7 +61,7 @@ class AnswerStream:
         self.counts[kind_of(answer)] += 1
 
     def close(self, *, complete: bool) -> None:
-        """Write what makes it valid."""
+        """Write the end of the format, which makes the output valid."""
         self._stream.write(self._format.tail)
         self._stream.flush()
 

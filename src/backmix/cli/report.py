@@ -1,4 +1,4 @@
-"""`backmix report`."""
+"""The options of `backmix report`. `backmix.cli.report_command` does the work."""
 
 from __future__ import annotations
 

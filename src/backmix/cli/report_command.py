@@ -1,4 +1,4 @@
-"""`backmix report`: one page about a run."""
+"""The work of `backmix report`: write one page about a run."""
 
 from __future__ import annotations
 
@@ -17,20 +17,23 @@ def report_command(
     out: Path | None = None,
     workers: int = 2,
 ) -> Path:
-    """Test a run, write its report and say where it is.
+    """Test a run, write its report, and print the path of the report.
 
     Args:
-        run: its folder.
-        data: see `backmix.report.page.write_report`, as for the rest.
-        split: likewise.
-        unknown: likewise.
-        unknown_split: likewise.
-        out: HTML file to write; None: report.html in the run.
-        workers: threads that decode.
+        run: The run folder.
+        data: The test images; None: the images that the run held out for testing.
+        split: The split of `data`, or of the run's data; None: test if there is one.
+        unknown: Further images that all count as unknown; images of classes that the run knows are left out.
+        unknown_split: The split of `unknown`; None: test if there is one.
+        out: The HTML file to write; None: report.html in the run folder.
+        workers: The number of threads that decode images.
+
+    Returns:
+        The path of the report.
 
     Raises:
-        ValueError: for a name that no browser would open as a page.
-        RunError, DataError: see `write_report`.
+        ValueError: If the file name does not end in .html or .htm, or names a folder.
+        RunError, DataError: See `backmix.report.page.write_report`.
     """
     from backmix.report.page import write_report
 

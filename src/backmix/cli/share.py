@@ -1,4 +1,4 @@
-"""`backmix share`."""
+"""The options of `backmix share`. `backmix.cli.share_command` does the work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`backmix share`: put a run into a repository of the Hugging Face hub, or write what would be put there."""
+"""The work of `backmix share`: put a run on the Hugging Face hub, or only write the files that would be sent."""
 
 from __future__ import annotations
 
@@ -21,17 +21,20 @@ def share_command(
     evaluation: Path | None = None,
     license: str | None = None,
 ) -> SharedCopy:
-    """Share a run, and tell which files left the machine and what was left out.
+    """Share a run, and print which files were sent and which settings were left out.
 
     Args:
-        run: the run.
-        repo_id: "owner/name".
-        private: see `backmix.hub.save_to_hub`.
-        dry_run: a new folder to write the files into, and nothing is sent.
-        card: see `save_to_hub`.
-        training_outputs: see `backmix.hub.copy.write_shared_copy`.
-        evaluation: likewise.
-        license: likewise.
+        run: The run folder.
+        repo_id: The name of the repository, "owner/name".
+        private: Whether to make a private repository, see `backmix.hub.save_to_hub`.
+        dry_run: A new folder to write the files into; if it is given, nothing is sent.
+        card: Whether to write README.md, see `backmix.hub.save_to_hub`.
+        training_outputs: Whether to share training.safetensors, see `backmix.hub.copy.write_shared_copy`.
+        evaluation: The file of figures for the card, see `write_shared_copy`.
+        license: The identifier of the licence on the hub, see `write_shared_copy`.
+
+    Returns:
+        The copy that was shared.
     """
     import tempfile
 

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a lost terminal stop a command between two pieces of work, never within one."""
+"""Signals that stop a command (Ctrl-C, SIGTERM, a lost terminal) take effect between two pieces of work."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 
 
 class Stop(KeyboardInterrupt):
-    """The user, or the machine, asked to stop.
+    """A signal asked the command to stop.
 
     Attributes:
-        number: of the signal.
+        number: The number of the signal.
     """
 
     def __init__(self, number: int) -> None:
@@ -23,9 +23,9 @@ class Stop(KeyboardInterrupt):
 
 
 class StopSignals:
-    """While it is entered, signals raise `Stop` at once, or at the end of what is `held`.
+    """A context manager in which signals raise `Stop`: at once, or at the end of a block under `held`.
 
-    Signals that are ignored (nohup) stay ignored. In another thread than the main one nothing changes.
+    Signals that were ignored before (nohup) stay ignored. In threads other than the main thread it does nothing.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class StopSignals:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """What is done within is done to its end; a signal that came meanwhile stops afterwards."""
+        """Let the block run to its end; a signal that arrives meanwhile raises `Stop` afterwards."""
         self._holding = True
         try:
             yield
@@ -57,10 +57,10 @@ class StopSignals:
             raise Stop(self._waiting)
 
     def hold(self) -> None:
-        """From now on nothing stops: what is left is to close what is open."""
+        """Ignore all further signals, so that open files can be closed."""
         self._holding = True
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        self._waiting = number  # Remembered in any case: an exception may be lost where a callback raises it.
+        self._waiting = number  # Kept because an exception that is raised in a callback may be lost.
         if not self._holding:
             raise Stop(number)

@@ -1,4 +1,4 @@
-"""`backmix study`: foregrounds and backgrounds, by training networks on them."""
+"""The work of `backmix study`: train networks on chosen backgrounds and measure what they learn."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from backmix.study.summary import summarise
 
 
 def study_command(arguments: StudyArguments, out: Path) -> dict[str, Any]:
-    """Train and measure the cells of a study; goes on where it was cut off.
+    """Train and measure the cells of a study; a study that was interrupted is continued.
 
     Args:
-        arguments: what to study.
-        out: folder for study.json and study.html, written again after each seed.
+        arguments: The arguments of the command.
+        out: The folder for study.json, which is written after each cell, and study.html, written after each seed.
 
     Returns:
-        What study.json holds.
+        The content of study.json.
 
     Raises:
-        DataError: for data without masks, or a folder that holds another study.
+        DataError: If the data has no masks, if parts or seeds are wrong, or if the folder holds another study.
     """
     console = make_console()
     if wrong := [part for part in arguments.parts if part not in PARTS]:
@@ -65,7 +65,7 @@ def study_command(arguments: StudyArguments, out: Path) -> dict[str, Any]:
         done.append({**cell.key(), **kept, "seconds": round(time.monotonic() - begin, 1)})
         study = whole(described, done, cells)
         write_json(out / JSON, study)
-        console.print(f"{number}/{len(left)} {_told(cell, figures)}, {done[-1]['seconds']:.0f} s")
+        console.print(f"{number}/{len(left)} {_in_words(cell, figures)}, {done[-1]['seconds']:.0f} s")
         if number < len(left) and left[number].seed != cell.seed:
             write_study_page(out / FILE, study, pictures, command)
     study = study or whole(described, done, cells)
@@ -76,7 +76,7 @@ def study_command(arguments: StudyArguments, out: Path) -> dict[str, Any]:
     return study
 
 
-def _told(cell: Cell, figures: dict[str, Any] | None) -> str:
+def _in_words(cell: Cell, figures: dict[str, Any] | None) -> str:
     name = f"{cell.training}{'' if cell.prior is None else f', prior {cell.prior:.2f}'}, seed {cell.seed}"
     if figures is None:
         return f"{name}: there are no such outliers"

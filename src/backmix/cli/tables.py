@@ -1,4 +1,4 @@
-"""`backmix tables`."""
+"""The options of `backmix tables`. `backmix.cli.tables_command` does the work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`backmix tables`: means, differences and published figures from results files."""
+"""The work of `backmix tables`: show means, differences and published figures from results files."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def tables_command(results: Sequence[Path], *, out: Path | None = None, detector
     """Print the tables of results files, and write them if asked.
 
     Args:
-        results: files, or folders with a results.csv.
-        out: folder for tables.md, tables.csv and a plot of every protocol; None: nothing is written.
-        detector: the one shown on the screen; None: the method's own score. All are written.
+        results: Results files, or folders that contain a results.csv.
+        out: The folder for tables.md, tables.csv and a plot of every protocol; None: nothing is written.
+        detector: The detector to print; None: the method's own score. The files contain all detectors.
 
     Returns:
-        The files written.
+        The paths of the files that were written.
 
     Raises:
-        DataError: for a file that is no results file, a result that several files have, or nothing to show.
+        DataError: If a file is not a results file, if several files hold the same result, or if there is no result.
     """
     rows: list[Row] = []
     for path in results:
@@ -48,17 +48,17 @@ def tables_command(results: Sequence[Path], *, out: Path | None = None, detector
 
 
 def print_tables(console: Console, rows: Sequence[Row], *, detector: str | None = None) -> None:
-    """Print means and differences of one detector, then every trial.
+    """Print the means and differences of one detector, then a table for every trial.
 
     Raises:
-        DataError: when no row has that detector.
+        DataError: If no row has that detector.
     """
     shown = _of_one_detector(rows, detector)
     for sheet in summary_sheets(make_lines(shown, compared=DEFAULT_FIGURES)):
         console.print(to_rich(sheet))
     varied = [row for row in shown if row.variant or row.augmentation in BACKMIXES]
     if any(row.variant for row in varied):
-        # An ablation asks what each option does to BackMix, not to a training without it.
+        # An ablation compares each option with BackMix itself, not with a training without BackMix.
         for sheet in summary_sheets(make_lines(varied, figures=(), compared=("auroc",), augmentation="backmix")):
             console.print(to_rich(sheet))
     for sheet in trial_sheets(shown):
@@ -66,10 +66,10 @@ def print_tables(console: Console, rows: Sequence[Row], *, detector: str | None 
 
 
 def write_tables(out: Path, rows: Sequence[Row]) -> list[Path]:
-    """Write tables.md and tables.csv of all detectors, and a plot of each protocol's differences.
+    """Write tables.md and tables.csv with all detectors, and a plot of the differences in each protocol.
 
     Returns:
-        The files.
+        The paths of the files.
     """
     out.mkdir(parents=True, exist_ok=True)
     lines = make_lines(rows, compared=DEFAULT_FIGURES)
@@ -82,14 +82,14 @@ def write_tables(out: Path, rows: Sequence[Row]) -> list[Path]:
         blocks.setdefault(Setting.of(row).block, []).append(row)
     for members in blocks.values():
         path = out / f"differences-{len(written) - 1}.png"
-        with suppress(DataError):  # Where nothing is compared there is no picture.
+        with suppress(DataError):  # There is no plot if there is nothing to compare.
             plot_differences(members, path)
             written.append(path)
     return written
 
 
 def _of_one_detector(rows: Sequence[Row], detector: str | None) -> list[Row]:
-    """Rows of a detector; None: the method's own score, or the first there is."""
+    """Return the rows of a detector; None: the method's own score if there is one, else the first detector."""
     there = list(dict.fromkeys(row.detector for row in rows))
     chosen = detector or ("method" if "method" in there else there[0])
     found = [row for row in rows if row.detector == chosen]

@@ -1,1 +1,1 @@
-"""Answers about files: what is named, what is read, what is written and where. Nothing here imports torch at once."""
+"""Predictions for image files: finding, reading and answering them, and writing the answers. torch is imported late."""

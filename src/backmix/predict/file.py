@@ -1,4 +1,4 @@
-"""A file of answers that grows row by row, is valid whenever it is closed, and can be gone on with after a kill."""
+"""The file of answers: it grows row by row, is valid whenever it is closed, and can be continued after a kill."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from backmix.prediction.answer import UNKNOWN, Prediction
 from backmix.prediction.rows import FORMATS
 
 SAFE_EVERY = 1.0
-"""Seconds after which rows are synced to the disk and entered in the journal; a kill costs at most these."""
+"""The interval, in seconds, at which rows are synced and entered in the journal. A kill loses at most one interval."""
 
 
 def kind_of(answer: Prediction) -> str:
-    """How an image was answered: "known", "unknown" or "error"."""
+    """Return the kind of an answer: "known", "unknown" or "error"."""
     if answer.error is not None:
         return "error"
     return "unknown" if answer.label == UNKNOWN else "known"
 
 
 class AnswerFile:
-    """Answers in a file, with its journal FILE.progress until it is complete.
+    """A file of answers. Its journal FILE.progress lies beside it until the answers are complete.
 
-    Parquet has its end at the end of the file, so its rows are kept as JSON Lines in FILE.part until it is closed.
+    A Parquet file is valid only with its footer, so its rows are kept as JSON Lines in FILE.part until it is closed.
 
     Args:
-        out: the file.
-        kind: "csv", "jsonl", "json" or "parquet".
-        settings: what the answers follow from; must be the same to go on.
-        resume: go on with what is there.
-        overwrite: replace what is there.
+        out: The path of the file.
+        kind: The format: "csv", "jsonl", "json" or "parquet".
+        settings: The settings that the answers depend on. They must be the same when the file is continued.
+        resume: Whether to continue an unfinished file.
+        overwrite: Whether to replace an existing file.
 
     Raises:
-        OutputError: when there is something already and neither is asked for, it cannot be gone on with, or it cannot
-            be written.
+        OutputError: If the file exists and neither `resume` nor `overwrite` is set, if it cannot be continued, or if
+            it cannot be written.
 
     Attributes:
-        answered: the paths that have a row.
-        counts: rows by kind, see `kind_of`, those of earlier sessions included.
-        resumed: rows that earlier sessions left.
-        journal: where copies are announced.
+        answered: The paths that have a row.
+        counts: The number of rows of each kind (see `kind_of`), including the rows of earlier sessions.
+        resumed: The number of rows that earlier sessions wrote.
+        journal: The journal, in which copies of images are announced.
     """
 
     def __init__(self, out: Path, kind: str, settings: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
@@ -94,7 +94,7 @@ class AnswerFile:
         """Write a row.
 
         Raises:
-            OutputError: when it cannot be written, a full disk above all.
+            OutputError: If the row cannot be written, for example because the disk is full.
         """
         data = (self._format.between if self.counts.total() else b"") + self._format.row(answer)
         try:
@@ -109,14 +109,14 @@ class AnswerFile:
             raise self._failure(error) from error
 
     def close(self, *, complete: bool) -> None:
-        """Make the file valid; where it is complete, nothing else stays.
+        """Close the file so that it is valid; if it is complete, delete the journal and FILE.part.
 
         Raises:
-            OutputError: when it cannot be written.
+            OutputError: If the file cannot be written.
         """
         try:
             with self._file:
-                self._file.truncate(self._end)  # Where a write failed in the middle of a row.
+                self._file.truncate(self._end)  # A write may have failed in the middle of a row.
                 self._file.seek(self._end)
                 self._sync()
                 _write(self._file, self._format.tail)
@@ -135,7 +135,7 @@ class AnswerFile:
             self.journal.close()
 
     def _begin(self, settings: Mapping[str, Any]) -> None:
-        self.journal.begin(settings)  # Before the file is emptied: from here on, it is known whose it is.
+        self.journal.begin(settings)  # Before the file is emptied, the journal marks it as ours.
         self._open_empty()
 
     def _open_empty(self) -> None:
@@ -147,11 +147,13 @@ class AnswerFile:
         old = self.journal.settings or {}
         differ = [name for name in {**old, **settings} if old.get(name) != settings.get(name)]
         if differ:
-            told = "; ".join(f"{name}: {_told(old.get(name))} then, {_told(settings.get(name))} now" for name in differ)
-            raise OutputError(
-                f"{self.out} was begun with other settings ({told}). Give those again, or --overwrite to begin again"
+            changes = "; ".join(
+                f"{name}: {_short(old.get(name))} then, {_short(settings.get(name))} now" for name in differ
             )
-        if not self.journal.end:  # Killed before a row was safe; copies may be there.
+            raise OutputError(
+                f"{self.out} was begun with other settings ({changes}). Give those again, or --overwrite to begin again"
+            )
+        if not self.journal.end:  # The session was killed before a row was safe; it may have left copies.
             self._open_empty()
             return
         try:
@@ -171,7 +173,7 @@ class AnswerFile:
         self._file.seek(self._end)
 
     def _sync(self) -> None:
-        os.fsync(self._file.fileno())  # First the rows, then the word that they are there.
+        os.fsync(self._file.fileno())  # The rows must be on the disk before the journal says so.
         self.journal.add_rows(self._pending)
         self._pending.clear()
         self._synced = time.monotonic()
@@ -187,20 +189,20 @@ def _beside(path: Path, ending: str) -> Path:
     return path.with_name(path.name + ending)
 
 
-def _told(value: Any) -> str:
+def _short(value: Any) -> str:
     text = "none" if value is None else str(value)
     return text if len(text) <= 60 else text[:12] + "..."
 
 
 def _write(file: io.FileIO, data: bytes) -> None:
-    """All of it: a raw file may take less at once."""
+    """Write all the data: a raw file may take less than that in one call."""
     view = memoryview(data)
     while view:
         view = view[file.write(view) or 0 :]
 
 
 def _crc_of(file: io.FileIO, end: int) -> int | None:
-    """CRC-32 of the first `end` bytes; None where there are fewer."""
+    """Return the CRC-32 of the first `end` bytes, or None if the file has fewer."""
     crc = 0
     for block in _blocks(file, end):
         crc = zlib.crc32(block, crc)

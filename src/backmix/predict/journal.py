@@ -1,9 +1,9 @@
-"""What is remembered beside an unfinished file of answers, so that it can be gone on with: FILE.progress.
+"""The journal FILE.progress, which lies beside an unfinished file of answers so that it can be continued.
 
-The first line holds the settings. Then there is a line for each row that is safely in the file: where it ends, the
-CRC-32 of the file up to there, which path it answers, and how. Paths stand as digests of their exact bytes, because
-their spelling in the file may be that of another file as well. Before an image is copied into a folder, a line says
-where to; another takes that back.
+The first line holds the settings. Then each row that is safely in the file of answers has a line with the position
+where the row ends, the CRC-32 of the file up to there, the path that the row answers, and the kind of the answer. A
+path is stored as a digest of its exact bytes, because two paths may be spelled alike in the file of answers. Before an
+image is copied into a folder, a line announces the target; another line can withdraw the announcement.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _DIGEST = re.compile("[0-9a-f]{32}")
 
 
 class OutputError(BackmixError):
-    """Answers cannot be written, or not gone on with, as asked."""
+    """The answers cannot be written, or the file of answers cannot be continued."""
 
 
 def digest(path: str) -> str:
-    """What stands for a path: 32 hexadecimal digits of the bytes it consists of."""
+    """Return the digest that stands for a path: 32 hexadecimal digits, computed from its bytes."""
     return hashlib.blake2b(os.fsencode(path), digest_size=16).hexdigest()
 
 
 class Answered:
-    """Which paths have a row already, and how many rows: 24 bytes each in memory.
+    """The paths that already have a row, and the number of their rows. Each path takes 24 bytes of memory.
 
     Args:
-        digests: of the paths of the rows.
+        digests: The digests of the paths of the rows.
     """
 
     def __init__(self, digests: Iterator[str]) -> None:
@@ -46,8 +46,8 @@ class Answered:
         self._digests, self._rows = np.unique(found, return_counts=True)
 
     def take(self, path: str) -> bool:
-        """Whether there is a row for this path that was not taken before."""
-        # NumPy drops NUL bytes from the end of what it gives back.
+        """Take one row of this path; return whether there was a row that had not been taken yet."""
+        # NumPy drops trailing NUL bytes from the strings that it returns.
         wanted = bytes.fromhex(digest(path)).rstrip(b"\0")
         at = int(np.searchsorted(self._digests, np.bytes_(wanted)))
         if at == len(self._digests) or self._digests[at] != wanted or not self._rows[at]:
@@ -57,31 +57,31 @@ class Answered:
 
 
 class Journal:
-    """The file FILE.progress, locked while it is open.
+    """The file FILE.progress, which is locked while it is open.
 
     Args:
-        path: where it is; made if missing.
+        path: The path of the journal; the file is made if it is missing.
 
     Raises:
-        OutputError: when another process has it open, or it is something else.
+        OutputError: If another process has the journal open, or if the file is not a journal.
 
     Attributes:
-        settings: the first line, or None where there is none.
-        end: where the last row that is safely in the file of answers ends, in bytes.
-        crc: CRC-32 of that file up to there.
-        counts: rows by kind: "known", "unknown", "error".
-        answered: which paths have a row.
-        copies: by digest, where images without a row were about to be copied to, or were.
+        settings: The settings from the first line, or None if there is no first line.
+        end: The position in bytes where the last row that is safely in the file of answers ends.
+        crc: The CRC-32 of the file of answers up to `end`.
+        counts: The number of rows of each kind: "known", "unknown" and "error".
+        answered: The paths that have a row.
+        copies: The announced targets of images without a row, by the digest of the path. A copy may or may not exist.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = open(path, "a+b")  # noqa: SIM115  (It stays open, and with it the lock.)
+        self._file = open(path, "a+b")  # noqa: SIM115  (The open file holds the lock.)
         _lock(self._file, path)
         self._file.seek(0)
         first = self._file.readline()
         self.settings = _object(first)
-        if self.settings is None and first.endswith(b"\n"):  # Otherwise it was cut off while it was made.
+        if self.settings is None and first.endswith(b"\n"):  # Without a line break it was cut off while being written.
             raise OutputError(f"{path} was not written by backmix predict; move it away, or choose another file")
         self.end = self.crc = 0
         self.counts: Counter[str] = Counter()
@@ -91,7 +91,7 @@ class Journal:
         self._file.truncate(self._whole)
 
     def begin(self, settings: Mapping[str, Any]) -> None:
-        """Forget all and write the first line."""
+        """Empty the journal and write the first line."""
         self._file.truncate(0)
         self._whole = 0
         self._write([dict(settings)])
@@ -103,23 +103,28 @@ class Journal:
         self.answered = Answered(iter(()))
 
     def add_rows(self, rows: list[tuple[int, int, str, str]]) -> None:
-        """Rows that are safely in the file: end, CRC-32 up to there, digest, kind."""
+        """Enter rows that are safely in the file of answers: for each its end, the CRC-32 up to there, digest, kind."""
         self._write([["row", *row] for row in rows])
 
     def add_copy(self, path: str, target: str) -> None:
-        """An image that is about to be copied: its path, and where to, from the folder of folders."""
+        """Announce that an image is about to be copied.
+
+        Args:
+            path: The path of the image.
+            target: The path of the copy, relative to the folder that holds the class folders.
+        """
         self._write([["copy", digest(path), target]])
 
     def drop_copy(self, path: str, target: str) -> None:
-        """What was announced is not there, or not any more."""
+        """Withdraw an announcement, because the copy was not made or has been deleted."""
         self._write([["drop", digest(path), target]])
 
     def close(self) -> None:
-        """Close the file and give the lock back."""
+        """Close the file and release the lock."""
         self._file.close()
 
     def remove(self) -> None:
-        """Delete the file: the answers are complete."""
+        """Delete and close the file, because the answers are complete."""
         self.path.unlink(missing_ok=True)
         self._file.close()
 
@@ -131,18 +136,18 @@ class Journal:
             while left:
                 left = left[os.write(descriptor, left) :]
         except OSError:
-            os.ftruncate(descriptor, self._whole)  # Half a line would end it.
+            os.ftruncate(descriptor, self._whole)  # Reading would stop at half a line.
             raise
         self._whole += len(lines)
 
     def _rows(self) -> Iterator[str]:
-        """Digests of the rows; what was cut off ends them."""
+        """Read the journal, and yield the digest of each row. A line that was cut off ends the journal."""
         while self.settings is not None and (record := _record(line := self._file.readline())):
             kind, *values = record
             if kind == "row":
                 self.end, self.crc, which, answer = values
                 self.counts[answer] += 1
-                if len(targets := self.copies.pop(which, [])) > 1:  # Of a path that is given several times.
+                if len(targets := self.copies.pop(which, [])) > 1:  # The path is given several times.
                     self.copies[which] = targets[1:]
                 yield which
             else:
@@ -181,7 +186,7 @@ def _json(line: bytes) -> Any:
 def _lock(file: BinaryIO, path: Path) -> None:
     try:
         free = lock_descriptor(file.fileno(), blocking=False)
-    except OSError:  # A file system without locks.
+    except OSError:  # The file system has no locks.
         return
     if not free:
         file.close()

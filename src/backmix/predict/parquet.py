@@ -1,4 +1,4 @@
-"""Answers as Parquet, made from JSON Lines a group of rows at a time."""
+"""Answers as a Parquet file, which is made from JSON Lines one group of rows at a time."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from backmix.errors import BackmixError
 from backmix.files import write_atomically
 
 ROWS = 8192
-"""Rows of a group, and what is held in memory."""
+"""The number of rows in a group. One group is in memory at a time."""
 
 
 def need_pyarrow() -> None:
-    """Raise an error that says what to install where Parquet cannot be written."""
+    """Raise BackmixError, which says what to install, if Parquet cannot be written."""
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError:
@@ -23,16 +23,16 @@ def need_pyarrow() -> None:
 
 
 def write_parquet(lines: Path, out: Path) -> None:
-    """Write rows of `predict_rows.json_row`, one a line, as columns path, label, unknown_score, p_value, top, error.
+    """Write rows of `backmix.prediction.rows.json_row` as a Parquet file.
 
-    `top` is a list of {class, probability}.
+    The columns are path, label, unknown_score, p_value, top and error; `top` is a list of {class, probability}.
 
     Args:
-        lines: JSON Lines.
-        out: made or replaced, whole or as it was.
+        lines: The file of JSON Lines, with one row a line.
+        out: The Parquet file. It is made or replaced as a whole; if that fails, an old file stays as it was.
 
     Raises:
-        TrainingError: when it cannot be written.
+        TrainingError: If the file cannot be written.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -64,5 +64,5 @@ def _row(line: bytes) -> dict[str, Any]:
 
 
 def _text(name: str) -> str:
-    """Half a character, which Parquet has no bytes for, spelled out."""
+    """Return the name with lone surrogates, which UTF-8 cannot encode, written as escapes."""
     return name.encode("utf-8", "backslashreplace").decode()

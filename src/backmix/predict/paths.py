@@ -1,4 +1,4 @@
-"""Which images `backmix predict` is to answer: files, folders, patterns and lists, found one at a time."""
+"""Find the images that `backmix predict` answers, one at a time, from files, folders, patterns and lists."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _LONGEST = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A path to answer.
+    """A path that gets an answer.
 
     Attributes:
-        path: as given, or joined to a folder that was given.
-        problem: why there is no image to open.
+        path: The path as given, or the name of a file joined to the folder that was given.
+        problem: The reason why there is no image to open, or None if the image is to be opened.
     """
 
     path: str
@@ -36,20 +36,21 @@ def find_images(
     leave_out: str | os.PathLike[str] | None = None,
     stdin: BinaryIO | None = None,
 ) -> Iterator[Found]:
-    """Paths in the order they are given; within folders and patterns in the order of their names.
+    """Yield the images in the order of the given paths; images of one folder or pattern are sorted by name.
 
-    A file that is named comes whatever it is called, and so does one that does not exist: both are to get an answer.
-    Of a folder come the files with the extension of an image. Hidden files and folders are passed over, and links to
-    folders are not followed. A pattern (`*`, `?`, `[...]`, `**`) is one only where no file has this very name.
+    A file that is given by name is yielded whatever its extension is, even if it does not exist, so that it gets an
+    answer. A folder yields the files that have the extension of an image. Hidden files and folders are skipped, and
+    links to folders are not followed. A path with `*`, `?`, `[...]` or `**` is a pattern only if no file has exactly
+    this name.
 
     Args:
-        paths: files, folders, patterns, and "-" for a list on standard input.
-        recursive: whether to enter the folders in folders.
-        leave_out: a folder that is not entered.
-        stdin: instead of standard input.
+        paths: Files, folders, patterns, and "-" for a list on standard input.
+        recursive: Whether to enter the folders inside folders.
+        leave_out: A folder that is not entered.
+        stdin: A stream to read instead of standard input.
 
     Raises:
-        DataError: when standard input is no list.
+        DataError: If standard input is not a list of paths.
     """
     shut = None if leave_out is None else os.path.realpath(leave_out)
     for given in paths:
@@ -64,12 +65,12 @@ def find_images(
 
 
 def read_list(stream: BinaryIO) -> Iterator[str]:
-    """Paths of a list, one a line, or separated by NUL where there is one in the first 64 KiB.
+    """Yield the paths of a list, one a line, or separated by NUL if the first 64 KiB contain a NUL.
 
-    Lines may end as on Windows, and empty ones are passed over. A name with a line break needs NUL.
+    Lines may end as on Windows, and empty lines are skipped. A list with a line break in a name must use NUL.
 
     Raises:
-        DataError: for an entry that is far too long for a path.
+        DataError: If an entry is far too long for a path.
     """
     block = stream.read(_BLOCK)
     separator = b"\0" if b"\0" in block else b"\n"
@@ -93,7 +94,7 @@ def _names_of(entries: list[bytes], separator: bytes) -> Iterator[str]:
 
 
 def _expand(path: str, recursive: bool, shut: str | None) -> Iterator[Found]:
-    # os.path.isdir does not raise for names that are too long or out of reach.
+    # os.path.isdir does not raise an error for a name that is too long or inaccessible.
     return _walk(path, recursive, shut) if os.path.isdir(path) else iter([Found(path)])
 
 
@@ -114,11 +115,11 @@ def _walk(top: str, recursive: bool, shut: str | None) -> Iterator[Found]:
 
 
 def _match_all(pattern: str, recursive: bool, shut: str | None) -> Iterator[Found]:
-    """What a pattern matches; folders that it matches are entered, unless it enters folders itself by `**`."""
+    """Yield the images that a pattern matches. A matching folder is entered, unless `**` enters it anyway."""
     parts = [part for part in pattern.split(os.sep) if part]
     any_kind = bool(ending := os.path.splitext(parts[-1])[1]) and not _is_pattern(ending)
     deep = "**" in parts
-    seen: set[str] | None = set() if parts.count("**") > 1 else None  # Such a pattern finds a file in several ways.
+    seen: set[str] | None = set() if parts.count("**") > 1 else None  # With several `**` a file is found several times.
     found = False
     for path in _match(os.sep if pattern.startswith(os.sep) else "", parts):
         if os.path.isdir(path):
@@ -168,7 +169,7 @@ def _names(folder: str, *, hidden: bool = False) -> tuple[list[str], list[str]]:
 
 
 def _list(folder: str, *, hidden: bool = False) -> tuple[list[str], list[str]]:
-    """Folders and files in a folder, by name."""
+    """Return the folders and the files in a folder, each sorted by name."""
     folders: list[str] = []
     files: list[str] = []
     with os.scandir(folder) as entries:

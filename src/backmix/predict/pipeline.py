@@ -1,4 +1,4 @@
-"""From paths to answers in bounded memory: threads decode ahead, the model answers batch by batch, in order."""
+"""Answer images in bounded memory: threads decode ahead, and the model answers batch by batch, in order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from backmix.predict.predictor import Predictor
 from backmix.prediction.answer import Prediction
 
 LARGE = 50_000_000
-"""Pixels above which pictures are decoded one at a time, whatever the number of threads."""
+"""The number of pixels above which images are decoded one at a time, whatever the number of threads."""
 
 _large = threading.Lock()
 
@@ -27,30 +27,30 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def default_workers() -> int:
-    """Threads that decode: the processors this process may use, at most 8."""
+    """Return the number of threads that decode images: the processors that this process may use, at most 8."""
     able = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(able, 8)
 
 
 def default_batch_size(image_size: int) -> int:
-    """Images at a time: as many as make about three million pixels, between 16 and 256."""
+    """Return the number of images in a batch: about three million pixels in total, between 16 and 256 images."""
     return max(16, min(256, 3_000_000 // image_size**2))
 
 
 def answer_images(
     found: Iterable[Found], predictor: Predictor, *, workers: int, batch_size: int, top: int
 ) -> Iterator[tuple[Found, Prediction]]:
-    """Answers in the order of the paths, as soon as their batch is through.
+    """Yield the answers in the order of the paths, each as soon as its batch is answered.
 
-    At most 2 x batch_size + 2 x workers decoded images are in memory, and `workers` pictures as they come from the
-    file, of which one may have more than `LARGE` pixels.
+    The memory holds at most 2 x batch_size + 2 x workers decoded squares, and `workers` images at the size they have
+    in the file. Of these, one at most has more than `LARGE` pixels.
 
     Args:
-        found: looked at as far as is needed.
-        predictor: answers.
-        workers: threads that decode.
-        batch_size: images the model sees at a time.
-        top: how many of the likeliest classes to tell.
+        found: The paths; they are read only as far ahead as needed.
+        predictor: The predictor that answers.
+        workers: The number of threads that decode images.
+        batch_size: The number of images that the model sees at a time.
+        top: The number of likeliest classes in each answer.
     """
     waiting: deque[tuple[Found, Future[Pixels | str]]] = deque()
     coming = iter(found)
@@ -65,10 +65,10 @@ def answer_images(
         while waiting:
             rows: list[tuple[Found, Pixels | str]] = []
             images = 0
-            # Full batches, whatever is unreadable among them: for every other size the networks keep buffers and code.
+            # Unreadable images do not make a batch smaller: networks keep buffers and code for every batch size.
             while waiting and images < batch_size and len(rows) < 2 * batch_size:
                 one, future = waiting.popleft()
-                look_ahead(batch_size + 2 * workers)  # What the threads do while the model is at this batch.
+                look_ahead(batch_size + 2 * workers)  # The threads decode these while the model works.
                 rows.append((one, future.result()))
                 images += not isinstance(rows[-1][1], str)
             yield from _answer(rows, predictor, top)
@@ -83,7 +83,7 @@ def _answer(
     good = [(name, result) for _, name, result in named if not isinstance(result, str)]
     answers: Iterator[Prediction] = iter(())
     if good:
-        # (N, S, S, 3) in memory, which is how networks on processors like it.
+        # The layout in memory is (N, S, S, 3), in which networks are fast on processors.
         images = np.stack([pixels for _, pixels in good]).transpose(0, 3, 1, 2)
         answers = iter(predictor.answer(images, [name for name, _ in good], top=top))
     for one, name, result in named:
@@ -91,14 +91,14 @@ def _answer(
 
 
 def _decode(found: Found, size: int) -> Pixels | str:
-    """The central square (S, S, 3), or why there is none."""
+    """Return the central square (S, S, 3), or the reason why there is none."""
     if found.problem is not None:
         return found.problem
     try:
         try:
             picture = open_image(found.path, max_pixels=LARGE)
         except ImageError:
-            # Too large for several at once, or unreadable, which it then is once more.
+            # The image is too large to be decoded beside others, or it is unreadable, and fails here again.
             with _large:
                 return np.asarray(central_square(open_image(found.path), size))
         return np.asarray(central_square(picture, size))

@@ -1,4 +1,4 @@
-"""What answers images: a run folder or an exported model, behind one face. torch is imported for a run alone."""
+"""Predictors: a run folder or an exported model behind one interface. torch is imported only for a run."""
 
 from __future__ import annotations
 
@@ -18,36 +18,37 @@ from backmix.runs.fetch import run_folder
 if TYPE_CHECKING:
     from backmix.classifier import OpenSetClassifier
 
-# Formats that are pickles or TorchScript, or may be: to load one is to run what is in it.
+# Files of these formats are, or may be, pickles or TorchScript: loading such a file runs the code in it.
 _CODE = frozenset({".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib", ".torchscript", ".ts"})
 
 
 class Predictor(Protocol):
-    """Answers decoded images."""
+    """A model that answers decoded images."""
 
     @property
     def classes(self) -> Sequence[str]:
-        """Names of the known classes."""
+        """The names of the known classes."""
 
     @property
     def image_size(self) -> int:
-        """Side S of the images in pixels."""
+        """The side S of the images, in pixels."""
 
     def answer(self, images: npt.NDArray[np.uint8], names: Sequence[str], *, top: int) -> list[Prediction]:
-        """One prediction an image, in order.
+        """Return one prediction for each image, in order.
 
         Args:
-            images: (N, 3, S, S) uint8 central squares, see `backmix.data.square.central_square`; N at least 1.
-            names: N names for `Prediction.path`.
-            top: how many of the likeliest classes to tell.
+            images: The central squares of the images (see `backmix.data.square.central_square`), (N, 3, S, S) uint8;
+                N is at least 1.
+            names: The N names for `Prediction.path`.
+            top: The number of likeliest classes in each prediction.
         """
 
 
 class RunPredictor:
-    """The classifier of a run, on the accelerator if there is one.
+    """A predictor that uses the classifier of a run, on the accelerator if there is one.
 
     Args:
-        classifier: trained.
+        classifier: The trained classifier.
     """
 
     def __init__(self, classifier: OpenSetClassifier) -> None:
@@ -57,16 +58,16 @@ class RunPredictor:
 
     @property
     def classes(self) -> Sequence[str]:
-        """Names of the known classes."""
+        """The names of the known classes."""
         return self._classifier.classes
 
     @property
     def image_size(self) -> int:
-        """Side S of the images in pixels."""
+        """The side S of the images, in pixels."""
         return self._classifier.preprocess.image_size
 
     def answer(self, images: npt.NDArray[np.uint8], names: Sequence[str], *, top: int) -> list[Prediction]:
-        """One prediction an image, see `Predictor.answer`."""
+        """Return one prediction for each image, see `Predictor.answer`."""
         import torch
 
         answers = self._classifier.predict(torch.from_numpy(images), batch_size=len(images), top=top)
@@ -74,10 +75,10 @@ class RunPredictor:
 
 
 def load_predictor(path: str | Path) -> Predictor:
-    """Load a run, a folder or `hub:owner/name`, or an .onnx file of `backmix export`; nothing in it is executed.
+    """Load a run (a folder or `hub:owner/name`) or an .onnx file of `backmix export`, without executing code in it.
 
     Raises:
-        RunError: when it is missing, damaged, altered, of another version, or a file that may hold code.
+        RunError: If the model is missing, damaged, altered, of another version, or a file that may hold code.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -96,12 +97,12 @@ def load_predictor(path: str | Path) -> Predictor:
 
 
 def fingerprint(path: str | Path) -> str:
-    """SHA-256 of what decides the answers of a model: of an .onnx file, or of the config.yaml of a run.
+    """Return the SHA-256 of the file that determines the answers of a model: an .onnx file, or config.yaml of a run.
 
-    The latter holds the fingerprints of the weights, the classes and the calibration.
+    config.yaml holds the fingerprints of the weights, the classes and the calibration.
 
     Raises:
-        RunError: when the file cannot be read, or a run of the hub not be fetched.
+        RunError: If the file cannot be read, or the run cannot be fetched from the hub.
     """
     path = run_folder(path)
     file = path / "config.yaml" if path.is_dir() else path

@@ -1,4 +1,4 @@
-"""`--sort-into`: each image beside others of its answer. Nothing is moved, deleted or written over."""
+"""Sort images into folders by their answers, for `--sort-into`. Images are never moved, deleted or overwritten."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pathlib import Path
 from backmix.predict.journal import Journal, OutputError, digest
 from backmix.prediction.answer import UNKNOWN, Prediction
 
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # Devices on Windows.
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # Names of devices on Windows.
 
 
 class Link(StrEnum):
-    """How a file gets into its folder."""
+    """The way in which an image gets into its folder."""
 
     copy = "copy"
     hard = "hard"
@@ -26,16 +26,17 @@ class Link(StrEnum):
 
 
 class Sorter:
-    """Puts images into a folder a class, and one for unknown.
+    """A sorter that puts images into one folder for each class and one for unknown.
 
     Args:
-        folder: of the folders; they are made when first needed.
-        classes: names of the known classes.
-        link: copy, or link.
-        journal: told where each image goes before it is there, and knows what a session that was killed left.
+        folder: The folder that holds these folders; each is made when it is first needed.
+        classes: The names of the known classes.
+        link: Whether to copy the images, or the kind of link to make.
+        journal: The journal that records each target before the image is there, and that lists the copies which a
+            killed session left.
 
     Attributes:
-        gone: images that were answered and could not be read any more when they were to be copied.
+        gone: The number of images that were answered, but could no longer be read when they were to be copied.
     """
 
     def __init__(self, folder: Path, classes: Sequence[str], link: Link, journal: Journal) -> None:
@@ -43,7 +44,7 @@ class Sorter:
         self._link = link
         self._names = folder_names(classes)
         self._journal = journal
-        self._numbers: dict[tuple[str, str], int] = {}  # The highest so far of names that came before.
+        self._numbers: dict[tuple[str, str], int] = {}  # The highest number given so far to a name.
         self.gone = 0
 
     def put(self, path: str, answer: Prediction) -> None:
@@ -52,11 +53,11 @@ class Sorter:
         A name that is taken gets a number: `cat.jpg`, `cat (2).jpg`.
 
         Args:
-            path: of the image.
-            answer: for it.
+            path: The path of the image.
+            answer: The answer for the image.
 
         Raises:
-            OutputError: when it cannot be written there.
+            OutputError: If the image cannot be put into the folder.
         """
         if answer.label is None:
             return
@@ -69,7 +70,7 @@ class Sorter:
                 self._journal.add_copy(path, target)
                 try:
                     made = self._make(path, os.path.join(self._folder, target))
-                except FileExistsError:  # Somebody else took the name just now.
+                except FileExistsError:  # Another program has just taken the name.
                     self._journal.drop_copy(path, target)
                     continue
                 if not made:
@@ -84,7 +85,7 @@ class Sorter:
             ) from error
 
     def _take_back(self, path: str) -> None:
-        """Remove what a session that was killed made of this image and gave no row."""
+        """Remove the copies of this image that a killed session made without writing a row."""
         for target in self._journal.copies.pop(digest(path), []):
             folder, name = os.path.split(target)
             made = os.path.join(self._folder, target)
@@ -93,7 +94,7 @@ class Sorter:
             self._journal.drop_copy(path, target)
 
     def _is_ours(self, path: str, made: str) -> bool:
-        """Whether a file is our copy of an image, or the beginning of one, or our link to it."""
+        """Return whether a file is our copy of an image, the beginning of a copy, or our link to the image."""
         try:
             if self._link is Link.symbolic:
                 return os.path.islink(made) and os.readlink(made) == os.path.abspath(path)
@@ -108,7 +109,7 @@ class Sorter:
             return False
 
     def _free(self, inside: str, name: str) -> str:
-        """The name, or the name with the first number that is free."""
+        """Return the target with this name, or with the first free number added to it."""
         key = (inside, name.casefold())
         number = self._numbers.get(key, 1)
         while os.path.lexists(self._folder / inside / (numbered := _numbered(name, number))):
@@ -118,12 +119,12 @@ class Sorter:
         return os.path.join(inside, numbered)
 
     def _make(self, path: str, target: str) -> bool:
-        """Whether the image was there to be copied or linked."""
+        """Copy or link the image, and return True; return False if the image cannot be read."""
         if self._link is Link.symbolic:
             os.symlink(os.path.abspath(path), target)
             return True
         try:
-            source = open(path, "rb")  # noqa: SIM115  (Apart from the copying, whose errors are others.)
+            source = open(path, "rb")  # noqa: SIM115  (Its errors differ from errors of the copying.)
         except OSError:
             return False
         with source:
@@ -132,22 +133,22 @@ class Sorter:
                 return True
             with open(target, "xb") as file:
                 shutil.copyfileobj(source, file, 1 << 20)
-        with suppress(OSError):  # Times and rights, where the file system has them.
+        with suppress(OSError):  # Copy times and permissions if the file system has them.
             shutil.copystat(path, target)
         return True
 
 
 def folder_names(classes: Sequence[str]) -> dict[str, str]:
-    """A folder name for each class and for "unknown" that every file system takes, no two of them alike.
+    """Return a folder name for each class and for "unknown". All names differ, and every file system accepts them.
 
-    What separates folders, what Windows refuses, and invisible signs become `_`; `..`, device names and names that
-    are too long are changed likewise.
+    Path separators, characters that Windows refuses, and invisible characters become `_`. `..`, device names and
+    names that are too long are changed too.
     """
     names: dict[str, str] = {}
     taken: set[str] = set()
     for label in (UNKNOWN, *classes):
         name = _folder_name(label)
-        # A table of the answers may lie beside the folders, under the name answers.csv or the like.
+        # The file of answers may lie beside the folders as answers.csv, or with the ending of another format.
         number = 2 if name.casefold().startswith("answers.") else 1
         while (numbered := f"{name} ({number})" if number > 1 else name).casefold() in taken:
             number += 1
@@ -169,7 +170,7 @@ def _numbered(name: str, number: int) -> str:
     if number == 1:
         return name
     stem, ending = os.path.splitext(name)
-    if len(ending) > 16:  # No ending, but a name with a dot.
+    if len(ending) > 16:  # So long an ending is a part of the name.
         stem, ending = name, ""
     numbered = f" ({number}){ending}"
     room = 255 - len(os.fsencode(numbered))
