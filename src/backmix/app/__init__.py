@@ -1,1 +1,1 @@
-"""The web page of `backmix app`: a run, tried on pictures."""
+"""The web page of `backmix app`, on which a person tries a run on pictures."""

@@ -1,4 +1,4 @@
-"""The same pictures, answered at another share of known images to accept: no network is run for it."""
+"""Answer the same pictures at another share of known images to accept, without running the network again."""
 
 from __future__ import annotations
 
@@ -15,33 +15,34 @@ from backmix.threshold.conformal import ConformalThreshold, min_held_out
 
 @dataclass(frozen=True)
 class Rule:
-    """What accepts or rejects at one share of known images.
+    """The thresholds that accept or reject at one share of known images.
 
     Attributes:
-        overall: the threshold for all classes.
-        by_class: one for each class where those decide, None for a class where `overall` stands in; None: nowhere.
+        overall: The threshold for all classes.
+        by_class: The threshold of each class, or None for a class that uses `overall`. If None, `overall` decides for
+            all classes.
     """
 
     overall: ConformalThreshold
     by_class: Sequence[ConformalThreshold | None] | None
 
     def of_class(self, number: int) -> ConformalThreshold:
-        """The threshold for pictures that are taken for this class."""
+        """Return the threshold for pictures that are taken for this class."""
         return (self.by_class[number] if self.by_class else None) or self.overall
 
 
 def rule_at(classifier: OpenSetClassifier, accept: float) -> Rule | None:
-    """The thresholds of a classifier, from the same held-out scores, at another share.
+    """Return the thresholds of a classifier at another share, computed from the same held-out scores.
 
     Args:
-        classifier: a trained one.
-        accept: share of known images to accept, above 0 and below 1.
+        classifier: A trained classifier.
+        accept: The share of known images to accept, above 0 and below 1.
 
     Returns:
-        None for a classifier that was never calibrated: it accepts every picture.
+        The thresholds, or None for a classifier that was never calibrated, which accepts every picture.
 
     Raises:
-        ValueError: for a share outside that range.
+        ValueError: If the share is out of range.
     """
     fewest = min_held_out(accept)
     overall = classifier.thresholds.get(classifier.detector)
@@ -58,18 +59,18 @@ def rule_at(classifier: OpenSetClassifier, accept: float) -> Rule | None:
 
 
 def answers_at(classifier: OpenSetClassifier, answers: Sequence[Prediction], accept: float) -> list[Prediction]:
-    """What `classifier.predict` would have answered, were `accept` its share of known images to accept.
+    """Return the answers that `classifier.predict` would give if `accept` were its share of known images to accept.
 
     Args:
-        classifier: the one that gave the answers.
-        answers: of `classifier.predict`, with at least one of the likeliest classes each.
-        accept: share of known images to accept, above 0 and below 1.
+        classifier: The classifier that gave the answers.
+        answers: Answers of `classifier.predict`, each with at least one of the likeliest classes.
+        accept: The share of known images to accept, above 0 and below 1.
 
     Returns:
-        The answers with another label and p-value; those with an error as they are.
+        The answers with new labels and p-values. Answers with an error are unchanged.
 
     Raises:
-        ValueError: for a share outside that range.
+        ValueError: If the share is out of range.
     """
     rule = rule_at(classifier, accept)
     places = [i for i, answer in enumerate(answers) if answer.unknown_score is not None]

@@ -1,4 +1,4 @@
-"""What the page answers to each thing that is done on it. Nothing in here knows how pages are made."""
+"""Answer each action on the page. This module does not depend on the library that builds the page."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ OUR_FAULT = "This could not be answered. The window that backmix runs in says wh
 
 
 class Answers:
-    """Answers files at a share of known images to accept.
+    """Answers to uploaded files, at a share of known images to accept.
 
     Args:
-        classifier: a trained one.
-        folder: where uploads are kept; no other file is opened.
-        max_pixels: width times height above which a picture is refused.
-        max_files: how many are answered at once.
+        classifier: A trained classifier.
+        folder: The folder of the uploads. No file outside it is opened.
+        max_pixels: The width times height above which a picture is refused.
+        max_files: The largest number of files that are answered at once.
     """
 
     def __init__(self, classifier: OpenSetClassifier, folder: Path, *, max_pixels: int, max_files: int) -> None:
@@ -35,21 +35,22 @@ class Answers:
         self.folder = folder
         self.max_pixels = max_pixels
         self.max_files = max_files
-        self._network = threading.Lock()  # One at a time, whoever asks.
+        self._network = threading.Lock()  # Only one request at a time uses the network.
 
     def note(self, accept: float) -> str:
-        """What a share comes to, as HTML."""
+        """Return a note on the effect of a share, as HTML."""
         return share_note(accept, rule_at(self.classifier, accept))
 
     def one(self, given: object, accept: float) -> tuple[Seen | None, str, str]:
         """Answer one picture.
 
         Args:
-            given: the file, as `uploads_in` takes it.
-            accept: share of known images to accept.
+            given: The file, as `uploads_in` takes it.
+            accept: The share of known images to accept.
 
         Returns:
-            What was seen, to be given to `card` for another share; the answer and the pictures as HTML.
+            The `Seen` file, which `card` takes for another share, or None without an answer; the answer as HTML; and
+            the pictures as HTML.
         """
         try:
             uploads = uploads_in(given, self.folder)
@@ -62,7 +63,7 @@ class Answers:
             return seen, self.card(seen, accept), two_pictures(plain, evidence, seen.answer.top[0][0])
         except ImageError as error:
             return None, message(f"{visible(uploads[0].name)} cannot be used: {visible(error.reason, 400)}"), ""
-        except Exception:  # The page goes on; what went wrong is for whoever runs it, paths and all.
+        except Exception:  # The page goes on; only the terminal shows the error.
             return None, _failed(), ""
 
     def many(
@@ -75,13 +76,13 @@ class Answers:
         """Answer several pictures.
 
         Args:
-            given: the files, as `uploads_in` takes them.
-            accept: share of known images to accept.
-            before: what was seen already; such files are not run again.
-            on_images: told how many of how many are done.
+            given: The files, as `uploads_in` takes them.
+            accept: The share of known images to accept.
+            before: Files that were answered before. They are not run again.
+            on_images: A function that is called with the number of files done so far and the number of files to do.
 
         Returns:
-            What was seen, to be given to `table` for another share; the answers as HTML.
+            The `Seen` files, which `table` takes for another share, and the answers as HTML.
         """
         try:
             uploads = uploads_in(given, self.folder)
@@ -89,31 +90,31 @@ class Answers:
             known = {seen.upload: seen for seen in before}
             new = [upload for upload in dict.fromkeys(there) if upload not in known]
 
-            def told(done: int) -> None:
+            def step(done: int) -> None:
                 if on_images is not None:
                     on_images(done, len(new))
 
             with self._network:
                 known |= {
-                    seen.upload: seen for seen in look(self.classifier, new, max_pixels=self.max_pixels, on_images=told)
+                    seen.upload: seen for seen in look(self.classifier, new, max_pixels=self.max_pixels, on_images=step)
                 }
             seen = [known[upload] for upload in there]
-            said = self.table(seen, accept)
+            table = self.table(seen, accept)
             if left > 0:
-                said = f"{message(_too_many(len(uploads), left))}{said}"
-            return seen, said
+                table = f"{message(_too_many(len(uploads), left))}{table}"
+            return seen, table
         except Exception:
             return [], _failed()
 
     def card(self, seen: Seen | None, accept: float) -> str:
-        """The answer for what `one` saw, at another share, as HTML."""
+        """Return the answer for a file from `one`, at another share, as HTML."""
         if seen is None:
             return NO_PICTURE
         answer = answers_at(self.classifier, [seen.answer], accept)[0]
         return answer_card(answer, self.classifier.classes, rule_at(self.classifier, accept))
 
     def table(self, seen: Sequence[Seen], accept: float) -> str:
-        """The answers for what `many` saw, at another share, as HTML."""
+        """Return the answers for files from `many`, at another share, as HTML."""
         if not seen:
             return NO_PICTURES
         return answer_table(seen, answers_at(self.classifier, [one.answer for one in seen], accept))

@@ -1,7 +1,7 @@
-"""What the server answers at all: the requests of this page, from this page, and nothing that makes it fetch.
+"""Guard the server: it answers only requests of this page, made from this page, that do not make it fetch anything.
 
-The library behind the page brings many more routes than the page uses: descriptions of its interface, a proxy, files
-by path or address, records of runs, tools for developers. They are shut here, in front of it.
+The library behind the page has many routes that the page does not use: descriptions of its interface, a proxy, files by
+path or address, records of runs, tools for developers. The guard stands in front of the library and closes them.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ READ = re.compile(
     r"|/gradio_api/(queue/data|upload_progress|startup-events|heartbeat/[\w-]+)"
 )
 WRITE = frozenset({"/gradio_api/upload", "/gradio_api/queue/join"})
-MOST_JSON = 1_000_000  # Bytes of a request that is no upload: 200 files take about a tenth of it.
+MOST_JSON = 1_000_000  # Bytes of a request that is no upload; a request on 200 files takes about a tenth.
 
 HEADERS = (
-    # The page is all in one place: nothing is loaded from, or sent to, anywhere else, and nobody frames it.
+    # The page loads nothing from other servers, sends nothing to them, and is not shown in a frame of another page.
     (
         b"content-security-policy",
         b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; base-uri 'self'; "
@@ -39,13 +39,13 @@ HEADERS = (
 
 
 class Guard:
-    """Stands in front of an application and lets through what the page needs.
+    """A guard in front of an application, which lets through only the requests that the page needs.
 
     Args:
-        application: what answers the rest.
-        local_only: whether the server is for this machine alone: then it answers to no other name, so that a page
-            from elsewhere cannot reach it under a name of its own (DNS rebinding).
-        most_upload: bytes of one upload of all files together.
+        application: The application that answers the requests that pass the guard.
+        local_only: Whether the server is only for this machine. If so, it answers only under the names of this machine,
+            so that a page from elsewhere cannot reach it under another name (DNS rebinding).
+        most_upload: The largest number of bytes of one upload, of all its files together.
     """
 
     def __init__(self, application: Application, *, local_only: bool, most_upload: int) -> None:
@@ -103,7 +103,7 @@ class Guard:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or an address is this machine's own, reached by nobody else."""
+    """Return whether a name or an address is a loopback address, which only this machine can reach."""
     if host.lower().rstrip(".") == "localhost":
         return True
     try:
@@ -113,7 +113,7 @@ def is_loopback(host: str) -> bool:
 
 
 def names_an_address(body: bytes) -> bool:
-    """Whether a JSON request speaks of a file by an address to fetch it from; what is no JSON does so as well."""
+    """Return whether a JSON request names a file by an address to fetch it from; True for invalid JSON."""
     try:
         waiting = [json.loads(body)]
     except (ValueError, RecursionError):
@@ -145,7 +145,7 @@ def _host_name(host: str) -> str:
 
 
 async def _read(receive: Receive, most: int) -> bytes | None:
-    """The whole body of a request; None where it is longer than `most`."""
+    """Return the whole body of a request, or None if it is longer than `most` bytes."""
     body = bytearray()
     while True:
         event = await receive()
@@ -159,7 +159,7 @@ async def _read(receive: Receive, most: int) -> bytes | None:
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """Give a body that was read once more, then go on as before."""
+    """Return a `receive` that first gives a body that was already read, and then continues as before."""
     given = False
 
     async def read() -> Message:

@@ -1,4 +1,4 @@
-"""The answers as HTML. The templates show every name as text, whatever it is made of."""
+"""Format the answers as HTML. The templates show every name as plain text, even if it contains HTML."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ MEDIA = {"csv": "text/csv", "json": "application/json"}
 
 
 def heading(classes: Sequence[str]) -> str:
-    """What the page is for, and which classes its network knows."""
+    """Return the heading of the page: its purpose, and the classes that the network knows."""
     names = [visible(name) for name in classes]
     return fragment("app", "heading", names=names, few=listed(names, 4))
 
 
 def share_note(accept: float, rule: Rule | None) -> str:
-    """What the share of known photographs to accept comes to."""
+    """Return a note on the effect of the share of known photographs to accept."""
     return fragment("app", "note", rule=rule, meaning=what_it_means(accept))
 
 
 def answer_card(answer: Prediction, classes: Sequence[str], rule: Rule | None) -> str:
-    """The answer for one picture, large.
+    """Return the large card with the answer for one picture.
 
     Args:
-        answer: at the share of `rule`.
-        classes: of the classifier, in the order of its numbers.
-        rule: what decided; None: nothing did.
+        answer: The answer at the share of `rule`.
+        classes: The classes of the classifier, in the order of their numbers.
+        rule: The thresholds that decided; None if there are none.
     """
     if rule is None or answer.p_value is None:
         threshold, sentences = None, ["No threshold: every picture is given a class."]
@@ -57,22 +57,22 @@ def answer_card(answer: Prediction, classes: Sequence[str], rule: Rule | None) -
 
 
 def two_pictures(plain: str, evidence: str, likeliest: str) -> str:
-    """What the network sees, beside where it sees the likeliest class.
+    """Return two pictures side by side: the picture that the network sees, and the evidence for the likeliest class.
 
     Args:
-        plain: address of a picture.
-        evidence: address of the other picture.
-        likeliest: name of the class.
+        plain: The data address of the picture that the network sees.
+        evidence: The data address of the picture with the evidence.
+        likeliest: The name of the likeliest class.
     """
     return fragment("app", "pictures", plain=plain, evidence=evidence, likeliest=likeliest)
 
 
 def answer_table(seen: Sequence[Seen], answers: Sequence[Prediction]) -> str:
-    """The answers for several pictures, one a row, with files to take away.
+    """Return a table with the answers for several pictures, one in each row, and links to download the answers.
 
     Args:
-        seen: the pictures.
-        answers: for each.
+        seen: The pictures.
+        answers: The answer for each picture.
     """
     kinds = [_kind(answer) for answer in answers]
     failed, unknown = kinds.count("error"), kinds.count(UNKNOWN)
@@ -91,16 +91,16 @@ def answer_table(seen: Sequence[Seen], answers: Sequence[Prediction]) -> str:
 
 
 def message(text: str) -> str:
-    """A message in place of an answer; the text is escaped here."""
+    """Return a message that stands in the place of an answer. The text is escaped here."""
     return fragment("app", "message", text=text)
 
 
 def file_of_answers(answers: Sequence[Prediction], kind: str) -> bytes:
-    """The answers as a file, by the rules of `backmix predict`.
+    """Return the content of a file with the answers, in the format of `backmix predict`.
 
     Args:
-        answers: what is written.
-        kind: "csv" or "json".
+        answers: The answers to write.
+        kind: The format, "csv" or "json".
     """
     form = FORMATS[kind]
     return form.head + form.between.join(form.row(answer) for answer in answers) + form.tail
@@ -124,7 +124,7 @@ def _percent(probability: float) -> str:
 
 
 def _figure(value: float | None) -> str:
-    """A score with three digits, so that figures below each other have as many."""
+    """Return a score with three digits, so that all scores in a column have the same number of digits."""
     if value is None or not math.isfinite(value):
         return number(value)
     return f"{value:#.3g}".removesuffix(".").replace("-", "−")

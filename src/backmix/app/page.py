@@ -1,4 +1,4 @@
-"""The page itself: what can be dropped, moved and read on it. gradio is imported when it is built."""
+"""Build the page of the app with its inputs and outputs. gradio is imported only when the page is built."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from backmix.app.answers import NO_PICTURE, NO_PICTURES, Answers
 from backmix.app.markup import heading
 from backmix.app.pictures import Seen
 
-LEAST, MOST = 0.5, 0.999  # Ends of the slider, unless the run's own share lies outside.
-KEEP = 3600  # Seconds that uploads and answers are kept for a page that is open.
+LEAST, MOST = 0.5, 0.999  # The ends of the slider, unless the share of the run lies outside.
+KEEP = 3600  # The seconds for which uploads and answers of an open page are kept.
 
-# Answers are read out when they change, not only the first time.
+# Screen readers read answers aloud whenever they change.
 ON_LOAD = """() => {
   document.documentElement.lang = 'en';
   for (const id of ['bm-note', 'bm-card']) document.getElementById(id)?.setAttribute('aria-live', 'polite');
@@ -20,10 +20,10 @@ ON_LOAD = """() => {
 
 
 def build_page(answers: Answers) -> Any:
-    """The page as `gradio.Blocks`, not yet served.
+    """Build the page as `gradio.Blocks`, which is not served yet.
 
     Args:
-        answers: what answers on it.
+        answers: The object that answers the actions on the page.
     """
     import gradio as gr
 
@@ -34,10 +34,10 @@ def build_page(answers: Answers) -> Any:
         return answers.one(given, accept)
 
     def many(given: Any, accept: float, before: list[Seen], progress: Any = gr.Progress()) -> tuple[list[Seen], str]:  # noqa: B008
-        def told(done: int, of: int) -> None:
+        def report_progress(done: int, of: int) -> None:
             progress((done, of), unit="pictures")
 
-        return answers.many(given, accept, before, told)
+        return answers.many(given, accept, before, report_progress)
 
     def move(accept: float, seen: Seen | None, table: list[Seen]) -> tuple[str, str, str]:
         return answers.note(accept), answers.card(seen, accept), answers.table(table, accept)
@@ -72,7 +72,7 @@ def build_page(answers: Answers) -> Any:
         seen_one = gr.State(None, time_to_live=KEEP)
         seen_many = gr.State([], time_to_live=KEEP)
 
-        # What the browser says of files is taken as it is: their names would be lost otherwise, see `uploads_in`.
+        # The file data of the browser is used without preprocessing, which would lose the names; see `uploads_in`.
         network: dict[str, Any] = {
             "preprocess": False,
             "concurrency_limit": 1,
@@ -95,12 +95,12 @@ def build_page(answers: Answers) -> Any:
 
 
 def style() -> str:
-    """The style sheet of the page."""
+    """Return the style sheet of the page."""
     return resources.files("backmix.app").joinpath("page.css").read_text(encoding="utf-8")
 
 
 def theme() -> Any:
-    """The look of the parts that gradio draws, with fonts that every machine has."""
+    """Return the theme of the parts that gradio draws, with fonts that every machine has."""
     import gradio as gr
 
     return gr.themes.Base(

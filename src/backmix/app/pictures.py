@@ -1,4 +1,4 @@
-"""From files that somebody dropped to answers: read, shown small, run through the network."""
+"""Turn dropped files into answers: read them, make small pictures of them, and run them through the network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from backmix.inference.evidence import evidence_maps
 from backmix.pages.pictures import data_uri, spotlight, thumbnail
 from backmix.prediction.answer import Prediction
 
-LARGE, SMALL = 384, 72  # Sides in pixels of the pictures beside an answer and in the table, for sharp screens.
+LARGE, SMALL = 384, 72  # The sides in pixels of the pictures beside an answer and in the table.
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Upload:
     """A file that was dropped on the page.
 
     Attributes:
-        path: where it lies on this machine; shown to nobody.
-        name: what it is called where it comes from; any text at all.
+        path: The path of the file on this machine. It is never shown.
+        name: The name of the file on the machine of the user. It can be any text.
     """
 
     path: str
@@ -34,12 +34,12 @@ class Upload:
 
 @dataclass(frozen=True)
 class Seen:
-    """A file, and what the network said of it.
+    """A file, and the answer of the network for it.
 
     Attributes:
-        upload: the file.
-        answer: at the run's own share of known images to accept.
-        small: the picture as an address that holds it all, for the table; empty for an unreadable one.
+        upload: The file.
+        answer: The answer at the run's own share of known images to accept.
+        small: The small picture for the table, as a data address; empty for an unreadable file and outside the table.
     """
 
     upload: Upload
@@ -51,7 +51,7 @@ def read_picture(upload: Upload, max_pixels: int) -> Image.Image:
     """Open a file as a picture.
 
     Raises:
-        ImageError: when it is not one, damaged, or too large; the error names no path.
+        ImageError: If the file is no picture, is damaged, or is too large. The error names no path.
     """
     try:
         content = Path(upload.path).read_bytes()
@@ -72,15 +72,15 @@ def look(
     """Run files through the network.
 
     Args:
-        classifier: a trained one.
-        uploads: files.
-        max_pixels: width times height above which a file is refused.
-        top: how many of the likeliest classes to tell.
-        batch_size: images at a time; no more are held in memory.
-        on_images: told the number of files done.
+        classifier: A trained classifier.
+        uploads: The files.
+        max_pixels: The width times height above which a file is refused.
+        top: The number of the likeliest classes in each answer.
+        batch_size: The number of images at a time. No more are held in memory.
+        on_images: A function that is called with the number of files done so far.
 
     Returns:
-        One a file, in order. One that cannot be read has an error and no label.
+        One entry for each file, in order. The answer for a file that cannot be read has an error and no label.
     """
     found: list[Seen] = []
     for start in range(0, len(uploads), batch_size):
@@ -97,16 +97,16 @@ def look(
 
 
 def look_at(classifier: OpenSetClassifier, upload: Upload, picture: Image.Image, *, top: int = 5) -> Seen:
-    """Run one picture that is open already through the network, as `look` does."""
+    """Run one picture that is already open through the network, as `look` does. The result has no small picture."""
     answer = classifier.predict(classifier.preprocess.decode(picture)[None], top=top)[0]
     return Seen(upload, replace(answer, path=upload.name))
 
 
 def picture_and_evidence(classifier: OpenSetClassifier, picture: Image.Image) -> tuple[str, str]:
-    """What the network sees of a picture, and the same with what speaks for the likeliest class in the light.
+    """Return the picture that the network sees, and the same picture with the evidence for the likeliest class lit up.
 
     Returns:
-        Two addresses that hold a picture each, of the central square.
+        Two data addresses, each with a picture of the central square.
     """
     square = thumbnail(picture, LARGE)
     evidence = evidence_maps(classifier, classifier.preprocess.decode(picture)[None])[0]
@@ -114,14 +114,14 @@ def picture_and_evidence(classifier: OpenSetClassifier, picture: Image.Image) ->
 
 
 def uploads_in(given: object, folder: Path) -> list[Upload]:
-    """The files that a browser speaks of, if they lie in the folder of uploads.
+    """Return the files that a browser names, if they lie in the folder of uploads.
 
     Args:
-        given: what the browser sent: an entry with `path` and `orig_name`, a list of such, or None.
-        folder: where uploads are kept.
+        given: The data that the browser sent: an entry with `path` and `orig_name`, a list of entries, or None.
+        folder: The folder of the uploads.
 
     Raises:
-        ValueError: when it speaks of another file of this machine, or of none.
+        ValueError: If the browser names a file outside the folder, or if an entry names no file.
     """
     entries: Iterable[object] = given if isinstance(given, list) else [] if given is None else [given]
     uploads = []

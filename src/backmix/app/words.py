@@ -1,4 +1,4 @@
-"""An answer in plain words: how strange a picture looks, and why it is called known or unknown."""
+"""Write an answer in plain words: how strange a picture looks, and why it is called known or unknown."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from backmix.threshold.conformal import ConformalThreshold
 
 
 def how_strange(p_value: float, held_out: int) -> str:
-    """What a p-value says, as a count of photographs.
+    """Return a sentence that explains a p-value as a count of photographs.
 
     Args:
-        p_value: of `ConformalThreshold.p_value`, above 0 and at most 1.
-        held_out: how many known images it was compared to.
+        p_value: The p-value of `ConformalThreshold.p_value`, above 0 and at most 1.
+        held_out: The number of known images that the picture was compared to.
     """
     if round(p_value * (held_out + 1)) <= 1:
         return f"None of the {held_out} known photographs it is compared to looks this strange."
@@ -22,11 +22,11 @@ def how_strange(p_value: float, held_out: int) -> str:
 
 
 def why(known: bool, threshold: ConformalThreshold) -> str:
-    """Why a picture is called known or unknown.
+    """Return a sentence on why a picture is called known or unknown.
 
     Args:
-        known: which of the two.
-        threshold: what decided.
+        known: Whether the picture is called known.
+        threshold: The threshold that decided.
     """
     if threshold.note is not None:
         return "Every picture is called known at this share."
@@ -37,13 +37,13 @@ def why(known: bool, threshold: ConformalThreshold) -> str:
 
 
 def in_hundred(share: float) -> str:
-    """A share of photographs as "5 in 100", or "1 in 1000" where it is small."""
+    """Return a share of photographs as "5 in 100", or as "1 in 1000" if it is small."""
     base = 100 if share >= 0.01 else 1000
     return f"{base * share:.3g} in {base}"
 
 
 def what_it_means(accept: float) -> str:
-    """What the share of known photographs to accept means for those who set it."""
+    """Return sentences that explain the share of known photographs to accept to a person who sets it."""
     return (
         f"Of new photographs of known classes, about {in_hundred(1 - accept)} will be called unknown. "
         "Accept more of them, and more of the unknown will be given the name of a class."

@@ -1,1 +1,1 @@
-"""Does a classifier look at the object? Counterfactual pictures, what a model says of them, and figures from that."""
+"""The audit of a classifier, which tests whether it looks at the object or at the background."""

@@ -1,4 +1,4 @@
-"""Which class of the data each output of a model stands for: by name, or as a person says."""
+"""Match each output of a model to a class of the data, by name or by a class map that a person writes."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from backmix.errors import DataError, in_one_line, some_of
 from backmix.prediction.rows import printable
 
 Names = Sequence[Sequence[str]]
-"""For each output of a model the names its class goes by, the first for people."""
+"""The names of the class of each output of a model. The first name is the one that people read."""
 
 
 @dataclass(frozen=True)
 class Matching:
-    """Outputs of a model and classes of the data.
+    """The match between the outputs of a model and the classes of the data.
 
     Attributes:
-        to_data: (K,) int64 class of the data that each output stands for, -1 for none.
-        unmatched: classes of the data that no output stands for.
-        idle: first names of the outputs that stand for none of the classes.
+        to_data: (K,) int64, the class of the data that each output stands for; -1 for none.
+        unmatched: The classes of the data that no output stands for.
+        idle: The first names of the outputs that stand for none of the classes.
     """
 
     to_data: Tensor
@@ -34,18 +34,19 @@ class Matching:
 
 
 def match_classes(names: Names, classes: Sequence[str], mapping: Mapping[str, Sequence[str]] | None = None) -> Matching:
-    """Find for each output of a model its class of the data.
+    """Find the class of the data for each output of a model.
 
-    Classes that the mapping names take the outputs it gives them; the others take the outputs that go by the same name,
-    upper and lower case, spaces, hyphens and underscores aside.
+    A class that the mapping names takes the outputs that the mapping gives it. Every other class takes the outputs that
+    have its name. Upper and lower case, spaces, hyphens and underscores make no difference.
 
     Args:
-        names: of the K outputs.
-        classes: of the data.
-        mapping: class of the data -> outputs, by name, by number as "151", or as a range "151-268", ends included.
+        names: The names of the K outputs.
+        classes: The classes of the data.
+        mapping: Class of the data -> outputs. An output is given by its name, by its number, such as "151", or as part
+            of a range, such as "151-268", which includes both ends.
 
     Raises:
-        DataError: for a class or an output that does not exist, and an output given to two classes.
+        DataError: If a class or an output does not exist, or if an output is given to two classes.
     """
     wanted = dict(mapping or {})
     strange = [name for name in wanted if name not in classes]
@@ -76,13 +77,15 @@ def match_classes(names: Names, classes: Sequence[str], mapping: Mapping[str, Se
 
 
 def read_class_map(path: Path) -> dict[str, list[str]]:
-    """Read a YAML file of `class of the data: output`, or `: [output, output, ...]`; everything in it is text.
+    """Read a class map, a YAML file of `class of the data: output` or `class of the data: [output, output, ...]`.
+
+    Every value in the file is read as text.
 
     Raises:
-        DataError: when it cannot be read or holds anything else.
+        DataError: If the file cannot be read or holds anything else.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)  # Text alone: `no` is a name as well.
+        content = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)  # All values are text: `no` is a name.
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DataError(f"the class map {path} cannot be read as YAML: {in_one_line(error)}") from error
     pairs = content.items() if isinstance(content, dict) else []
@@ -96,7 +99,7 @@ def read_class_map(path: Path) -> dict[str, list[str]]:
 
 
 def some(names: Sequence[str]) -> str:
-    """The first few names in one line, and how many more there are; what is no sign is spelled out, as \\n."""
+    """Return the first few names in one line and the number of the others; a line break is written as \\n."""
     return some_of([printable(name) for name in names], 8)
 
 

@@ -1,6 +1,6 @@
-"""Counterfactual pictures: the object without its background, the background without its object, and exchanges of both.
+"""Make counterfactual pictures: an object without its background, a background without its object, and exchanges.
 
-What chance decides, whose background an object gets, is drawn in `donors`; here it is applied.
+`donors` draws at random which background an object gets; this module applies the draw.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from backmix.audit.filling import blend, edge_width, soft_edge, without_object
 ALONE = ("original", "repasted", "only-foreground", "only-background")
 SETS = (*ALONE, *MIXED)
 GREY = 128
-"""What surrounds the object of only-foreground."""
+"""The grey level around the object in the set only-foreground."""
 
 
 class Counterfactual(NamedTuple):
-    """One set made from a batch.
+    """One set of pictures made from a batch.
 
     Attributes:
-        rows: (n,) int64, which images of the batch it shows: those that have a donor.
-        images: (n, 3, S, S) uint8.
-        donors: (n,) int64 whose background each shows, -1 for its own or none.
+        rows: (n,) int64, the images of the batch that the set shows. A mixed set shows only images that have a donor.
+        images: (n, 3, S, S) uint8, the pictures.
+        donors: (n,) int64, the image whose background each picture shows; -1 for its own background or none.
     """
 
     rows: Tensor
@@ -34,12 +34,12 @@ class Counterfactual(NamedTuple):
 
 
 def paste(images: Tensor, masks: Tensor, backgrounds: Tensor) -> Tensor:
-    """Lay objects over backgrounds, with the edge of `soft_edge`.
+    """Paste objects over backgrounds, with the soft edge that `soft_edge` makes.
 
     Args:
-        images: (B, 3, S, S) uint8 that show the objects.
+        images: (B, 3, S, S) uint8, the images that show the objects.
         masks: (B, S, S) bool, true on the objects.
-        backgrounds: (B, 3, S, S) uint8 without objects, see `without_object`.
+        backgrounds: (B, 3, S, S) uint8, images without objects, see `without_object`.
 
     Returns:
         (B, 3, S, S) uint8.
@@ -50,22 +50,22 @@ def paste(images: Tensor, masks: Tensor, backgrounds: Tensor) -> Tensor:
 def make_set(name: str, images: Tensor, masks: Tensor, own: Tensor, others: Tensor | None = None) -> Tensor:
     """Make one set.
 
-    "original" is the images. "repasted": the object pasted over its own background, so that the difference from the
-    original is what pasting costs. "only-foreground": over grey. "only-background": without the object. Any other
-    name: the object pasted over another image's background.
+    "original" holds the images as they are. "repasted" pastes the object over its own background, so that the
+    difference from the original is the cost of pasting. "only-foreground" pastes the object over grey.
+    "only-background" removes the object. Every other set pastes the object over the background of another image.
 
     Args:
-        name: of the set.
+        name: The name of the set.
         images: (B, 3, S, S) uint8.
         masks: (B, S, S) bool, true on the object.
         own: (B, 3, S, S) uint8, the images without their objects.
-        others: (B, 3, S, S) uint8, the donors without their objects; needed by the mixed sets.
+        others: (B, 3, S, S) uint8, the donors without their objects; the mixed sets need them.
 
     Returns:
         (B, 3, S, S) uint8.
 
     Raises:
-        ValueError: when a mixed set has no donors.
+        ValueError: If a mixed set is asked for without donors.
     """
     if name == "original":
         return images
@@ -83,19 +83,19 @@ def make_set(name: str, images: Tensor, masks: Tensor, own: Tensor, others: Tens
 def counterfactuals(
     images: Tensor, masks: Tensor, labels: Tensor, generator: torch.Generator
 ) -> dict[str, Counterfactual]:
-    """Every set of a batch, its images being each other's donors.
+    """Make every set from a batch. The images of the batch are the donors of each other.
 
     Args:
         images: (B, 3, S, S) uint8.
         masks: (B, S, S) bool, true on the object, neither empty nor full.
-        labels: (B,) int64.
-        generator: on the CPU; draws the donors.
+        labels: (B,) int64, the class of each image.
+        generator: The random generator that draws the donors, on the CPU.
 
     Returns:
-        By name, in the order of `SETS`.
+        The sets by name, in the order of `SETS`.
 
     Raises:
-        ValueError: for shapes or dtypes that do not fit, and for a mask that is empty or full.
+        ValueError: If a shape or a dtype does not fit, or if a mask is empty or full.
     """
     count, size = len(images), images.shape[-1]
     if images.shape != (count, 3, size, size) or images.dtype != torch.uint8:

@@ -1,4 +1,4 @@
-"""Whose background each object is given. Only drawn here; `counterfactuals` applies it."""
+"""Draw the donor of each object: the image whose background it gets. `counterfactuals` makes the pictures."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ MIXED = ("mixed-same", "mixed-random", "mixed-next")
 def draw_donors(labels: Tensor, usable: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
     """Draw a donor for every image and mixed set (Xiao et al., "Noise or Signal", ICLR 2021).
 
-    mixed-same: another image of the same class, each equally often. mixed-random: a class, each equally often and its
-    own among them, then an image of it, so that the background says nothing about the object. mixed-next: an image of
-    the next class; the first follows the last. Classes without a usable image are passed over.
+    mixed-same draws another image of the same class, each with equal probability. mixed-random first draws a class,
+    each with equal probability, the image's own class included, and then an image of that class; the background
+    therefore says nothing about the object. mixed-next draws an image of the next class; the first class follows the
+    last. Classes without a usable image are skipped.
 
     Args:
-        labels: (N,) int64 class of each image, at least 0 where `usable` is true.
-        usable: (N,) bool, whether it can give and take: it has a mask that means something.
-        generator: on the CPU; source of randomness.
+        labels: (N,) int64, the class of each image, at least 0 where `usable` is true.
+        usable: (N,) bool, whether an image has a usable mask. Only such images take and give a background.
+        generator: The random generator, on the CPU.
 
     Returns:
-        (N,) int64 position of each image's donor by set, never its own, -1 where there is none.
+        For each set (N,) int64, the position of the donor of each image. No image is its own donor; -1 means none.
     """
     members = _members(labels, usable)
     classes = torch.tensor(sorted(members), dtype=torch.int64)
@@ -37,16 +38,17 @@ def draw_donors(labels: Tensor, usable: Tensor, generator: torch.Generator) -> d
 
 
 def draw_from(takers: Tensor, labels: Tensor, givers: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw for some images a donor among others: a class, each equally often, then an image of it.
+    """Draw a donor for each of some images: first a class, each with equal probability, then an image of that class.
 
     Args:
-        takers: (N,) bool, who is to get one.
-        labels: (N,) int64 class of each image, at least 0 where `givers` is true.
-        givers: (N,) bool, who can give.
-        generator: on the CPU; source of randomness.
+        takers: (N,) bool, the images that get a donor.
+        labels: (N,) int64, the class of each image, at least 0 where `givers` is true.
+        givers: (N,) bool, the images that can be donors.
+        generator: The random generator, on the CPU.
 
     Returns:
-        (N,) int64 position of each donor, never its own, -1 for those that take nothing or find nobody.
+        (N,) int64, the position of the donor of each image, never the image itself. -1 for an image that is no taker
+        or for which there is no donor.
     """
     members = _members(labels, givers)
     if not members:
@@ -54,7 +56,7 @@ def draw_from(takers: Tensor, labels: Tensor, givers: Tensor, generator: torch.G
     classes = torch.tensor(sorted(members), dtype=torch.int64)
     single = torch.tensor([len(members[int(number)]) == 1 for number in classes])
     place = torch.searchsorted(classes, torch.where(givers, labels, classes[0]))
-    # The only image of a class finds nobody in it, and draws among the other classes.
+    # The only image of a class has no donor in its class, so it draws among the other classes.
     alone = givers & single[place]
     choices = len(classes) - alone.long()
     drawn = (torch.rand(len(labels), generator=generator, dtype=torch.float64) * choices).long()
@@ -64,14 +66,14 @@ def draw_from(takers: Tensor, labels: Tensor, givers: Tensor, generator: torch.G
 
 
 def _members(labels: Tensor, usable: Tensor) -> dict[int, Tensor]:
-    """Positions (n,) int64 of the usable images by class, for classes that have any; ascending."""
+    """Return the positions (n,) int64 of the usable images of each class that has any, in ascending order."""
     positions = usable.nonzero()[:, 0]
     found = labels[positions]
     return {int(number): positions[found == number] for number in found.unique()}
 
 
 def _pick(wanted: Tensor, members: dict[int, Tensor], generator: torch.Generator) -> Tensor:
-    """One image of the wanted class for each image, (N,) int64, but never itself; -1 where there is none."""
+    """Draw for each image another image of the wanted class: (N,) int64, -1 where there is none."""
     chance = torch.rand(len(wanted), generator=generator, dtype=torch.float64)
     donors = torch.full_like(wanted, -1)
     for number, pool in members.items():

@@ -1,4 +1,4 @@
-"""Figures of the known images: how accurate on each set, and what changes when only the background does."""
+"""Compute the figures of the known images: the accuracy on each set, and the effect of a changed background."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ ENTROPIES = {"original": "entropy_of_originals", "only-background": "entropy_of_
 
 @dataclass(frozen=True)
 class Figures:
-    """Figures by name, None where no image has what they need.
+    """Figures by name. A figure is None if no image has the sets that it needs.
 
     Attributes:
-        overall: of all images.
-        of_class: of each class, by number.
-        chance: share of pure backgrounds that would be answered right if answers and classes went together by chance
-            alone, each as often as they are.
-        images: number of images in each set.
+        overall: The figures of all images.
+        of_class: The figures of each class, by the number of the class.
+        chance: The share of pure backgrounds that would be answered correctly if the answers did not depend on the
+            classes, with every answer and every class as frequent as it is.
+        images: The number of images in each set.
     """
 
     overall: dict[str, Interval | None]
@@ -49,20 +49,25 @@ def known_figures(
     *,
     resamples: int = RESAMPLES,
 ) -> Figures:
-    """Figures of the images of known classes, with bootstrap intervals.
+    """Return the figures of the images of known classes, with bootstrap intervals.
 
-    `SETS`: accuracy on each. background_gap: accuracy on mixed-same minus that on mixed-random, of the images in both.
-    pasting_cost: accuracy on the originals minus that on the repasted ones. flips: share whose answer on mixed-random
-    differs from that on repasted, where only the background differs. flips_same_class: likewise on mixed-same, where
-    the other background is one of the same class. flips_by_pasting: from original to repasted. from_background: share
-    answered right on the background alone. entropy_of_...: mean entropy of the probabilities.
+    - The name of a set of `SETS`: the accuracy on this set.
+    - background_gap: the accuracy on mixed-same minus the accuracy on mixed-random, of the images in both sets.
+    - pasting_cost: the accuracy on the originals minus the accuracy on the repasted images.
+    - flips: the share of images whose answer on mixed-random differs from the answer on repasted. Only the background
+      differs between these two.
+    - flips_same_class: the share of images whose answer on mixed-same differs from the answer on repasted. The other
+      background is one of the same class.
+    - flips_by_pasting: the share of images whose answer on repasted differs from the answer on the original.
+    - from_background: the share of images answered correctly from the background alone.
+    - entropy_of_originals, entropy_of_backgrounds: the mean entropy of the probabilities.
 
     Args:
-        columns: what the model said, by set; those of `SETS` are looked at.
-        labels: (N,) int64 class of each image.
-        among: (N,) bool, which images to look at.
-        generator: on the CPU; draws the resamples.
-        resamples: how many.
+        columns: The answers of the model, by set; only the sets of `SETS` are used.
+        labels: (N,) int64, the class of each image.
+        among: (N,) bool, the images to use.
+        generator: The random generator that draws the resamples, on the CPU.
+        resamples: The number of resamples.
     """
     values, present = _per_image(columns, labels)
     rows = among.nonzero()[:, 0]
@@ -79,7 +84,7 @@ def known_figures(
 
 
 def _per_image(columns: Mapping[str, Column], labels: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """For each figure what each image adds to it (N,), and which images count."""
+    """Return for each figure the value of each image (N,), and which images count (N,)."""
     right = {name: (columns[name].answer == labels).float() for name in SETS}
     values: dict[str, Tensor] = dict(right)
     present = {name: columns[name].present for name in SETS}

@@ -1,9 +1,10 @@
-"""Pictures without their objects: the hole is filled with the picture's own background from elsewhere in it.
+"""Remove the objects from pictures: each hole is filled with background from elsewhere in the same picture.
 
-A hole of one colour, or a blurred one, would show the outline of what was taken out, and with it what it was. So the
-fill is real background: the picture is laid over itself, shifted by what makes the surroundings of the hole agree best
-and covers most of it. What one shift leaves is filled by the next. Where light or colour differ between there and here,
-the difference at the edge of the hole is carried smoothly into it. What no shift reaches takes the colours around.
+A hole of one colour, or a blurred one, would show the outline of the removed object and thereby tell its class. The
+fill is therefore real background. The picture is shifted and laid under the hole. The shift is the one at which the
+surroundings of the hole agree best and most of the hole is covered. The next shift fills the part that is left. Where
+the two places differ in light or colour, the difference at the edge of the hole is continued smoothly into the hole.
+The part that no shift covers takes the colours around it.
 """
 
 from __future__ import annotations
@@ -13,24 +14,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 WORKING_SIDE = 48
-"""Side to which images are brought down to look for the shift; it is found to a pixel up to here."""
+"""The side to which images are reduced to find the shift. Up to this size, the shift is exact to a pixel."""
 ROUNDS = 6
-"""Shifts for one image; each covers what it can of the hole that is left."""
+"""The largest number of shifts for one image. Each shift covers as much as it can of the remaining hole."""
 UNSEEN = 3 * 128**2
-"""What a pixel that a shift does not cover counts against it: as much as one that differs by 128 grey levels."""
+"""The cost of a pixel that a shift does not cover: that of a pixel that differs by 128 grey levels."""
 RING = 2
-"""Width of the surroundings that are compared, in pixels of the working size."""
+"""The width of the ring around the hole that is compared, in pixels of the working size."""
 CELLS = 16
-"""Cells in a row of the grid on which differences of light and colour are evened out."""
+"""The number of cells along each side of the grid on which differences of light and colour are smoothed."""
 MOST_OFFSET = 48
-"""Grey levels by which a fill is made lighter or darker at most."""
+"""The largest number of grey levels by which a fill is made lighter or darker."""
 
 
 def without_object(images: Tensor, masks: Tensor) -> Tensor:
-    """Replace the objects by their pictures' own background.
+    """Replace each object by background of the same picture.
 
-    The mask is grown first by the width of an edge, so that no rim of the object is left, and the fill fades into the
-    picture over as much again.
+    The mask first grows by the width of an edge, so that no rim of the object is left. The fill then fades into the
+    picture over the same width.
 
     Args:
         images: (B, 3, S, S) uint8.
@@ -45,34 +46,38 @@ def without_object(images: Tensor, masks: Tensor) -> Tensor:
 
 
 def blend(over: Tensor, under: Tensor, alpha: Tensor) -> Tensor:
-    """Lay pictures over others, (B, 3, S, S) uint8 both, by `alpha` (B, S, S) in 0..1; rounded to whole grey levels."""
+    """Blend pictures over others, both (B, 3, S, S) uint8, with the opacity `alpha` (B, S, S) in 0..1.
+
+    The result is rounded to whole grey levels.
+    """
     first, second = over.float(), under.float()
     return torch.add(second, (first - second) * alpha[:, None]).round_().to(torch.uint8)
 
 
 def edge_width(size: int) -> int:
-    """Pixels over which an edge fades in images of side `size`: one for every 64, at least one."""
+    """Return the width of a soft edge in images of side `size`: one pixel for every 64, at least one."""
     return max(1, round(size / 64))
 
 
 def grow(masks: Tensor, by: int) -> Tensor:
-    """Masks (B, S, S) bool and all pixels at most `by` rows and columns away from them."""
+    """Grow masks (B, S, S) bool by all pixels that are at most `by` rows and columns away from them."""
     if by == 0:
         return masks
-    # Rows first, then columns: a square window at once costs as much as its area.
+    # Rows first, then columns, because the cost of a square window grows with its area.
     rows = F.max_pool2d(masks[:, None].float(), (2 * by + 1, 1), stride=1, padding=(by, 0))
     return F.max_pool2d(rows, (1, 2 * by + 1), stride=1, padding=(0, by))[:, 0] > 0
 
 
 def soft_edge(masks: Tensor, width: int) -> Tensor:
-    """How opaque each pixel of an object is when it is laid over something else.
+    """Return the opacity of each pixel of an object that is pasted over something else.
 
-    The object is kept whole, thin parts of it too: it is 1 on the mask. Outside it is the share of mask among the
-    (2 width + 1)^2 pixels around, which starts near a half and is 0 from `width` pixels on.
+    The opacity is 1 on the mask, so that the object stays whole, thin parts included. Outside the mask it is the share
+    of the mask among the (2 width + 1)^2 pixels around. This share starts near a half at the mask and is 0 farther
+    than `width` pixels away.
 
     Args:
         masks: (B, S, S) bool.
-        width: in pixels, at least 1.
+        width: The width of the edge in pixels, at least 1.
 
     Returns:
         (B, S, S) float32 in 0..1.
@@ -84,14 +89,14 @@ def soft_edge(masks: Tensor, width: int) -> Tensor:
 
 
 def fill_holes(images: Tensor, holes: Tensor) -> Tensor:
-    """Fill holes with what lies elsewhere in the same image.
+    """Fill holes with pixels from elsewhere in the same image.
 
     Args:
-        images: (B, 3, S, S) uint8; what is in the holes counts for nothing, unless an image is all hole.
+        images: (B, 3, S, S) uint8; pixels in the holes are not used, unless the hole covers the whole image.
         holes: (B, S, S) bool.
 
     Returns:
-        (B, 3, S, S) uint8, a new tensor; outside the holes it is the image.
+        (B, 3, S, S) uint8, a new tensor that equals the images outside the holes.
     """
     result, left = images.clone(), holes.clone()
     todo = _with_any(left)
@@ -119,28 +124,28 @@ def fill_holes(images: Tensor, holes: Tensor) -> Tensor:
 
 
 def best_shifts(images: Tensor, holes: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-    """Find for each image the shift that fills its hole best.
+    """Find the shift that fills the hole of each image best.
 
-    The cost of a shift is the mean over the ring around the hole of the squared difference between the image and the
-    shifted image, plus the share of the hole that is not covered times `UNSEEN`; ring pixels without a counterpart
-    count `UNSEEN` too. All shifts are tried at once, by correlation in the frequency domain. The sums are whole
-    numbers, so they come out exact, and the choice is the same on every machine. Of equal costs the first shift
-    counts, in reading order, shifts up or left after those down or right.
+    The cost of a shift has two parts. The first is the mean squared difference between the image and the shifted image
+    over the ring around the hole; a ring pixel without a counterpart counts as `UNSEEN`. The second is the share of
+    the hole that is not covered, times `UNSEEN`. All shifts are tried at once, by correlation in the frequency domain.
+    The sums are whole numbers, so they are exact, and the choice is the same on every machine. If costs are equal, the
+    first shift in reading order is taken, where shifts up or left come after shifts down or right.
 
     Args:
         images: (B, 3, S, S) uint8.
-        holes: (B, S, S) bool, what is to be filled; not empty.
-        hidden: (B, S, S) bool, what cannot be taken.
+        holes: (B, S, S) bool, the pixels to fill; not empty.
+        hidden: (B, S, S) bool, the pixels that cannot be used as a fill.
 
     Returns:
-        (B, 2) int64, rows and columns: pixel p takes what is at p + shift; and (B,) bool, whether any shift covers
-        anything.
+        (B, 2) int64, the shift in rows and columns: pixel p takes the value of the pixel at p + shift. And (B,) bool,
+        whether any shift covers a part of the hole.
     """
     factor = -(-images.shape[-1] // WORKING_SIDE)
     small = F.avg_pool2d(images.double(), factor, ceil_mode=True, count_include_pad=False).round_()
     hole, seen = _any_in_cell(holes, factor), ~_any_in_cell(hidden, factor)
     side = small.shape[-1]
-    padded = (2 * side, 2 * side)  # So that nothing comes in again on the other side.
+    padded = (2 * side, 2 * side)  # Padded, so that nothing wraps around to the other side.
     ring = (grow(hole, RING) & ~hole).double()[:, None]
     visible, wanted = seen.double()[:, None], hole.double()[:, None]
     squares = small.square().sum(1, keepdim=True)
@@ -160,17 +165,18 @@ def best_shifts(images: Tensor, holes: Tensor, hidden: Tensor) -> tuple[Tensor, 
 
 
 def smooth(values: Tensor, known: Tensor, cells: Tensor | None = None) -> Tensor:
-    """Carry values from where they are known to everywhere, smoothly.
+    """Spread values smoothly from the pixels where they are known to all pixels.
 
-    Means over a coarse grid; a cell where nothing is known takes the mean of ever larger squares; linear in between.
+    Each cell of a coarse grid takes the mean of its known values. A cell without a known value takes the mean of the
+    smallest larger square that has one. Between cells the values are interpolated linearly.
 
     Args:
         values: (B, C, S, S) float.
-        known: (B, S, S) bool.
-        cells: (B, 1, `CELLS`, `CELLS`) float, 1 for cells that count and 0 for others; None: all count.
+        known: (B, S, S) bool, the pixels whose values are known.
+        cells: (B, 1, `CELLS`, `CELLS`) float, 1 for cells that count and 0 for the others. If None, all cells count.
 
     Returns:
-        (B, C, S, S) float; 0 for an image where nothing is known.
+        (B, C, S, S) float; 0 for an image without a known pixel.
     """
     weight = F.adaptive_avg_pool2d(known[:, None].to(values.dtype), CELLS)
     mean = F.adaptive_avg_pool2d(values * known[:, None], CELLS)
@@ -185,7 +191,7 @@ def smooth(values: Tensor, known: Tensor, cells: Tensor | None = None) -> Tensor
 
 
 def _shifted(images: Tensor, hidden: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
-    """What each pixel takes (B, 3, S, S), and whether that is inside the image and not hidden (B, S, S)."""
+    """Return the shifted images (B, 3, S, S), and which of their pixels come from visible pixels (B, S, S)."""
     count, _, height, width = images.shape
     rows = torch.arange(height, device=images.device) + shift[:, :1]
     columns = torch.arange(width, device=images.device) + shift[:, 1:]

@@ -1,4 +1,4 @@
-"""What of a picture a model sees: a central square, at one size."""
+"""Cut and resize pictures to the part that a model sees: a central square, at one size."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from backmix.data.square import central_square
 
 @dataclass(frozen=True)
 class Frame:
-    """A central square of a picture, resized.
+    """The part of a picture that a model sees: a central square, resized.
 
     Args:
-        image_size: side S in pixels, at least 8.
-        crop: side of the square as a share of the picture's shorter side, above 0, at most 1.
-        bicubic: whether pictures are resized bicubically instead of bilinearly.
+        image_size: The side S of the resized square in pixels, at least 8.
+        crop: The side of the square, as a share of the shorter side of the picture, above 0 and at most 1.
+        bicubic: Whether pictures are resized by bicubic interpolation; otherwise by bilinear interpolation.
 
     Raises:
-        ValueError: for numbers out of range.
+        ValueError: If a number is out of range.
     """
 
     image_size: int
@@ -30,20 +30,23 @@ class Frame:
     bicubic: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse numbers that make no picture."""
+        """Raise ValueError if a number is out of range."""
         if self.image_size < 8:
             raise ValueError(f"image_size is a side in pixels, at least 8; got {self.image_size}")
         if not 0 < self.crop <= 1:
             raise ValueError(f"crop is a share of the shorter side, above 0 and at most 1; got {self.crop}")
 
     def pixels(self, picture: Image.Image) -> Tensor:
-        """RGB picture of any size -> (3, S, S) uint8."""
+        """Return the square of an RGB picture of any size, as (3, S, S) uint8."""
         resample = Image.Resampling.BICUBIC if self.bicubic else Image.Resampling.BILINEAR
         square = central_square(self._cut(picture), self.image_size, resample)
         return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
 
     def mask(self, mask: Image.Image) -> Tensor:
-        """Grey mask of the size of its picture, 255 = object -> (S, S) bool; 128, not labelled, is background."""
+        """Return the square of a grey mask, as (S, S) bool, true on the object.
+
+        The mask has the size of its picture. 255 is the object; 128, which means not labelled, counts as background.
+        """
         square = central_square(self._cut(mask), self.image_size, Image.Resampling.NEAREST)
         return torch.from_numpy(np.array(square) > 128)
 

@@ -1,4 +1,4 @@
-"""From data and masks as a person names them to the items of an audit, and sentences about what is left out."""
+"""Turn the data and masks that a person names into the items of an audit, with notes on images that are left out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MASKS = ("true", *FOREGROUND_SOURCES, "centre")
 
 
 def has_masks(source: ImageSource) -> bool:
-    """Whether some of the first images have a mask, be it a broken one."""
+    """Return whether any of the first 32 images has a mask, even a broken one."""
 
     def has_mask(i: int) -> bool:
         try:
@@ -33,16 +33,17 @@ def has_masks(source: ImageSource) -> bool:
 
 
 def choose_masks(name: str | None, source: ImageSource, split: str | None = None) -> Masks:
-    """Where objects are, by name.
+    """Return the masks that a name stands for.
 
     Args:
-        name: one of `MASKS`, or a path, see `MaskFiles`. None: those of the data, or saliency where it has none.
-        source: the images.
-        split: of the images, by name.
+        name: One of `MASKS`, or a path, see `MaskFiles`. If None, the masks of the data, or saliency if the data has
+            no masks.
+        source: The images.
+        split: The name of the split of the images.
 
     Raises:
-        DataError: for masks that are not there.
-        MissingLibraryError: when a foreground source needs packages that are not installed.
+        DataError: If the masks do not exist.
+        MissingLibraryError: If a foreground source needs packages that are not installed.
     """
     if name is None:
         name = "true" if has_masks(source) else "saliency"
@@ -64,10 +65,10 @@ def choose_masks(name: str | None, source: ImageSource, split: str | None = None
 
 
 def masks_of_unknown(masks: Masks, unknown: ImageSource) -> Masks:
-    """Masks of the unknown images: estimated like those of the others, or their own.
+    """Return the masks of the unknown images: estimated if the other masks are estimated, otherwise their own masks.
 
     Raises:
-        DataError: when they need masks of their own and have none.
+        DataError: If the unknown images need masks of their own and have none.
     """
     if masks.estimated:
         return masks
@@ -78,13 +79,13 @@ def masks_of_unknown(masks: Masks, unknown: ImageSource) -> Masks:
 
 @dataclass(frozen=True)
 class Gathered:
-    """What is audited.
+    """The images and classes of an audit.
 
     Attributes:
-        items: the images.
-        names: of the model's outputs.
-        matching: of these and the data's classes.
-        notes: what is left out, and how classes were matched.
+        items: The images.
+        names: The names of the outputs of the model.
+        matching: The match between the outputs and the classes of the data.
+        notes: Sentences on images that are left out and on how the classes were matched.
     """
 
     items: Items
@@ -105,22 +106,23 @@ def gather(
     unknown_masks: Masks | None = None,
     scenes: ImageSource | None = None,
 ) -> Gathered:
-    """Sort images by what they are to the model.
+    """Sort the images into those of known classes, those of unknown classes, and scenes.
 
     Args:
-        source: DATA.
-        masks: of its objects.
-        names: of the model's outputs; None: they are numbered, and taken for the data's classes in their order where
-            there are as many.
-        outputs: how many there are, K.
-        mapping: class of the data -> outputs, see `match_classes`.
-        open_set: whether images of DATA whose class the model does not know count as unknown, where `unknown` is None.
-        unknown: images of unknown classes.
-        unknown_masks: of their objects.
-        scenes: images of backgrounds.
+        source: The images of DATA.
+        masks: The masks of the objects in `source`.
+        names: The names of the outputs of the model. If None, the outputs are numbered; if there are as many outputs as
+            classes of the data, they are matched to the classes in order.
+        outputs: The number of outputs, K.
+        mapping: Class of the data -> outputs, see `match_classes`.
+        open_set: Whether images of DATA of a class that the model does not know count as unknown, if `unknown` is None.
+        unknown: Images of unknown classes.
+        unknown_masks: The masks of the objects in `unknown`.
+        scenes: Images of backgrounds.
 
     Raises:
-        DataError: when the model knows none of the classes, or names more or fewer than it has outputs.
+        DataError: If the model knows none of the classes, or if the number of its class names is not the number of its
+            outputs.
     """
     notes: list[str] = []
     if names is None:
@@ -176,7 +178,7 @@ def _group(part: Role, source: ImageSource, chosen: Tensor, masks: Masks) -> Gro
 
 
 def _unknown(source: ImageSource, names: Names, known: set[str]) -> tuple[Tensor, list[str]]:
-    """Which images are of classes that the model does not know (N,), and the names of the others."""
+    """Return which images are of classes that the model does not know (N,), and the names of the other classes."""
     matched = set(source.classes) - set(match_classes(names, source.classes).unmatched)
     given = [name for name in _present(source) if name in known | matched]
     table = torch.tensor([name not in given for name in source.classes] + [False])

@@ -1,4 +1,4 @@
-"""Everything an audit looks at in one list: images of known classes, of unknown ones, and scenes."""
+"""List all images of an audit: those of known classes, those of unknown classes, and scenes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from backmix.data.source import ImageSource
 
 NO_CLASS = "(no class)"
 MOST_SCENES = 100
-"""Images of a scene class that are looked at; they only tell what a class leans on."""
+"""The largest number of images of a scene class that are used; they only show which backgrounds a class leans on."""
 
 
 class Role(IntEnum):
-    """What an image is in an audit."""
+    """The role of an image in an audit."""
 
     known = 0
     unknown = 1
@@ -28,15 +28,15 @@ class Role(IntEnum):
 
 @dataclass(frozen=True)
 class Group:
-    """Some images of one source that play one part.
+    """Some images of one source that have the same role.
 
     Attributes:
-        part: which.
-        source: where they are.
-        positions: (n,) int64 which of its images.
-        labels: (n,) int64 into `classes`.
-        classes: names of their classes.
-        masks: where their objects are; None: they are looked at whole.
+        part: The role of the images.
+        source: The source of the images.
+        positions: (n,) int64, the positions of the images in the source.
+        labels: (n,) int64, the class of each image, as an index into `classes`.
+        classes: The names of the classes.
+        masks: The masks of the objects. If None, the images are used whole.
     """
 
     part: Role
@@ -47,19 +47,19 @@ class Group:
     masks: Masks | None
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Return the number of images."""
         return len(self.positions)
 
 
 class Items:
-    """The images of some groups, one after the other.
+    """The images of several groups, in the order of the groups.
 
     Args:
-        groups: at most one for each part.
+        groups: The groups, at most one for each role.
 
     Attributes:
-        parts: (N,) int64 `Role` of each image.
-        labels: (N,) int64 class among those of its part.
+        parts: (N,) int64, the `Role` of each image.
+        labels: (N,) int64, the class of each image among the classes of its role.
     """
 
     def __init__(self, groups: Sequence[Group]) -> None:
@@ -69,15 +69,15 @@ class Items:
         self._starts = torch.tensor([0, *(len(group) for group in groups)]).cumsum(0).tolist()
 
     def __len__(self) -> int:
-        """Number of images, N."""
+        """Return the number of images, N."""
         return len(self.labels)
 
     def classes(self, part: Role) -> list[str]:
-        """Names of the classes of a part."""
+        """Return the names of the classes of a role."""
         return next((group.classes for group in self.groups if group.part == part), [])
 
     def where(self, item: int) -> tuple[Group, int]:
-        """The group of an image, and its position in the group's source."""
+        """Return the group of an image, and the position of the image in the source of that group."""
         place = next(p for p in range(len(self.groups)) if item < self._starts[p + 1])
         return self.groups[place], int(self.groups[place].positions[item - self._starts[place]])
 
@@ -85,23 +85,26 @@ class Items:
         """Decode an image.
 
         Raises:
-            ImageError: when it cannot be decoded.
+            ImageError: If the image cannot be decoded.
         """
         group, position = self.where(item)
         return group.source.read(position)
 
     def name(self, item: int) -> str:
-        """Path or other name of an image, for people."""
+        """Return the path or other name of an image, as people read it."""
         group, position = self.where(item)
         return group.source.name(position)
 
     def class_of(self, item: int) -> str:
-        """Name of an image's class."""
+        """Return the name of the class of an image."""
         return self.where(item)[0].classes[int(self.labels[item])]
 
 
 def scene_group(source: ImageSource) -> Group:
-    """The scenes of a source: at most `MOST_SCENES` of each class, the first ones; images without a class are one."""
+    """Return the scenes of a source: the first images of each class, at most `MOST_SCENES`.
+
+    Images without a class form a class of their own.
+    """
     labels = torch.where(source.labels < 0, len(source.classes), source.labels)
     kept = [(labels == number).nonzero()[:MOST_SCENES, 0] for number in range(len(source.classes) + 1)]
     positions = torch.cat(kept).sort().values

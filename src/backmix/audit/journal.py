@@ -1,7 +1,7 @@
-"""What a model said, a line for each chunk of images, so that an audit which was cut off goes on where it stopped.
+"""Keep the answers of a model in a journal, so that an interrupted audit continues where it stopped.
 
-The first line holds the settings. Each further line holds the records of one chunk and their CRC-32; a line that is not
-whole was being written when the audit ended, and is done again.
+The first line of the journal holds the settings. Each further line holds the records of one chunk of images and their
+CRC-32. An incomplete line was being written when the audit stopped; its chunk is done again.
 """
 
 from __future__ import annotations
@@ -24,25 +24,26 @@ FILE = "audit.journal"
 RECORD = np.dtype(
     [("item", "<i4"), ("set", "<u1"), ("answer", "<i4"), ("truth", "<f4"), ("entropy", "<f4"), ("score", "<f4")]
 )
-"""Item, set by number, output of the model that is highest, probability of the true class (NaN where there is none),
-entropy of all probabilities as a share of the largest there can be, and unknown score."""
+"""The fields of a record: the item; the number of the set; the highest output of the model; the probability of the true
+class, NaN if there is none; the entropy of all probabilities, as a share of the largest possible entropy; and the
+unknown score."""
 
 Records = npt.NDArray[np.void]
 
 
 class Journal:
-    """The file of an audit.
+    """The journal of an audit.
 
     Args:
-        folder: where it lies, or is made.
-        settings: what decides the records. A journal of others is not gone on with.
-        resume: whether to go on with what is there.
+        folder: The folder of the journal. The file is made if it does not exist.
+        settings: The settings that decide the records. A journal with other settings is not continued.
+        resume: Whether to continue an existing journal.
 
     Raises:
-        DataError: when there is a journal and `resume` is false, or it is of other settings.
+        DataError: If there is a journal and `resume` is false, or if its settings differ.
 
     Attributes:
-        chunks: records of the chunks that are done, in order.
+        chunks: The records of the finished chunks, in order.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], *, resume: bool = False) -> None:
@@ -54,14 +55,14 @@ class Journal:
             if not resume:
                 raise DataError(f"{folder} holds an audit already; go on with it by --resume, or choose another folder")
             whole = self._read(head)
-        self._file = open(self.path, "r+b" if whole else "wb")  # noqa: SIM115  (It stays open while chunks are added.)
+        self._file = open(self.path, "r+b" if whole else "wb")  # noqa: SIM115  (Stays open while chunks are added.)
         self._file.truncate(whole)
         self._file.seek(whole)
         if not whole:
             self._write(head)
 
     def add(self, records: Records) -> None:
-        """Append the records of the next chunk; when this returns they are on the disk."""
+        """Append the records of the next chunk. They are on the disk when this function returns."""
         content = records.tobytes()
         self._write(_line({"crc": zlib.crc32(content), "records": base64.b64encode(content).decode()}))
         self.chunks.append(records)
@@ -71,7 +72,7 @@ class Journal:
         self._file.close()
 
     def _read(self, head: bytes) -> int:
-        """Read the chunks that are whole; returns where they end."""
+        """Read the complete chunks, and return the position in the file where they end."""
         with open(self.path, "rb") as file:
             first = file.readline()
             if first != head:
@@ -91,7 +92,7 @@ class Journal:
 
 
 def fingerprint(settings: Mapping[str, Any]) -> str:
-    """Digest of the settings of an audit, the same whatever their order."""
+    """Return a digest of the settings of an audit, which does not depend on their order."""
     return hashlib.sha256(_line(settings)).hexdigest()
 
 

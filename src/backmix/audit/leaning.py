@@ -1,4 +1,4 @@
-"""Which background a class leans on: the one that turns other answers into this class more often than others do."""
+"""Find the background that a class leans on: the one that draws most wrong answers to this class."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from backmix.metrics.chance import wilson
 class Leaning:
     """A background that makes a model answer a class.
 
+    The figures count images that are not of the answered class.
+
     Attributes:
-        name: of the class or scene whose background it is.
-        kind: "class" or "scene".
-        share: of the images on such backgrounds, none of them of the class that is answered, answered as it.
-        otherwise: the same share on all other backgrounds.
-        images: number of images on such backgrounds.
+        name: The name of the class or scene whose background it is.
+        kind: The kind of background, "class" or "scene".
+        share: The share of the images on such backgrounds that are answered as the class.
+        otherwise: The same share on all other backgrounds.
+        images: The number of images on such backgrounds.
     """
 
     name: str
@@ -34,25 +36,26 @@ class Leaning:
 def leanings(
     answers: Tensor, backgrounds: Tensor, labels: Tensor, names: Sequence[str], kind: str, classes: int
 ) -> list[Leaning | None]:
-    """For each class the background that pulls answers to it most.
+    """Find for each class the background that draws most answers to the class.
 
-    That is the one with the highest share, if it is surely more than the share on all other backgrounds: their 95 %
-    intervals (Wilson, 1927) do not meet. Of equal shares the one with more images counts, then the first.
+    This is the background with the highest share, if the share is clearly above the share on all other backgrounds:
+    the 95 % intervals of the two shares (Wilson, 1927) do not overlap. If shares are equal, the background with more
+    images counts, then the first.
 
     Args:
-        answers: (n,) int64 class answered, -1 for none of the classes.
-        backgrounds: (n,) int64 class or scene of the background shown.
-        labels: (n,) int64 class of the object shown, -1 where there is none.
-        names: of the backgrounds.
-        kind: what they are, see `Leaning.kind`.
-        classes: number of classes.
+        answers: (n,) int64, the class answered; -1 for none of the classes.
+        backgrounds: (n,) int64, the class or scene of the background shown.
+        labels: (n,) int64, the class of the object shown; -1 if there is no object.
+        names: The names of the backgrounds.
+        kind: The kind of the backgrounds, see `Leaning.kind`.
+        classes: The number of classes.
 
     Returns:
-        One for each class, None where no background stands out.
+        One entry for each class, None if no background stands out.
     """
     pulled = _count(answers, backgrounds, len(names), classes)
     shown = torch.bincount(backgrounds, minlength=len(names)).double()
-    # What is of the class itself says nothing of the background: it may be right for the object.
+    # An image of the class itself says nothing about the background: its answer may come from the object.
     own = _count(labels, backgrounds, len(names), classes)
     right = _count(torch.where(answers == labels, answers, -1), backgrounds, len(names), classes)
     hits, tries = (pulled - right).numpy(), (shown[:, None] - own).numpy()
@@ -62,7 +65,7 @@ def leanings(
     share, otherwise = hits / tries, other_hits / other_tries
     clear = usable & (wilson(hits, tries)[0] > wilson(other_hits, other_tries)[1])
     highest = np.where(clear, share, -1.0)
-    # The first of those with the most images, of those with the highest share.
+    # The first background with the most images among those with the highest share.
     best = np.where(highest == highest.max(0), tries, -1.0).argmax(0)
     return [
         Leaning(names[at[0]], kind, float(share[at]), float(otherwise[at]), int(tries[at])) if clear[at] else None
@@ -71,6 +74,6 @@ def leanings(
 
 
 def _count(of: Tensor, backgrounds: Tensor, many: int, classes: int) -> Tensor:
-    """(many, classes) float64: how often each class meets each background; -1 is no class."""
+    """Count how often each class occurs with each background: (many, classes) float64; -1 is no class."""
     there = of >= 0
     return torch.bincount(backgrounds[there] * classes + of[there], minlength=many * classes).view(many, -1).double()

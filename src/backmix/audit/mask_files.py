@@ -1,4 +1,4 @@
-"""Masks that lie in files of their own: a folder laid out like that of the images, or Parquet with as many rows."""
+"""Read masks from files of their own: a folder laid out like that of the images, or Parquet with as many rows."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class MaskFiles:
     """Masks of some images, read one by one.
 
     Args:
-        path: a folder that holds a mask for each image under the image's own path, with any extension of an image and
-            maybe "_mask" behind the name (class/one.jpg goes with class/one.png, class/one_mask.png, or
-            split/class/one.png); a `.parquet` file or a folder of them, with the column "mask" or a single column of
-            images, one row for each image in the same order.
-        source: the images.
-        split: split of the images, for Parquet of several splits.
+        path: A folder of masks, or Parquet. A folder holds the mask of each image under the path of the image, with
+            any extension of an image and optionally "_mask" after the name: the masks of class/one.jpg are
+            class/one.png, class/one_mask.png, or split/class/one.png. Parquet is a `.parquet` file or a folder of such
+            files, with the column "mask" or a single column of images, and one row for each image in the same order.
+        source: The images.
+        split: The split of the images, for Parquet with several splits.
 
     Raises:
-        DataError: when there is nothing at the path, or nothing there belongs to the images.
+        DataError: If the path does not exist, or if no mask there belongs to an image.
     """
 
     def __init__(self, path: Path, source: ImageSource, split: str | None = None) -> None:
@@ -53,10 +53,10 @@ class MaskFiles:
             )
 
     def read(self, i: int) -> Image.Image | None:
-        """Mask of image i, "L", or None where there is none.
+        """Return the mask of image i, in mode "L", or None if there is none.
 
         Raises:
-            ImageError: when it cannot be decoded.
+            ImageError: If the mask cannot be decoded.
         """
         if self._column is None:
             file = self._files[i]
@@ -69,7 +69,7 @@ class MaskFiles:
 
 
 def _images_below(root: Path) -> dict[str, Path]:
-    """Path below root without extension, and with it -> file."""
+    """Return the image files below a folder, by their path below the folder without the extension."""
     found: dict[str, Path] = {}
     for folder, folders, files in os.walk(root):
         folders.sort()
@@ -90,7 +90,7 @@ def _belonging(source: FolderSource, i: int, there: dict[str, Path]) -> Path | N
 
 
 def _mask_column(path: Path, rows: int, split: str | None) -> Any:
-    """The column of encoded masks of a Parquet table."""
+    """Return the column of encoded masks of a Parquet table."""
     import datasets
 
     splits = parquet_splits(path)

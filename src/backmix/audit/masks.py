@@ -1,4 +1,4 @@
-"""Where the object of each image is, and whether that can be believed: a mask at fault is named, never counted."""
+"""Find the mask of each object and check it. A faulty mask is reported and not used."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from backmix.foregrounds.base import SHARES, ForegroundSource, shrink
 from backmix.foregrounds.centre import centre_mask
 
 COVERED = 0.95
-"""A mask that covers more than this share of what the model sees leaves no background to speak of."""
+"""The share of the visible square above which a mask leaves too little background."""
 
 
 class Fault(StrEnum):
-    """Why an image cannot be taken apart into object and background."""
+    """The reason why an image cannot be separated into object and background."""
 
     unreadable = "unreadable image"
     missing = "no mask"
@@ -34,24 +34,24 @@ class Fault(StrEnum):
 
 
 class Masks(Protocol):
-    """Says where objects are. `look` may be called from several threads at once."""
+    """A source of object masks. Several threads may call `look` at the same time."""
 
     name: str
     estimated: bool
 
     def look(self, position: int, picture: Image.Image) -> Any:
-        """What is kept of an image to tell its mask; small, because many wait at the same time."""
+        """Return the data from which `tell` makes the mask of an image. It is small, because many are kept at once."""
 
     def tell(self, looks: Sequence[Any]) -> list[Image.Image | Fault]:
-        """Masks ("L", 255 on the object) of several images, or why they have none."""
+        """Return the masks (mode "L", 255 on the object) of several images, or a `Fault` for an image without one."""
 
 
 class GivenMasks:
     """Masks that come with the images, or lie beside them.
 
     Args:
-        name: where they come from, for people.
-        read: position -> mask, "L", or None where there is none.
+        name: The origin of the masks, as people read it.
+        read: A function that returns the mask at a position, in mode "L", or None if there is none.
     """
 
     estimated = False
@@ -76,7 +76,7 @@ class GivenMasks:
 
 
 class CentreMasks:
-    """The quarter of each picture that is nearest to its middle: what is known of objects before one has looked."""
+    """Masks that cover the quarter of each picture nearest to its middle, without a look at the picture."""
 
     name, estimated = "centre", True
 
@@ -90,10 +90,10 @@ class CentreMasks:
 
 
 class EstimatedBy:
-    """Masks from a foreground source; where it finds next to nothing, or next to everything, there is none.
+    """Masks from a foreground source. An image has no mask if the source finds almost nothing or almost everything.
 
     Args:
-        source: see `backmix.foregrounds`.
+        source: The foreground source, see `backmix.foregrounds`.
     """
 
     estimated = True
@@ -103,7 +103,7 @@ class EstimatedBy:
         self._source = source
 
     def look(self, position: int, picture: Image.Image) -> Image.Image:
-        """See `Masks.look`: the picture at the size that the source works at."""
+        """Return the picture at the working size of the source, see `Masks.look`."""
         return shrink(picture, self._source.working_size)
 
     def tell(self, looks: Sequence[Image.Image]) -> list[Image.Image | Fault]:
@@ -115,7 +115,7 @@ class EstimatedBy:
 
 
 def judge(mask: Image.Image, frame: Frame) -> Tensor | Fault:
-    """The mask in what the model sees, (S, S) bool, or what is wrong with it."""
+    """Return the part of a mask that the model sees, (S, S) bool, or its `Fault`."""
     seen = frame.mask(mask)
     share = float(seen.float().mean())
     if share == 0:

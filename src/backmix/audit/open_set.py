@@ -1,7 +1,7 @@
-"""How much backgrounds mislead the answer "unknown": known and unknown objects on known and unknown backgrounds.
+"""Measure how much backgrounds mislead the answer "unknown".
 
-Kk and Kq are known objects on the background of known and of unknown images and should be accepted, Qk and Qq are
-unknown objects and should be rejected. Scores are unknown scores.
+Kk and Kq are known objects on backgrounds of known and of unknown images; they should be accepted. Qk and Qq are
+unknown objects on backgrounds of known and of unknown images; they should be rejected. Scores are unknown scores.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ _AT_ONCE = 4_000_000
 def open_set_figures(
     scores: dict[str, Tensor], strata: dict[str, Tensor], generator: torch.Generator, *, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
-    """AUROC of the four pairs, the background misleading index and the background bias of acceptance.
+    """Return the AUROC of the four pairs, the background misleading index and the background bias of acceptance.
 
-    misleading_index: AUROC of Kk against Qq minus that of Kk against Qk: what is lost when the unknown object stands
-    where known ones do. bias: mean unknown score of Qq minus that of Qk, in standard deviations of Kk.
+    misleading_index is the AUROC of Kk against Qq minus the AUROC of Kk against Qk: the loss when an unknown object
+    stands on a background of known images. bias is the mean unknown score of Qq minus that of Qk, in standard
+    deviations of Kk.
 
     Args:
-        scores: unknown scores of Kk (n,), Kq (n,), Qk (m,) and Qq (m,), of the same n known and m unknown images; NaN
-            where an image is not in the set.
-        strata: class of each image of "K" (n,) and "Q" (m,), int64.
-        generator: on the CPU; draws the resamples, one for all figures.
-        resamples: how many.
+        scores: The unknown scores of Kk (n,), Kq (n,), Qk (m,) and Qq (m,), of the same n known and m unknown images;
+            NaN for an image that is not in the set.
+        strata: The class of each image of "K" (n,) and "Q" (m,), int64.
+        generator: The random generator that draws the resamples, on the CPU. All figures share the resamples.
+        resamples: The number of resamples.
 
     Returns:
-        `auroc` by pair ("Kk-Qk"), `misleading_index` and `bias`, each with value, low and high, None where an image is
-        missing; `images` by set.
+        `auroc` by pair ("Kk-Qk"), `misleading_index` and `bias`, each with value, low and high, or None if a set that
+        it needs has no image; and `images`, the number of images in each set.
     """
     counts = {side: _counts(strata[side], generator, resamples) for side in "KQ"}
     there = {name: ~of.isnan() for name, of in scores.items()}
@@ -59,13 +60,15 @@ def open_set_figures(
 
 
 def weighted_auroc(known: Tensor, unknown: Tensor, known_weights: Tensor, unknown_weights: Tensor) -> Tensor:
-    """AUROC of resamples: P(unknown scores higher than known) + P(equal) / 2, each image counting as often as drawn.
+    """Return the AUROC of resamples: P(unknown scores higher than known) + P(equal) / 2.
+
+    Each image counts as often as it is drawn.
 
     Args:
         known: (n,) unknown scores of known images.
         unknown: (m,) unknown scores of unknown images.
-        known_weights: (R, n) float64.
-        unknown_weights: (R, m) float64.
+        known_weights: (R, n) float64, the number of times that each known image is drawn.
+        unknown_weights: (R, m) float64, the number of times that each unknown image is drawn.
 
     Returns:
         (R,) float64; NaN for a resample without known or without unknown images.
@@ -84,7 +87,7 @@ def weighted_auroc(known: Tensor, unknown: Tensor, known_weights: Tensor, unknow
 
 
 def _counts(strata: Tensor, generator: torch.Generator, resamples: int) -> Tensor:
-    """(1 + R, n): the images as they are, then the resamples."""
+    """Return how often each image counts, (1 + R, n): once in the first row, and as drawn in those of the resamples."""
     counts = torch.ones(1 + resamples, len(strata), dtype=torch.float64)
     for stratum, drawn in draw_counts(strata, generator, resamples):
         counts[1:, strata == stratum] = drawn
@@ -107,7 +110,7 @@ def _bias(scores: dict[str, Tensor], there: dict[str, Tensor], counts: dict[str,
 
 
 def _interval(figure: Tensor | None) -> dict[str, float] | None:
-    """Value and ends from (1 + R,): the figure, then its resamples."""
+    """Return the value and the interval of a figure (1 + R,), which holds the value and then its resamples."""
     if figure is None or not figure[0].isfinite():
         return None
     resampled = figure[1:][figure[1:].isfinite()]

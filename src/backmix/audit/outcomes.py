@@ -1,4 +1,4 @@
-"""What a model said of every image in every set, as columns, and whose answer the background decides."""
+"""Hold the answers of a model by set, as columns, and find the images whose answer the background decides."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ SHOWN = 100
 
 @dataclass(frozen=True)
 class Column:
-    """What the model said of one set; N images, those that are not in the set included.
+    """The answers of a model for one set. There is a row for each of the N images, even if it is not in the set.
 
     Attributes:
-        output: (N,) int64 output that is highest, -1 where the image is not in the set.
-        answer: (N,) int64 class of the data that this stands for, -1 for none of them.
-        truth: (N,) float32 probability of the image's own class, NaN where it has none.
-        entropy: (N,) float32 in 0..1.
-        score: (N,) float32 unknown score.
+        output: (N,) int64, the highest output; -1 if the image is not in the set.
+        answer: (N,) int64, the class of the data that the output stands for; -1 for none.
+        truth: (N,) float32, the probability of the class of the image; NaN if it has none.
+        entropy: (N,) float32 in 0..1, the entropy of the probabilities.
+        score: (N,) float32, the unknown score.
     """
 
     output: Tensor
@@ -33,22 +33,25 @@ class Column:
 
     @property
     def present(self) -> Tensor:
-        """(N,) bool, whether the image is in the set."""
+        """Whether each image is in the set, (N,) bool."""
         return self.output >= 0
 
     def changed(self, other: Column) -> Tensor:
-        """(N,) bool: the answer is another; outputs that stand for no class count as classes of their own."""
+        """Return whether the answer for each image differs from that of another set, (N,) bool.
+
+        Each output that stands for no class counts as a class of its own.
+        """
         return (self.answer != other.answer) | ((self.answer < 0) & (self.output != other.output))
 
 
 def read_outcomes(chunks: Iterable[Records], sets: Sequence[str], to_data: Tensor, count: int) -> dict[str, Column]:
-    """Columns by set from the chunks of a journal.
+    """Return the columns of each set, from the chunks of a journal.
 
     Args:
-        chunks: records.
-        sets: names of the sets, by their number in the records.
-        to_data: (K,) int64 class of the data for each output, -1 for none.
-        count: number of images, N.
+        chunks: The records.
+        sets: The names of the sets, in the order of their numbers in the records.
+        to_data: (K,) int64, the class of the data for each output; -1 for none.
+        count: The number of images, N.
     """
     columns: dict[str, Column] = {}
     for name in sets:
@@ -69,10 +72,11 @@ def read_outcomes(chunks: Iterable[Records], sets: Sequence[str], to_data: Tenso
 
 
 def background_scores(columns: Mapping[str, Column]) -> Tensor:
-    """How much of an image's probability of its own class its background carries, (N,) float64 in -1..1.
+    """Return how much of the probability of its class each image owes to its background, (N,) float64 in -1..1.
 
-    The mean on its own background and on one of its class, minus the mean on those of a random and of the next class;
-    of what there is. NaN where one of the two is missing.
+    The score is the mean probability on the own background and on one of the same class, minus the mean probability on
+    backgrounds of a random class and of the next class. Sets without the image are left out of the means. The score is
+    NaN if one of the two means has no set.
     """
     fitting = _mean([columns["repasted"], columns["mixed-same"]])
     other = _mean([columns["mixed-random"], columns["mixed-next"]])
@@ -80,15 +84,15 @@ def background_scores(columns: Mapping[str, Column]) -> Tensor:
 
 
 def decided_by_background(columns: Mapping[str, Column], labels: Tensor, among: Tensor) -> list[int]:
-    """Images that are answered right on their own background and wrong on that of another, at most `SHOWN`.
+    """Find images that are answered correctly on their own background and wrongly on that of another image.
 
     Args:
-        columns: what the model said, by set.
-        labels: (N,) int64 class of each image.
-        among: (N,) bool, which images to look at.
+        columns: The answers of the model, by set.
+        labels: (N,) int64, the class of each image.
+        among: (N,) bool, the images to search.
 
     Returns:
-        Their positions, those with the highest `background_scores` first, ties in their own order.
+        The positions of at most `SHOWN` images, in descending order of `background_scores`; ties keep their order.
     """
     right = {name: column.present & (column.answer == labels) for name, column in columns.items()}
     wrong = [columns[name].present & ~right[name] for name in ("mixed-random", "mixed-next")]

@@ -1,4 +1,4 @@
-"""An audit as one HTML file that needs nothing else: no network, no script, no other file."""
+"""Write the page of an audit, one HTML file that needs no network, no script and no other file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from backmix.pages.words import visible
 from backmix.version import __version__
 
 FILE = "audit.html"
-MOST_LINES = 500  # Classes in the table; each line of a thousand more would be read by nobody.
+MOST_LINES = 500  # The largest number of classes in the table; nobody reads a thousand lines.
 SECTIONS = {
     "summary": "Summary",
     "sets": "What it was shown",
@@ -44,22 +44,22 @@ def write_audit_page(
     command: Sequence[str],
     fail_above: float | None = None,
 ) -> Path:
-    """Write the page of an audit. The same audit gives the same file, to the byte on the same machine.
+    """Write the page of an audit. On the same machine, the same audit gives the same file, byte for byte.
 
     Args:
-        file: to write.
-        result: what audit.json holds.
-        audit: what came of it.
-        gathered: what was audited.
-        show: from an image to its pictures, while they are there, see `AuditRun.show`.
-        command: the words that repeat it.
-        fail_above: the background gap that is allowed, None where no one asked.
+        file: The file to write.
+        result: The content of audit.json.
+        audit: The result of the audit run.
+        gathered: The images and classes of the audit.
+        show: A function from an image to its pictures, which must still exist, see `AuditRun.show`.
+        command: The words of the command that repeats the audit.
+        fail_above: The largest background gap that is allowed, None if no limit was given.
 
     Returns:
         The file.
 
     Raises:
-        TrainingError: when the file cannot be written.
+        TrainingError: If the file cannot be written.
     """
     decided = [entry["item"] for entry in result["background_decides"]]
     data, open_set = result["data"], result["open_set"]
@@ -89,7 +89,7 @@ def write_audit_page(
 
 
 def settings(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What was audited and how, as names and values."""
+    """Return the settings of the audit, as names and values."""
     model, data, masks = result["model"], result["data"], result["masks"]
     kinds = {"run": "a run", "timm": "a timm model", "function": "a Python function"}
     rows = [
@@ -109,6 +109,6 @@ def settings(result: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def versions(audited: str) -> list[tuple[str, str]]:
-    """Versions that matter for the figures."""
+    """Return the versions of the packages that affect the figures."""
     found = [("backmix", audited), ("Python", platform.python_version())]
     return [*found, *((name, metadata.version(name)) for name in ("torch", "numpy", "pillow"))]

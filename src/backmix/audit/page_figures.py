@@ -1,4 +1,4 @@
-"""The lines of the tables and bars of an audit's page, and the tracks that the bars are drawn on."""
+"""Make the lines of the tables and bars on the page of an audit, and the tracks that the bars are drawn on."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ PAIRS = {
 
 @dataclass(frozen=True)
 class Track:
-    """Places in percent of the track's length.
+    """A bar with its interval on a track. All places are in percent of the length of the track.
 
     Attributes:
-        kind: "own" or "other" background, or "none".
-        start: where the bar begins.
-        length: of the bar.
-        low: where the interval begins.
-        spread: its length.
-        mark: a figure to compare with, None for none.
-        zero: where 0 is, None where it is the left end.
-        words: all of it, for those who do not see it.
+        kind: The kind of background: "own", "other" or "none".
+        start: The place where the bar begins.
+        length: The length of the bar.
+        low: The place where the interval begins.
+        spread: The length of the interval.
+        mark: The place of a figure to compare with, None if there is none.
+        zero: The place of 0, None if 0 is the left end.
+        words: The content of the track in words, for readers who cannot see it.
     """
 
     kind: str
@@ -65,7 +65,14 @@ class Track:
 
 @dataclass(frozen=True)
 class Summary:
-    """What stands at the top: sentences, figures that stand out, and what is to be kept in mind."""
+    """The top of the page.
+
+    Attributes:
+        lead: The main sentences.
+        more: Further sentences.
+        figures: The main figures.
+        caveats: Sentences on the limits of the figures.
+    """
 
     lead: list[str]
     more: list[str]
@@ -75,7 +82,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class SetLine:
-    """One of the seven sets; `track` and `seen` are None where no image is in it."""
+    """A line on one of the seven sets. `track` and `seen` are None if the set has no image."""
 
     name: str
     title: str
@@ -89,7 +96,7 @@ class SetLine:
 
 @dataclass(frozen=True)
 class ClassLine:
-    """A class; figures that cannot be given are dashes, and the track is None."""
+    """A line on one class. Figures that cannot be given are dashes; the track of a missing gap is None."""
 
     name: str
     images: int
@@ -115,8 +122,8 @@ class Line:
 
 
 def summary(result: Mapping[str, Any], fail_above: float | None) -> Summary:
-    """What stands at the top of the page."""
-    told = (words.next_sentence(result), words.pasting_sentence(result), words.allowed_sentence(result, fail_above))
+    """Return the top of the page."""
+    further = (words.next_sentence(result), words.pasting_sentence(result), words.allowed_sentence(result, fail_above))
     figures = []
     if (gap := result["background_gap"]) is not None:
         figures.append(
@@ -131,12 +138,12 @@ def summary(result: Mapping[str, Any], fail_above: float | None) -> Summary:
     if (whole := result["accuracy_intervals"]["original"]) is not None:
         detail = f"{words.span(whole)}; {count(result['images']['original'], 'image')}"
         figures.append(Figure("Right on the originals", percent(whole["value"]), detail))
-    more = [sentence for sentence in told if sentence is not None]
+    more = [sentence for sentence in further if sentence is not None]
     return Summary(words.lead(result), more, figures, words.caveats(result))
 
 
 def set_lines(result: Mapping[str, Any], example: PictureRow | None) -> list[SetLine]:
-    """The seven sets in their order."""
+    """Return the lines of the seven sets, in their order."""
     pictures = {seen.name: seen for seen in example.seen} if example is not None else {}
     chance = (result["from_background"] or {}).get("chance")
     lines = []
@@ -146,16 +153,19 @@ def set_lines(result: Mapping[str, Any], example: PictureRow | None) -> list[Set
         bar = None
         if of is not None:
             mark = chance if name == "only-background" else None
-            told = f"{TITLES[name]}: {value} right, 95 % interval {span}"
-            told += f", by chance {percent(mark)}" if mark is not None else ""
-            bar = track(of, told, kind=KINDS.get(name, "own"), mark=mark)
+            description = f"{TITLES[name]}: {value} right, 95 % interval {span}"
+            description += f", by chance {percent(mark)}" if mark is not None else ""
+            bar = track(of, description, kind=KINDS.get(name, "own"), mark=mark)
         images = result["images"][name]
         lines.append(SetLine(name, TITLES[name], MEANINGS[name], images, value, span, bar, pictures.get(name)))
     return lines
 
 
 def class_lines(result: Mapping[str, Any]) -> list[ClassLine]:
-    """Classes with images, the largest gap first, those without one last; of equal ones in their own order."""
+    """Return the lines of the classes that have images, the largest gap first.
+
+    Classes without a gap come last; classes with equal gaps keep their order.
+    """
     classes = {name: of for name, of in result["classes"].items() if of["images"]}
     gaps = [of["background_gap"] for of in classes.values() if of["background_gap"] is not None]
     scale = common_scale(gaps)
@@ -168,22 +178,22 @@ def class_lines(result: Mapping[str, Any]) -> list[ClassLine]:
 
 
 def change_lines(result: Mapping[str, Any]) -> list[Line]:
-    """Answers that change, and those right without an object."""
+    """Return the lines on answers that change and on answers that are right without an object."""
     lines = []
     for name, (title, detail, kind) in CHANGES.items():
         if (of := result[name]) is not None:
             chance = of.get("chance")
-            told = f"{title}: {percent(of['value'])}, 95 % interval {words.span(of)}"
+            description = f"{title}: {percent(of['value'])}, 95 % interval {words.span(of)}"
             if chance is not None:
-                told += f", by chance {percent(chance)}"
+                description += f", by chance {percent(chance)}"
                 detail += f"; the line marks chance, {percent(chance)}"
-            bar = track(of, told, kind=kind, mark=chance)
+            bar = track(of, description, kind=kind, mark=chance)
             lines.append(Line(title, detail, percent(of["value"], padded=True), words.span(of), bar))
     return lines
 
 
 def entropy_lines(result: Mapping[str, Any]) -> list[Line]:
-    """How undecided the probabilities are."""
+    """Return the lines on the entropy of the probabilities."""
     lines = []
     for name, title in ENTROPIES.items():
         if (of := result["entropy"][name]) is not None:
@@ -194,7 +204,7 @@ def entropy_lines(result: Mapping[str, Any]) -> list[Line]:
 
 
 def auroc_lines(open_set: Mapping[str, Any] | None) -> list[Line]:
-    """The four AUROCs, the plainest first."""
+    """Return the lines of the four AUROCs, in the order of `PAIRS`; none without an open-set result."""
     lines: list[Line] = []
     if open_set is None:
         return lines
@@ -202,9 +212,9 @@ def auroc_lines(open_set: Mapping[str, Any] | None) -> list[Line]:
         if (of := open_set["auroc"][pair]) is not None:
             value, span = percent(of["value"], padded=True), words.span(of)
             kind = "own" if pair == "Kk-Qq" else "other"
-            told = f"{pair}, {detail}: AUROC {value}, 95 % interval {span}"
+            description = f"{pair}, {detail}: AUROC {value}, 95 % interval {span}"
             lines.append(
-                Line(pair.replace("-", " against "), detail, value, span, track(of, told, kind=kind, mark=0.5))
+                Line(pair.replace("-", " against "), detail, value, span, track(of, description, kind=kind, mark=0.5))
             )
     return lines
 
@@ -217,14 +227,14 @@ def track(
     scale: tuple[float, float] = (0.0, 1.0),
     mark: float | None = None,
 ) -> Track:
-    """A figure on a scale.
+    """Place a figure on a track.
 
     Args:
-        of: `value`, `low` and `high`.
-        words: what it is, with its numbers.
-        kind: see `Track`.
-        scale: the ends of the track, the first at most 0 and the second above; what lies beyond is cut.
-        mark: a figure to compare with.
+        of: The `value`, `low` and `high` of the figure.
+        words: A description of the figure, with its numbers.
+        kind: The kind of background, see `Track`.
+        scale: The ends of the track. The first is at most 0 and the second above 0; values beyond the ends are cut.
+        mark: A figure to compare with.
     """
     low, high = scale
 
@@ -246,7 +256,7 @@ def track(
 
 
 def common_scale(figures: list[Mapping[str, float]]) -> tuple[float, float]:
-    """Ends of a track that all figures fit on: from 0 or below to 1 at most, as wide as is needed."""
+    """Return the ends of a track that all figures fit on. It starts at 0 or below and ends between 0.1 and 1."""
     low = min([0.0, *(of["low"] for of in figures)])
     high = max([0.1, *(of["high"] for of in figures)])
     return low, high

@@ -1,4 +1,4 @@
-"""Pictures of an audit's page: images as the model saw them, with what it answered."""
+"""Make the pictures on the page of an audit: images as the model saw them, with its answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from backmix.pages.pictures import data_uri, thumbnail
 from backmix.pages.words import quoted
 
 Show = Callable[[int], Mapping[str, Tensor]]
-"""From an image to what the model saw of it, (3, S, S) uint8 by set, as `AuditRun.show` gives it."""
+"""A function from an image to its pictures by set, (3, S, S) uint8 as the model saw them, see `AuditRun.show`."""
 
 DECIDED = 12
 MASKED = 6
@@ -38,13 +38,13 @@ class Seen:
     """An image in one set.
 
     Attributes:
-        name: of the set.
-        title: the same for people.
-        address: the picture itself.
-        words: what it shows, for those who do not see it.
-        background: class whose background it shows, None where it is its own or none.
-        answer: what the model said.
-        right: whether that is the image's class.
+        name: The name of the set.
+        title: The name of the set, as people read it.
+        address: The picture, as a data address.
+        words: A description of the picture, for readers who cannot see it.
+        background: The class whose background the picture shows, None if it is the image's own background or none.
+        answer: The answer of the model.
+        right: Whether the answer is the class of the image.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class PictureRow:
-    """An image in several sets."""
+    """A row of pictures: one image in several sets."""
 
     image: str
     truth: str
@@ -66,13 +66,16 @@ class PictureRow:
 
 
 def example(audit: Audit, gathered: Gathered, show: Show, decided: Sequence[int]) -> PictureRow | None:
-    """One image in every set: the first in most sets of those that the background decides, or else of all.
+    """Return one image in every set, or None if no known image is in any set.
+
+    It is an image that is in as many sets as any other: the first such image among those that the background decides,
+    or else among all.
 
     Args:
-        audit: what came of it.
-        gathered: what was audited.
-        show: see `Show`.
-        decided: images that the background decides, the clearest first.
+        audit: The result of the audit run.
+        gathered: The images and classes of the audit.
+        show: See `Show`.
+        decided: The images that the background decides, the clearest first.
     """
     present = sum(audit.columns[name].present.long() for name in SETS) * (gathered.items.parts == Role.known)
     if not present.any():
@@ -83,12 +86,12 @@ def example(audit: Audit, gathered: Gathered, show: Show, decided: Sequence[int]
 
 
 def rows(items: Sequence[int], audit: Audit, gathered: Gathered, show: Show) -> list[PictureRow]:
-    """The first `DECIDED` of some images, each in the sets of `IN_A_ROW`."""
+    """Return the first `DECIDED` of some images, each in the sets of `IN_A_ROW`."""
     return [row(item, audit, gathered, show, IN_A_ROW) for item in items[:DECIDED]]
 
 
 def masked(audit: Audit, gathered: Gathered, show: Show) -> list[PictureRow]:
-    """`MASKED` images evenly through all, each as it is and as what the mask says is its object."""
+    """Return `MASKED` evenly spaced images, each as it is and with only the object that its mask shows."""
     there = audit.columns["only-foreground"].present & (gathered.items.parts == Role.known)
     good = there.nonzero()[:, 0].tolist()
     chosen = [good[(2 * k + 1) * len(good) // (2 * MASKED)] for k in range(MASKED)] if len(good) > MASKED else good
@@ -96,7 +99,7 @@ def masked(audit: Audit, gathered: Gathered, show: Show) -> list[PictureRow]:
 
 
 def row(item: int, audit: Audit, gathered: Gathered, show: Show, sets: Sequence[str]) -> PictureRow:
-    """An image in those of some sets that it is in."""
+    """Return an image in each of the given sets that it is in."""
     items, shown = gathered.items, show(item)
     truth, classes = items.class_of(item), items.classes(Role.known)
     seen = []
@@ -106,8 +109,8 @@ def row(item: int, audit: Audit, gathered: Gathered, show: Show, sets: Sequence[
         column, donors = audit.columns[name], audit.donors.get(name)
         answer = answer_name(int(column.output[item]), int(column.answer[item]), classes, gathered.names)
         background = None if donors is None else items.class_of(int(donors[item]))
-        told = f"{quoted(truth)}, {TITLES[name]}" + (f", {quoted(background)}" if background is not None else "")
+        words = f"{quoted(truth)}, {TITLES[name]}" + (f", {quoted(background)}" if background is not None else "")
         picture = thumbnail(Image.fromarray(shown[name].permute(1, 2, 0).contiguous().numpy()))
         right = bool(column.answer[item] == items.labels[item])
-        seen.append(Seen(name, TITLES[name], data_uri(picture), told, background, answer, right))
+        seen.append(Seen(name, TITLES[name], data_uri(picture), words, background, answer, right))
     return PictureRow(items.name(item), truth, seen)

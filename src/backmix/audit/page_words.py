@@ -1,4 +1,4 @@
-"""The figures of an audit in sentences that claim no more than the images show."""
+"""Write the figures of an audit as sentences that claim no more than the images show."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from typing import Any
 
 from backmix.pages.words import GAP, count, interval, listed, percent, quoted, signed
 
-FEW = 30  # Images below which a figure is told with a warning.
-MUCH, SOME = 0.30, 0.10  # Background gaps from which words get stronger.
+FEW = 30  # The number of images below which a figure comes with a warning.
+MUCH, SOME = 0.30, 0.10  # The background gaps from which the verdict gets stronger.
 COSTLY = 0.05
 MEASURED = (
     "Where true masks could be compared, on 90 networks, the background gap from saliency masks was off by up to 3 "
     "points on handwritten digits and on butterflies, by up to 9 on objects of four kinds (ETH-80), and by up to 20 on "
     "objects of fourteen kinds (MSRC), there mostly too small: that no gap is found does not mean that there is none."
 )
-"""From results/study-*.json, see docs/audit.md; tests/test_results.py compares the figures."""
+"""The figures come from results/study-*.json, see docs/audit.md; tests/test_results.py compares them."""
 
 Interval = Mapping[str, float]
 
 
 def points(of: Interval) -> str:
-    """A difference of shares with its interval: "68 points (62 to 74)"; below ten points with a decimal."""
+    """Return a difference of shares with its interval, as "68 points (62 to 74)"; below ten points with a decimal."""
     digits = 0 if abs(of["value"]) >= 0.1 else 1
     return f"{signed(of['value'], digits)} points ({signed(of['low'], digits)} to {signed(of['high'], digits)})"
 
 
 def right_of(share: float, images: int) -> str:
-    """A share right: "24 of 100", or with fewer than 100 images as they were counted, "6 of 25"."""
+    """Return a share as "24 of 100"; with fewer than 100 images it is the count itself, as "6 of 25"."""
     if images < 100:
         return f"{round(share * images)} of {images}"
     rounded = round(100 * share)
@@ -39,7 +39,7 @@ def right_of(share: float, images: int) -> str:
 
 
 def lead(result: Mapping[str, Any]) -> list[str]:
-    """What the audit found, in two or three sentences."""
+    """Return the result of the audit in one or two sentences."""
     gap, accuracy, images = result["background_gap"], result["accuracy"], result["images"]
     if gap is None:
         right = accuracy["original"]
@@ -54,7 +54,7 @@ def lead(result: Mapping[str, Any]) -> list[str]:
 
 
 def verdict(gap: Interval) -> str:
-    """What a background gap says of the classifier; where the interval holds 0, no more than that."""
+    """Return a verdict on the classifier from its background gap, which claims no gap if the interval contains 0."""
     value, low, high = gap["value"], gap["low"], gap["high"]
     if low > 0:
         if value >= MUCH:
@@ -82,7 +82,7 @@ def verdict(gap: Interval) -> str:
 
 
 def next_sentence(result: Mapping[str, Any]) -> str | None:
-    """Accuracy where the background is never of the object's class."""
+    """Return a sentence on the accuracy on mixed-next, where the background is never of the class of the object."""
     value = result["accuracy"]["mixed-next"]
     if value is None or result["background_gap"] is None:
         return None
@@ -94,24 +94,24 @@ def next_sentence(result: Mapping[str, Any]) -> str | None:
 
 
 def pasting_sentence(result: Mapping[str, Any]) -> str | None:
-    """What pasting by itself costs."""
+    """Return a sentence on the cost of pasting alone."""
     cost = result["pasting_cost"]
     if cost is None:
         return None
-    told = f"Pasting an object back on its own background costs {points(cost)}"
+    start = f"Pasting an object back on its own background costs {points(cost)}"
     if cost["low"] <= 0 <= cost["high"]:
-        return f"{told}: no cost is shown. The gap is free of it in any case: both of its sets are pasted."
+        return f"{start}: no cost is shown. The gap is free of it in any case: both of its sets are pasted."
     if cost["value"] < 0:
-        return f"{told}: a little more is right after pasting than before."
+        return f"{start}: a little more is right after pasting than before."
     share = "a good part" if cost["value"] >= COSTLY else "a small part"
     return (
-        f"{told}, so {share} of what is lost between the originals and the mixed sets is lost to pasting. The gap is "
+        f"{start}, so {share} of what is lost between the originals and the mixed sets is lost to pasting. The gap is "
         f"free of it: both of its sets are pasted."
     )
 
 
 def allowed_sentence(result: Mapping[str, Any], fail_above: float | None) -> str | None:
-    """Whether the gap that --fail-above allows is kept."""
+    """Return a sentence on whether the gap is within the limit of --fail-above; None without a limit."""
     if fail_above is None:
         return None
     gap = result["background_gap"]
@@ -124,7 +124,7 @@ def allowed_sentence(result: Mapping[str, Any], fail_above: float | None) -> str
 
 
 def caveats(result: Mapping[str, Any]) -> list[str]:
-    """What is to be kept in mind, a sentence or two each."""
+    """Return the caveats of the audit, one or two sentences each."""
     found = []
     mixed, originals = result["images"]["mixed-random"], result["images"]["original"]
     if mixed < FEW:
@@ -154,13 +154,13 @@ def caveats(result: Mapping[str, Any]) -> list[str]:
 
 
 def commonest(result: Mapping[str, Any]) -> float | None:
-    """Share of the commonest class among the images, None without any."""
+    """Return the share of the commonest class among the images, None if there are no images."""
     counts = [of["images"] for of in result["classes"].values()]
     return max(counts) / sum(counts) if sum(counts) else None
 
 
 def mask_sentences(result: Mapping[str, Any]) -> list[str]:
-    """Where masks come from, and how far they can be trusted."""
+    """Return sentences on the origin of the masks and on how far they can be trusted."""
     masks = result["masks"]
     if not masks["estimated"]:
         whose = "are the data’s own" if masks["source"] == "true" else "were given beside the images"
@@ -182,7 +182,7 @@ def mask_sentences(result: Mapping[str, Any]) -> list[str]:
 
 
 def leaning(name: str, of: Mapping[str, Any] | None) -> tuple[str, str] | None:
-    """Whose background a class leans on, and how often; None where none stands out."""
+    """Return the background that a class leans on, and how often; None if no background stands out."""
     if of is None:
         return None
     own = of["kind"] == "class" and of["name"] == name
@@ -192,5 +192,5 @@ def leaning(name: str, of: Mapping[str, Any] | None) -> tuple[str, str] | None:
 
 
 def span(of: Interval | None, unit: str = f"{GAP}%") -> str:
-    """Ends of an interval of shares: "62.0 to 74.2 %"."""
+    """Return the ends of an interval of shares, as "62.0 to 74.2 %"."""
     return "–" if of is None else interval(of["low"], of["high"], unit)

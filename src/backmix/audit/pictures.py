@@ -1,8 +1,8 @@
-"""Every picture as the model sees it, decoded once and kept in a file: pixels, mask, and itself without its object.
+"""Keep every picture as the model sees it in a file: its pixels, its mask, and the picture without its object.
 
-An image is needed several times, as target and as donor. Read from its file each time it would be decoded each time;
-kept in memory a large set would not fit. So they lie in one file of records of equal size, which goes when the audit is
-done: 6 S^2 bytes an image, and an eighth of S^2 for its mask.
+An audit needs an image several times, as target and as donor. To decode it each time would be slow, and a large set
+does not fit in memory. The pictures are therefore decoded once and kept in one file of records of equal size, which is
+deleted at the end of the audit. A record has 6 S^2 bytes for the image and an eighth of S^2 for the mask.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ CHUNK = 32
 
 @dataclass(frozen=True)
 class States:
-    """What reading the images showed.
+    """The state of each image after reading.
 
     Attributes:
-        faults: by item, why it cannot be taken apart; scenes are never at fault for their masks.
-        reasons: by item, why an image could not be read.
-        shares: (N,) float64 share of what the model sees that the mask covers, 0 without one.
+        faults: By item, the reason why it cannot be separated into object and background. Scenes have no mask faults.
+        reasons: By item, the reason why the image could not be read.
+        shares: (N,) float64, the share of the visible square that the mask covers, 0 without a mask.
     """
 
     faults: dict[int, Fault]
@@ -49,11 +49,11 @@ class States:
     shares: Tensor
 
     def readable(self) -> Tensor:
-        """(N,) bool."""
+        """Return whether each image could be read, (N,) bool."""
         return self._without([Fault.unreadable])
 
     def usable(self) -> Tensor:
-        """(N,) bool: read, and with a mask that means something."""
+        """Return whether each image could be read and has a usable mask, (N,) bool."""
         return self._without(list(Fault)) & (self.shares > 0)
 
     def _without(self, kinds: list[Fault]) -> Tensor:
@@ -63,12 +63,12 @@ class States:
 
 
 class Pictures:
-    """The file of pictures in a folder, to be read after `prepare`. Close it, or use it in a `with`.
+    """The file of pictures in a folder. Call `prepare` before you read from it. Close it, or use it in a `with`.
 
     Args:
-        folder: where it lies.
-        frame: what of each picture is kept.
-        count: number of pictures.
+        folder: The folder of the file.
+        frame: The part of each picture that is kept.
+        count: The number of pictures.
     """
 
     def __init__(self, folder: Path, frame: Frame, count: int) -> None:
@@ -78,7 +78,7 @@ class Pictures:
         self._image, self._mask = 3 * side * side, -(-side * side // 8)
         self._record = 2 * self._image + self._mask
         (folder / FILE).touch()
-        self._file = open(folder / FILE, "r+b")  # noqa: SIM115  (It is read from as long as this lives.)
+        self._file = open(folder / FILE, "r+b")  # noqa: SIM115  (The file stays open as long as this object.)
 
     def __enter__(self) -> Pictures:
         return self
@@ -87,22 +87,22 @@ class Pictures:
         self.close()
 
     def close(self) -> None:
-        """Close the file; it stays where it is."""
+        """Close the file. It is not deleted."""
         self._file.close()
 
     def prepare(
         self, items: Items, fingerprint: str, *, workers: int = 2, on_images: Callable[[int], object] | None = None
     ) -> States:
-        """Decode all images, find their objects and take them out; what an earlier call finished is not done again.
+        """Decode all images, find their objects and remove them. If an earlier call finished, nothing is done again.
 
         Args:
-            items: the images.
-            fingerprint: of everything that decides what comes out.
-            workers: threads that decode.
-            on_images: told the number of images done.
+            items: The images.
+            fingerprint: A digest of all settings that decide the result.
+            workers: The number of threads that decode images.
+            on_images: A function that is called with the number of images done so far.
 
         Raises:
-            DataError: when the disk has no room for the file.
+            DataError: If the disk has no room for the file.
         """
         known = _read_states(self.folder / STATES, fingerprint, self.count)
         size = self._record * self.count
@@ -133,15 +133,15 @@ class Pictures:
         return states
 
     def images(self, positions: Sequence[int]) -> Tensor:
-        """(n, 3, S, S) uint8 pictures as they are."""
+        """Return pictures as they are, (n, 3, S, S) uint8."""
         return self._read(positions, 0, self._image).view(-1, *self._shape)
 
     def backgrounds(self, positions: Sequence[int]) -> Tensor:
-        """(n, 3, S, S) uint8 pictures without their objects."""
+        """Return pictures without their objects, (n, 3, S, S) uint8."""
         return self._read(positions, self._image, self._image).view(-1, *self._shape)
 
     def masks(self, positions: Sequence[int]) -> Tensor:
-        """(n, S, S) bool, true on the object."""
+        """Return the masks of pictures, (n, S, S) bool, true on the object."""
         packed = self._read(positions, 2 * self._image, self._mask).numpy()
         side = self.frame.image_size
         bits = np.unpackbits(packed, axis=1, count=side * side) if len(positions) else np.empty((0, side * side))
@@ -175,12 +175,12 @@ class Pictures:
         list(pool.map(read, chunk))
         read_ones = sorted(pixels)
         self._write(read_ones, 0, torch.stack([pixels[item] for item in read_ones]) if read_ones else None)
-        # A part for each thread: some sources are quicker with several pictures at once.
+        # Each thread gets a part, because some sources are faster with several pictures at once.
         order = sorted(looks)
         parts = [order[first::workers] for first in range(workers) if order[first::workers]]
         found: dict[int, Tensor] = {}
-        for part, told in zip(parts, pool.map(lambda part: _tell([looks[item] for item in part]), parts), strict=True):
-            for item, mask in zip(part, told, strict=True):
+        for part, made in zip(parts, pool.map(lambda part: _tell([looks[item] for item in part]), parts), strict=True):
+            for item, mask in zip(part, made, strict=True):
                 judged = mask if isinstance(mask, Fault) else judge(mask, self.frame)
                 if isinstance(judged, Fault):
                     faults[item] = judged
@@ -210,18 +210,18 @@ class Pictures:
 
 
 def remove_pictures(folder: Path) -> None:
-    """Delete what `Pictures` kept in a folder."""
+    """Delete the files of `Pictures` in a folder."""
     (folder / FILE).unlink(missing_ok=True)
     (folder / STATES).unlink(missing_ok=True)
 
 
 def _tell(looks: Sequence[tuple[Masks, Any]]) -> list[Any]:
-    told: list[Any] = [None] * len(looks)
+    found: list[Any] = [None] * len(looks)
     for masks in {id(of): of for of, _ in looks}.values():
         rows = [row for row, (of, _) in enumerate(looks) if of is masks]
         for row, one in zip(rows, masks.tell([looks[row][1] for row in rows]), strict=True):
-            told[row] = one
-    return told
+            found[row] = one
+    return found
 
 
 def _read_states(path: Path, fingerprint: str, count: int) -> States | None:

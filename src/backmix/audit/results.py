@@ -1,4 +1,4 @@
-"""Everything an audit found, as JSON."""
+"""Compute the results of an audit, in the form of audit.json."""
 
 from __future__ import annotations
 
@@ -24,25 +24,27 @@ from backmix.data.seeds import seed_of
 from backmix.metrics.bootstrap import Interval
 
 NAMED = 20
-"""Images named for each fault."""
+"""The largest number of images that are named for each fault."""
 
 
 def audit_results(
     audit: Audit, gathered: Gathered, masks: Masks, score: str | None, *, seed: int = 0
 ) -> dict[str, Any]:
-    """Figures of an audit.
+    """Return the figures of an audit.
 
-    `accuracy` by set, with `accuracy_intervals` and `images`; `background_gap`, `pasting_cost`, `flips`,
-    `flips_same_class`, `flips_by_pasting` and `from_background` with `value`, `low` and `high`; `entropy` on originals
-    and pure backgrounds; `classes` by name with the same figures and what they lean on; `scenes`; `open_set`;
-    `background_decides`, the ranked images; `masks` with their faults; `notes`. What cannot be given is null.
+    The result holds `accuracy` by set, with `accuracy_intervals` and `images`; `background_gap`, `pasting_cost`,
+    `flips`, `flips_same_class`, `flips_by_pasting` and `from_background`, each with `value`, `low` and `high`;
+    `entropy` on originals and on pure backgrounds; `classes` by name, with the same figures and the backgrounds that
+    they lean on; `scenes`; `open_set`; `background_decides`, the ranked images; `masks` with their faults; and `notes`.
+    A figure that cannot be given is None.
 
     Args:
-        audit: what came of it.
-        gathered: what was audited.
-        masks: where the objects were.
-        score: name of the model's unknown score; None: it has none, and the largest logit stands in.
-        seed: draws the resamples.
+        audit: The result of the audit run.
+        gathered: The images and classes of the audit.
+        masks: The masks of the objects.
+        score: The name of the unknown score of the model. If None, the model has none, and the negative largest logit
+            is used instead.
+        seed: The seed of the resamples.
     """
     items, columns = gathered.items, audit.columns
     known = (items.parts == Role.known) & audit.states.readable()
@@ -70,7 +72,7 @@ def audit_results(
 
 
 def answer_name(output: int, answer: int, classes: Sequence[str], names: Names) -> str:
-    """What a model answered: a class of the data, or the model's own name for something else."""
+    """Return the answer of a model: a class of the data, or the name that the model has for anything else."""
     return classes[answer] if answer >= 0 else names[output][0]
 
 

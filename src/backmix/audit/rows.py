@@ -1,4 +1,4 @@
-"""The rows of images.csv: what a model answered for every image in every set."""
+"""Write images.csv: the answers of a model for every image in every set."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from backmix.prediction.rows import harmless
 
 
 def write_rows(path: Path, audit: Audit, gathered: Gathered) -> None:
-    """Write a row an image, by RFC 4180 in UTF-8; no cell is a formula.
+    """Write one row for each image, as CSV by RFC 4180 in UTF-8. No cell is a formula.
 
-    Columns: image, part (known, unknown, scene), class, fault, mask_share, background_score, and for each set that has
-    images: answer, probability of the true class, unknown score, and the image whose background is shown.
+    The columns are image, part (known, unknown, scene), class, fault, mask_share and background_score. Each set that
+    has images adds the answer, the probability of the true class and the unknown score; a set with donors also adds
+    the image whose background is shown.
     """
     write_atomically(path, lambda temporary: _write(temporary, audit, gathered))
 
@@ -30,7 +31,7 @@ def _write(path: Path, audit: Audit, gathered: Gathered) -> None:
     sets = [name for name in ALL_SETS if audit.columns[name].present.any()]
     scores = background_scores(audit.columns).tolist()
     shares = audit.states.shares.tolist()
-    names = [items.name(item) for item in range(len(items))]  # Once: in some data that is as slow as reading an image.
+    names = [items.name(item) for item in range(len(items))]  # Once, as a name can take as long as an image.
     with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         head = ["image", "part", "class", "fault", "mask_share", "background_score"]
         for name in sets:

@@ -1,4 +1,4 @@
-"""The audit itself: pictures in chunks through the model, in bounded memory, going on where it was cut off."""
+"""Run an audit: show the model the pictures in chunks, in bounded memory, and continue an interrupted audit."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from backmix.data.seeds import seed_of
 
 ON_KNOWN, ON_UNKNOWN = "on-known", "on-unknown"
 ALL_SETS = (*SETS, ON_KNOWN, ON_UNKNOWN)
-"""on-known: an unknown object on the background of an image of a known class. on-unknown: an object on the background
-of another image of an unknown class."""
+"""All sets. on-known shows an unknown object on the background of an image of a known class. on-unknown shows an object
+on the background of another image of an unknown class."""
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What came of auditing some items.
+    """The result of an audit run.
 
     Attributes:
-        columns: what the model said, by set of `ALL_SETS`.
-        donors: (N,) int64 whose background each item shows, by set; -1 for none.
-        states: what reading the images showed.
+        columns: The answers of the model, for each set of `ALL_SETS`.
+        donors: For each set (N,) int64, the item whose background each item shows; -1 for none.
+        states: The state of each image after reading.
     """
 
     columns: dict[str, Column]
@@ -43,21 +43,21 @@ class Audit:
 
 
 class AuditRun:
-    """An audit in a folder: `read`, then `answer`. Close it, or use it in a `with`.
+    """An audit in a folder. Call `read`, then `answer`. Close it, or use it in a `with`.
 
     Args:
-        model: what is audited.
-        items: the images.
-        to_data: (K,) int64 class of the data that each output of the model stands for, -1 for none.
-        folder: where the journal and the pictures lie, made if missing; see `remove_pictures`.
-        settings: what decides the answers, JSON: an audit of others is not gone on with.
-        seed: draws the donors.
-        batch_size: images that the model is shown at once.
-        workers: threads that decode.
-        resume: whether to go on with what lies in the folder.
+        model: The model to audit.
+        items: The images.
+        to_data: (K,) int64, the class of the data that each output of the model stands for; -1 for none.
+        folder: The folder of the journal and the pictures, made if it does not exist; see `remove_pictures`.
+        settings: The settings that decide the answers, as JSON values. An audit with other settings is not continued.
+        seed: The seed of the donors.
+        batch_size: The number of images that the model is shown at once.
+        workers: The number of threads that decode images.
+        resume: Whether to continue the audit in the folder.
 
     Raises:
-        DataError: when the folder holds another audit.
+        DataError: If the folder holds an audit and `resume` is false, or if the settings of that audit differ.
     """
 
     def __init__(
@@ -88,18 +88,18 @@ class AuditRun:
         self.close()
 
     def close(self) -> None:
-        """Close the files; what they hold stays."""
+        """Close the files. Their contents are kept."""
         self._journal.close()
         self._pictures.close()
 
     def read(self, on_images: Callable[[int], object] | None = None) -> States:
-        """Decode all images, find their objects and take them out.
+        """Decode all images, find their objects and remove them.
 
         Args:
-            on_images: told the number of images read.
+            on_images: A function that is called with the number of images read so far.
 
         Raises:
-            DataError: when the disk has no room.
+            DataError: If the disk has no room.
         """
         self._states = self._pictures.prepare(
             self._items, self._fingerprint, workers=self._workers, on_images=on_images
@@ -107,13 +107,13 @@ class AuditRun:
         return self._states
 
     def answer(self, on_images: Callable[[int], object] | None = None) -> Audit:
-        """Show the model every image in every set; chunks in the journal are not shown again.
+        """Show the model every image in every set. Chunks in the journal are not shown again.
 
         Args:
-            on_images: told the number of images that are done.
+            on_images: A function that is called with the number of images done so far.
 
         Raises:
-            DataError: when the model's answers are of no use.
+            DataError: If the answers of the model are unusable, see `check_answers`.
         """
         states = self._states or self.read()
         donors = draw_all(self._items, states, self._seed)
@@ -126,11 +126,11 @@ class AuditRun:
         return Audit(columns, donors, states)
 
     def show(self, item: int, audit: Audit) -> dict[str, Tensor]:
-        """One image in every set it is in, as the model saw it: (3, S, S) uint8 by name.
+        """Return one image in every set that it is in, as the model saw it: (3, S, S) uint8 by the name of the set.
 
         Args:
-            item: which.
-            audit: what came of `answer`.
+            item: The image.
+            audit: The result of `answer`.
         """
         pictures, found = self._pictures, {}
         image, mask, own = pictures.images([item]), pictures.masks([item]), pictures.backgrounds([item])
@@ -141,7 +141,7 @@ class AuditRun:
         return found
 
     def _records(self, states: States, donors: dict[str, Tensor], rows: Tensor) -> Records:
-        """Records of a chunk of items, set by set."""
+        """Return the records of a chunk of items, set by set."""
         pictures, which = self._pictures, rows.tolist()
         known = self._items.parts[rows] == Role.known
         apart = states.usable()[rows] & known
@@ -160,7 +160,10 @@ class AuditRun:
 
 
 def draw_all(items: Items, states: States, seed: int) -> dict[str, Tensor]:
-    """Donors (N,) int64 of all items by mixed set, -1 for none; they depend on the seed and the usable images alone."""
+    """Draw the donors of all items for each mixed set, (N,) int64, -1 for none.
+
+    They depend only on the seed and the usable images.
+    """
     usable = states.usable()
     known, unknown = usable & (items.parts == Role.known), usable & (items.parts == Role.unknown)
 
@@ -168,7 +171,7 @@ def draw_all(items: Items, states: States, seed: int) -> dict[str, Tensor]:
         return torch.Generator().manual_seed(seed_of(seed, "audit", purpose))
 
     donors = draw_donors(items.labels, known, generator("mixed"))
-    # Without another image of its class an object has no mixed-same, and is left out of what it would be compared to.
+    # An object without another image of its class has no mixed-same, so it is left out of the sets compared with it.
     alone = donors["mixed-same"] < 0
     donors = {name: torch.where(alone, -1, of) for name, of in donors.items()}
     donors[ON_KNOWN] = draw_from(unknown, items.labels, known, generator(ON_KNOWN))
@@ -187,6 +190,6 @@ def _records(model: AuditedModel, images: Tensor, rows: Tensor, number: int, tru
     records["answer"] = logits.argmax(1).numpy()
     records["truth"] = torch.where(truth >= 0, of_truth, torch.nan).numpy()
     records["entropy"] = entropy.clamp(0, 1).numpy()
-    # Whoever has no unknown score is given the usual one: nothing stands out.
+    # A model without an unknown score gets the usual one: the negative largest logit.
     records["score"] = (-logits.max(1).values if score is None else score).numpy()
     return records

@@ -1,4 +1,4 @@
-"""A chart as inline SVG, drawn by hand: axes, bars, lines. Colours come from the page, so that it can be dark."""
+"""Draw a chart as inline SVG with axes, bars and lines. The colours come from the page, so that it can be dark."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from backmix.pages.words import number
 
 
 class Chart:
-    """A chart of a page: what is drawn first lies below.
+    """A chart of a page. Parts that are drawn later lie on top.
 
     Args:
-        x: smallest and largest value along.
-        y: smallest and largest value up.
-        width: of the whole in units; text is 12 of them high, so a chart shown at its width has text of 12 pixels.
-        height: likewise.
-        left: room for the numbers beside the vertical axis.
-        bottom: room for the numbers and the name below the horizontal axis.
-        top: room for the name of the vertical axis.
+        x: The smallest and largest value of the horizontal axis.
+        y: The smallest and largest value of the vertical axis.
+        width: The width of the whole chart in units. Text is 12 units high, so a chart shown at its width has text of
+            12 pixels.
+        height: The height of the whole chart in units.
+        left: The room for the numbers beside the vertical axis, in units.
+        bottom: The room for the numbers and the name below the horizontal axis, in units.
+        top: The room for the name of the vertical axis, in units.
     """
 
     def __init__(
@@ -40,12 +41,12 @@ class Chart:
         self._parts: list[Markup] = []
 
     def across(self, value: float) -> float:
-        """Place of a value along."""
+        """Return the horizontal place of a value, in units of the chart."""
         low, high = self.x_range
         return self.left + (self.right - self.left) * (value - low) / (high - low)
 
     def up(self, value: float) -> float:
-        """Place of a value up."""
+        """Return the vertical place of a value, in units of the chart."""
         low, high = self.y_range
         return self.bottom - (self.bottom - self.top) * (value - low) / (high - low)
 
@@ -59,7 +60,7 @@ class Chart:
         x_label: Callable[[float], str] = number,
         y_label: Callable[[float], str] = number,
     ) -> None:
-        """Draw a light grid with its numbers, and the names of the axes."""
+        """Draw the axes with their names and numbers, and light grid lines at the ticks of the vertical axis."""
         for value in y_ticks:
             self.line([(self.x_range[0], value), (self.x_range[1], value)], "grid")
             self.text(self.left - 7, self.up(value) + 4, y_label(value), "tick end")
@@ -75,7 +76,7 @@ class Chart:
         self._add('<polyline class="{}" points="{}"/>', kind, path)
 
     def bar(self, low: float, high: float, start: float, end: float, kind: str) -> None:
-        """Draw a bar over low..high along and start..end up."""
+        """Draw a bar from low to high horizontally and from start to end vertically."""
         left, right = self.across(low), self.across(high)
         top, bottom = sorted((self.up(start), self.up(end)))
         size = (_short(left), _short(top), _short(max(0.5, right - left)), _short(bottom - top))
@@ -88,14 +89,14 @@ class Chart:
         )
 
     def text(self, x: float, y: float, text: str, kind: str) -> None:
-        """Write at a place in units of the chart, not of its values."""
+        """Write text at a place, which is given in units of the chart and not in values of its axes."""
         self._add('<text class="{}" x="{}" y="{}">{}</text>', kind, _short(x), _short(y), text)
 
     def svg(self, words: str) -> Markup:
-        """The chart as one element.
+        """Return the chart as one SVG element.
 
         Args:
-            words: what it shows, with its numbers, for those who do not see it.
+            words: A description of the chart, with its numbers, for readers who cannot see it.
         """
         head = Markup('<svg class="chart" role="img" aria-label="{}" viewBox="0 0 {} {}" width="{}" height="{}">')
         size = (self.width, self.height)
@@ -106,15 +107,16 @@ class Chart:
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers within low..high, in steps of 1, 2 or 5 times a power of ten.
+    """Return round numbers within low..high, in steps of 1, 2 or 5 times a power of ten.
 
     Args:
-        low: where the axis begins.
-        high: where it ends.
-        most: numbers at most, 4 or more; there is at least one, from 6 on at least two.
+        low: The beginning of the axis.
+        high: The end of the axis.
+        most: The largest number of ticks, 4 or more. There is at least one tick, and at least two if `most` is 6 or
+            more.
 
     Raises:
-        ValueError: unless low lies below high and both are finite.
+        ValueError: Unless low is below high and both are finite.
     """
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ValueError(f"an axis goes from a lower to a higher number; got {low} to {high}")

@@ -1,4 +1,4 @@
-"""A figure that stands out on a page."""
+"""Define a main figure of a page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure that stands out: name, value, and what it says."""
+    """A main figure of a page: its name, its value, and its meaning."""
 
     name: str
     value: str

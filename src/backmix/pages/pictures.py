@@ -1,4 +1,4 @@
-"""Small pictures inside the page: what the network saw, and where it saw a class."""
+"""Make the small pictures inside a page: the image that the network saw, and where it saw a class."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ SIDE = 160
 
 
 def thumbnail(picture: Image.Image, side: int = SIDE) -> Image.Image:
-    """The central square of a picture, which is what a network sees of it."""
+    """Return the central square of a picture, which is the part that a network sees."""
     small = min(picture.size) < side
     return central_square(picture, side, Image.Resampling.BICUBIC if small else Image.Resampling.LANCZOS)
 
 
 def spotlight(picture: Image.Image, evidence: Tensor) -> Image.Image:
-    """A picture in colour where there is evidence, dark and grey where there is none, with a line around the half.
+    """Return a picture that is in colour where there is evidence, and dark and grey where there is none.
 
-    Brightness says it as well as colour does, so that nobody needs to tell colours apart.
+    A white line surrounds the areas where the evidence is 0.5 or more. Brightness shows the evidence as well as colour
+    does, so that readers need not tell colours apart.
 
     Args:
-        picture: RGB, square.
-        evidence: (h, w) float in 0..1 over all of it.
+        picture: A square RGB picture.
+        evidence: (h, w) float in 0..1, the evidence over the whole picture.
     """
     side = picture.size[0]
     small = Image.fromarray(evidence.detach().float().cpu().numpy().astype(np.float32))
@@ -46,7 +47,10 @@ def spotlight(picture: Image.Image, evidence: Tensor) -> Image.Image:
 
 
 def outlined(picture: Image.Image, box: tuple[float, float, float, float]) -> Image.Image:
-    """A picture with a white and black frame around a box: left, top, right, bottom as shares of its sides."""
+    """Return a copy of a picture with a white and black frame around a box.
+
+    The box is (left, top, right, bottom), as shares of the sides of the picture.
+    """
     from PIL import ImageDraw
 
     copy = picture.copy()
@@ -59,13 +63,13 @@ def outlined(picture: Image.Image, box: tuple[float, float, float, float]) -> Im
 
 
 def place_of(evidence: Tensor) -> str | None:
-    """Where most of the evidence (h, w) lies, in words such as "at the upper left"; None where there is none."""
+    """Return where most of the evidence (h, w) lies, in words such as "at the upper left"; None without evidence."""
     values = evidence.detach().float().cpu()
     total = float(values.sum())
     if total <= 0:
         return None
     height, width = values.shape
-    # The middle of what is there, not the highest cell: a map often has several about as high.
+    # The centre of the strong cells, not the highest cell, because a map often has several cells about as high.
     strong = values * (values >= 0.5 * values.max())
     weight = float(strong.sum())
     down = sum(float(strong[row].sum()) * (row + 0.5) / height for row in range(height)) / weight
@@ -78,7 +82,7 @@ def place_of(evidence: Tensor) -> str | None:
 
 
 def data_uri(picture: Image.Image, *, lossless: bool = False) -> str:
-    """A picture as an address that holds all of it: JPEG, or PNG where every pixel counts."""
+    """Return a picture as a data address that contains it: as JPEG, or as PNG if `lossless`."""
     buffer = io.BytesIO()
     if lossless:
         picture.save(buffer, "PNG", optimize=True)

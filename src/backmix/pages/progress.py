@@ -1,4 +1,4 @@
-"""Progress bars on a terminal, all of one form: what is done, a bar, how many of how many, and what else is told."""
+"""Make the progress bars of a terminal, all of the same form: the task, a bar, the number done, and further columns."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 def progress_bars(
     console: Console, *more: str | ProgressColumn, show: bool = True, transient: bool = False
 ) -> Progress:
-    """Bars for tasks, not yet shown; where the console is no terminal they never are.
+    """Return progress bars for tasks, which are not yet shown. They are never shown if the console is no terminal.
 
     Args:
-        console: where they stand.
-        more: what follows the number done: texts, in which rich fills in `{task...}`, or columns; the time left where
-            nothing is given.
-        show: whether they are shown on a terminal.
-        transient: whether they are gone when all is done.
+        console: The console of the bars.
+        more: The columns after the number done. A column is a text, in which rich fills in `{task...}`, or a column of
+            rich. If none is given, the remaining time is shown.
+        show: Whether the bars are shown on a terminal.
+        transient: Whether the bars disappear at the end.
     """
-    told = [TextColumn(column) if isinstance(column, str) else column for column in more] or [TimeRemainingColumn()]
+    further = [TextColumn(column) if isinstance(column, str) else column for column in more] or [TimeRemainingColumn()]
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        *told,
+        *further,
         console=console,
         disable=not (show and console.is_terminal),
         transient=transient,

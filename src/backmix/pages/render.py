@@ -1,4 +1,4 @@
-"""A page as one HTML file that needs nothing else: templates of the package, filled and escaped."""
+"""Render a page as one HTML file that needs no other file, from the templates of the package."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from backmix.pages.words import count, interval, number, percent, visible
 
 
 def render(page: dict[str, Any], owner: str) -> str:
-    """Fill the template of a page; every text in `page` is escaped but for `Markup`.
+    """Fill the template of a page. Every text in `page` is escaped, except `Markup`.
 
     Args:
-        page: what the template names.
-        owner: the part of the package whose page this is, as "report": its template is `report/templates/report.html`.
+        page: The values that the template names.
+        owner: The part of the package that owns the page. The template of "report" is `report/templates/report.html`.
     """
     return _environment(owner).get_template(f"{owner}.html").render(page)
 
 
 def fragment(owner: str, name: str, **values: Any) -> str:
-    """Fill the template of a part of a page; every text in `values` is escaped but for `Markup`.
+    """Fill the template of a part of a page. Every text in `values` is escaped, except `Markup`.
 
     Args:
-        owner: the part of the package whose page it is, as "app".
-        name: of the template, as "card": it is `app/templates/card.html`.
-        values: what the template names.
+        owner: The part of the package that owns the page, for example "app".
+        name: The name of the template. The template "card" of "app" is `app/templates/card.html`.
+        values: The values that the template names.
     """
     return _environment(owner).get_template(f"{name}.html").render(values)
 

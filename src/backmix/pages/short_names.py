@@ -1,4 +1,4 @@
-"""Names of images without the folders above their data, which are nobody's business."""
+"""Shorten the names of images by the folders above their data, which are private."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from backmix.data.load import absolute
 
 
 def roots(places: list[str | None]) -> list[str]:
-    """Folders in which data lies, the longest path first.
+    """Return the folders that contain data, the longest path first.
 
     Args:
-        places: data as it was named; None is passed over.
+        places: The data, as a person named it; None is skipped.
     """
     parents = {str(Path(absolute(place)).parent) for place in places if place is not None}
     return sorted(parents - {".", "/"}, key=lambda path: (-len(path), path))
 
 
 def short_name(name: str, roots: list[str]) -> str:
-    """The name of an image from its data on.
+    """Return the name of an image without the folders above its data.
 
     Args:
-        name: as `ImageSource.name` gives it.
-        roots: see `roots`.
+        name: The name, as `ImageSource.name` returns it.
+        roots: The folders that contain data, see the function `roots`.
     """
     for root in roots:
         if name.startswith(root + "/"):

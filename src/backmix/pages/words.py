@@ -1,4 +1,4 @@
-"""Numbers and names as they stand in sentences, and names that no one chose with a web page in mind."""
+"""Format numbers and names for sentences, and make any name safe to show on a page."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ import unicodedata
 from backmix.errors import some_of
 
 LONGEST_NAME = 160
-GAP = "\u00a0"  # Between a number and its sign no line may break.
+GAP = "\u00a0"  # A line may not break between a number and its unit.
 
-# They turn the text around them, break it, or are no text; what letters are joined with stays.
+# Characters that change the direction of the text around them, break it, or are no text. Joiners of letters are kept.
 _TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u2028\u2029\ufeff")
 _UNFIT = frozenset({"Cc", "Cs", "Cn", "Co"})
 
 
 def visible(text: object, longest: int = LONGEST_NAME) -> str:
-    """A name as it can be shown: control characters, line breaks and marks that turn text around are spelled out.
+    """Return a name as it can be shown, with escapes such as \\n for some of its characters.
+
+    Control characters, line breaks and marks that change the direction of text are written as escapes.
 
     Args:
-        text: any name, a class or a path; it is not escaped for HTML, which is the template's part.
-        longest: characters above which the middle is left out, so that one name cannot fill a page.
+        text: Any name, for example of a class or a path. It is not escaped for HTML; templates do that.
+        longest: The number of characters above which the middle is left out, so that one name cannot fill a page.
     """
     whole = str(text)
     if len(whole) > longest:
@@ -30,22 +32,22 @@ def visible(text: object, longest: int = LONGEST_NAME) -> str:
 
 
 def quoted(text: object) -> str:
-    """A name for plain text such as an alternative text: visible, and kept apart from the direction around it."""
+    """Return a name for plain text, for example an alternative text: visible, and isolated in its text direction."""
     return f"\u2068{visible(text)}\u2069"
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
-    """A number with its noun: "1 image", "12 images", "0 images"."""
+    """Return a number with its noun: "1 image", "12 images", "0 images"."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def percent(share: float | None, digits: int = 1, *, padded: bool = False) -> str:
-    """A share as percent; a rounded figure is 0 or 100 only where the share is.
+    """Return a share as percent. The rounded figure is 0 or 100 only if the share is exactly 0 or 1.
 
     Args:
-        share: 0..1; None or not finite: a dash.
-        digits: behind the point.
-        padded: whether a last digit of 0 is kept, as it should be in a column.
+        share: The share, 0..1. If it is None or not finite, the result is a dash.
+        digits: The number of digits after the point.
+        padded: Whether a last digit of 0 is kept, as it should be in a column.
     """
     if share is None or not math.isfinite(share):
         return "–"
@@ -60,34 +62,34 @@ def percent(share: float | None, digits: int = 1, *, padded: bool = False) -> st
 
 
 def hundredths(share: float | None) -> str:
-    """A share times 100, for a column of percents in a terminal or a text file: "87.5", and "-" for None."""
+    """Return a share times 100, for a column in a terminal or a text file: "87.5", and "-" for None."""
     return "-" if share is None else f"{100 * share:.1f}"
 
 
 def plain_percent(share: float, *, padded: bool = True) -> str:
-    """A share as percent in a terminal or a text file, "87.5 %": a common space, and rounded without more ado.
+    """Return a share as percent for a terminal or a text file, as "87.5 %", with an ordinary space and plain rounding.
 
     Args:
-        share: usually 0..1.
-        padded: whether a last digit of 0 is kept.
+        share: The share, usually 0..1.
+        padded: Whether a last digit of 0 is kept.
     """
     text = hundredths(share)
     return f"{text if padded else text.removesuffix('.0')} %"
 
 
 def signed(value: float, digits: int = 1) -> str:
-    """A share or a difference of two, times 100, with a real minus sign; never "−0"."""
+    """Return a share or a difference of two shares, times 100, with a real minus sign; never "−0"."""
     text = f"{100 * value:.{digits}f}"
     return (text.removeprefix("-") if float(text) == 0 else text).replace("-", "−")
 
 
 def number(value: float | None, digits: int = 3, *, padded: bool = False) -> str:
-    """A number with so many significant digits and a real minus sign.
+    """Return a number with the given number of significant digits and a real minus sign.
 
     Args:
-        value: None or NaN: a dash.
-        digits: significant ones.
-        padded: whether digits of 0 at the end are kept, as they should be in a column.
+        value: The number. If it is None or NaN, the result is a dash.
+        digits: The number of significant digits.
+        padded: Whether digits of 0 at the end are kept, as they should be in a column.
     """
     if value is None or math.isnan(value):
         return "–"
@@ -98,12 +100,12 @@ def number(value: float | None, digits: int = 3, *, padded: bool = False) -> str
 
 
 def interval(low: float, high: float, unit: str = f"{GAP}%") -> str:
-    """Two shares, or differences of shares, as "78.1 to 87.5 %"."""
+    """Return two shares, or differences of shares, as "78.1 to 87.5 %"."""
     return f"{signed(low)} to {signed(high)}{unit}"
 
 
 def listed(names: list[str], most: int = 8) -> str:
-    """Names in a sentence: "a, b and c", "a, b and 7 more"."""
+    """Return names for a sentence: "a, b and c", "a, b and 7 more"."""
     if len(names) > most:
         return some_of(names, most)
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

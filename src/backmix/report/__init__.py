@@ -1,1 +1,1 @@
-"""Pictures and reports of a run."""
+"""The report of a run."""

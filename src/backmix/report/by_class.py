@@ -1,4 +1,4 @@
-"""How well each known class fares."""
+"""Compute the results of each known class."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from dataclasses import dataclass
 from backmix.metrics.chance import Proportion, share_of
 from backmix.report.tested import Tested, Thresholds
 
-FEW = 10  # Images of a class below which its share says little.
+FEW = 10  # The number of images of a class below which its share is unreliable.
 
 
 @dataclass(frozen=True)
 class ClassLine:
-    """One known class.
+    """The results of one known class.
 
     Attributes:
-        name: of the class.
-        images: tested ones.
-        right: answered right.
-        unknown: called unknown.
-        wrong: taken for another class.
-        share: answered right, with its interval; None without images.
-        accuracy: share whose likeliest class is the right one, accepted or not; None without images.
-        accepted: share accepted, whatever the answer; None without images.
-        threshold: unknown score up to which an image taken for this class is accepted; None before calibration.
-        own_threshold: whether it is this class's own.
-        held_out: images that its own threshold was fitted on; None where it has none.
+        name: The name of the class.
+        images: The number of tested images.
+        right: The number of images answered correctly.
+        unknown: The number of images called unknown.
+        wrong: The number of images taken for another class.
+        share: The share of images answered correctly, with its interval; None without images.
+        accuracy: The share of images whose likeliest class is the right one, accepted or not; None without images.
+        accepted: The share of accepted images, whatever the answer; None without images.
+        threshold: The unknown score up to which an image taken for this class is accepted; None before calibration.
+        own_threshold: Whether the class has a threshold of its own.
+        held_out: The number of images that its own threshold was fitted on; None if it has none.
     """
 
     name: str
@@ -42,12 +42,12 @@ class ClassLine:
 
     @property
     def few(self) -> bool:
-        """Whether there are too few images to say much."""
+        """Whether there are too few images for reliable figures."""
         return self.images < FEW
 
 
 def class_lines(tested: Tested, thresholds: Thresholds) -> list[ClassLine]:
-    """A line for each known class, those with the least share of right answers first, those without images last."""
+    """Return a line for each known class, the lowest share of right answers first, classes without images last."""
     lines = []
     for number, name in enumerate(tested.classes):
         mine = tested.labels == number

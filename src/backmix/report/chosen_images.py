@@ -1,4 +1,4 @@
-"""Which images a report tests the run on."""
+"""Choose the images that a report tests a run on."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from backmix.runs.held_out import Share, Shares, open_share, read_shares
 
 @dataclass(frozen=True)
 class ChosenImages:
-    """What is tested.
+    """The images that a report tests.
 
     Attributes:
-        tested: images of known classes and of others; None where there are none, see `missing`.
-        unknown: images that count as unknown whatever they show; None where none were given.
-        new: whether nothing was fitted on `tested`, as far as the run knows.
-        origin: where they come from, in words.
-        notes: sentences on what is to be kept in mind of them.
-        missing: why there are no tested images, and what to do.
+        tested: The images of known classes and of other classes; None if there are none, see `missing`.
+        unknown: The images that count as unknown whatever they show; None if none were given.
+        new: Whether nothing was fitted on `tested`, as far as the run knows.
+        origin: The origin of the images, in words.
+        notes: Sentences on the limits of these images as a test.
+        missing: The reason why there are no tested images, and what to do; None if there are.
     """
 
     tested: ImageSource | None = None
@@ -49,17 +49,18 @@ def choose_images(
     """Find the images of a report: those that the run held out for testing, or those that are given.
 
     Args:
-        run: its folder.
-        classifier: of the run.
-        config: its config.yaml.
-        data: test images, as `backmix.data.load_source` takes them; None: the run's own.
-        split: split of `data`, or of the run's data where `data` is None; None: "test" where there is one, or the
-            images that the run held out.
-        unknown: further images that all count as unknown, but for those of classes that the run knows.
-        unknown_split: split of `unknown`; None: "test" where there is one.
+        run: The folder of the run.
+        classifier: The classifier of the run.
+        config: The content of config.yaml of the run.
+        data: The test images, as `backmix.data.load_source` takes them. If None, the images of the run.
+        split: The split of `data`, or of the data of the run if `data` is None. If None, "test" if `data` has such a
+            split, or the images that the run held out if `data` is None too.
+        unknown: Further images, which all count as unknown. Images of classes that the run knows are left out.
+        unknown_split: The split of `unknown`. If None, "test" if there is such a split.
 
     Raises:
-        DataError: when images that were asked for cannot be opened.
+        RunError: If `split` is given without `data`, and the run does not state its data.
+        DataError: If images that were asked for cannot be opened.
     """
     shares, reason = _shares(run)
     origin, notes, missing, new = "", list[str](), None, False
@@ -102,7 +103,7 @@ def choose_images(
 
 
 def called(data: str, split: str | None = None) -> str:
-    """Data as it is called in a sentence: of a path the last part alone, as the folders above are nobody's business."""
+    """Return the name of data in a sentence. Only the last part of a path is shown, because the folders are private."""
     name = Path(absolute(data)).name if Path(data).expanduser().exists() else data
     return quoted(name) + (f", split {quoted(split)}" if split else "")
 
@@ -115,15 +116,15 @@ def seen_before(
     shares: Shares | None,
     trained_on: str | None,
 ) -> list[str]:
-    """Sentences on images among the tested ones that the run was trained or calibrated on, as far as it says.
+    """Return sentences on tested images that the run was trained or calibrated on, as far as the run states this.
 
     Args:
-        classifier: of the run.
-        tested: the images.
-        data: where they are, a path made absolute.
-        split: which of it.
-        shares: what the run held out; None where it does not say.
-        trained_on: the data it was trained on, as it was typed.
+        classifier: The classifier of the run.
+        tested: The tested images.
+        data: The data of the tested images, as an absolute path.
+        split: The split of the tested images.
+        shares: The images that the run held out; None if the run does not state them.
+        trained_on: The data that the run was trained on, as it was typed.
     """
     if data != (shares.data if shares else trained_on and absolute(trained_on)):
         return []
@@ -167,18 +168,18 @@ def _shares(run: Path) -> tuple[Shares | None, str]:
 def _own_images(shares: Shares | None, reason: str) -> tuple[ImageSource | None, str | None]:
     how = "Test it on other images: backmix report RUN --data DATA"
     if shares is None:
-        return None, f"{_said(reason)} {how}"
+        return None, f"{_shown(reason)} {how}"
     try:
         source = open_share(shares, shares.test)
         if len(source):
             return source, None
         return None, f"This run held out no images for testing. {how}"
     except BackmixError as error:
-        return None, f"{_said(str(error))} {how}"
+        return None, f"{_shown(str(error))} {how}"
 
 
-def _said(reason: str) -> str:
-    # What follows says how to give them here.
+def _shown(reason: str) -> str:
+    # The text that follows has its own advice on how to give other images.
     for advice in (" Give the images yourself, as DATA.", " Put them back, or give other images, as DATA."):
         reason = reason.replace(advice, "")
     return visible(reason, 600)

@@ -1,4 +1,4 @@
-"""What was taken for what: the confusion matrix with "unknown" as an answer, and the pairs it is made of."""
+"""Compute the confusion matrix, with "unknown" as an answer, and the pairs of classes that are confused most often."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from backmix.pages.pictures import data_uri
 from backmix.pages.words import count
 from backmix.report.tested import Tested
 
-MOST_COLUMNS = 20  # Known classes up to which a table can be read.
+MOST_COLUMNS = 20  # The largest number of known classes for which a table is readable.
 MOST_UNKNOWN_ROWS = 12
 MOST_PAIRS = 20
-MOST_CELLS = 600  # Rows and columns up to which the small picture is drawn.
+MOST_CELLS = 600  # The largest number of rows or columns for which the small picture is drawn.
 
 
 @dataclass(frozen=True)
 class ConfusionRow:
-    """One class of images and what was answered for them.
+    """One row of the confusion matrix: a class of images and the answers for them.
 
     Attributes:
-        name: of the class; for pooled classes, how many.
-        known: whether the run knows it.
-        counts: (K + 1,) images by answer, "unknown" last.
-        own: column of the right answer.
-        pooled: unknown classes that share this row, 1 for a row of one class.
+        name: The name of the class. For pooled classes, it states their number.
+        known: Whether the run knows the class.
+        counts: (K + 1,) the number of images by answer, "unknown" last.
+        own: The column of the right answer.
+        pooled: The number of unknown classes that share this row, 1 for a row of one class.
     """
 
     name: str
@@ -40,30 +40,30 @@ class ConfusionRow:
 
     @property
     def total(self) -> int:
-        """Images of the row."""
+        """The number of images in the row."""
         return int(self.counts.sum())
 
     def kind(self, column: int) -> str:
-        """What an answer is: "right", "unknown" (a known image rejected) or "wrong"."""
+        """Return the kind of an answer: "right", "unknown" (a known image is rejected) or "wrong"."""
         if column == self.own:
             return "right"
         return "unknown" if column == len(self.counts) - 1 else "wrong"
 
     def weight(self, column: int) -> float:
-        """Share of the row's images, 0..1, for shading."""
+        """Return the share of the images of the row that got an answer, 0..1, which decides the shade of the cell."""
         return float(self.counts[column] / self.total) if self.total else 0.0
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Images of one class taken for another.
+    """Images of one class that are taken for another class.
 
     Attributes:
-        truth: what they show.
-        answer: what was answered; never "unknown".
-        images: how many.
-        total: images there are of `truth`.
-        known: whether the run knows `truth`.
+        truth: The class that the images show.
+        answer: The class that was answered; never "unknown".
+        images: The number of these images.
+        total: The number of all images of `truth`.
+        known: Whether the run knows `truth`.
     """
 
     truth: str
@@ -75,7 +75,16 @@ class Pair:
 
 @dataclass(frozen=True)
 class Confusion:
-    """The confusion section: `rows` is the matrix; `picture` and `pairs` stand for it where it is too wide."""
+    """The content of the confusion section.
+
+    Attributes:
+        classes: The names of the known classes.
+        rows: The rows of the matrix.
+        as_table: Whether the matrix is narrow enough for a table.
+        pairs: The most frequent mistakes.
+        picture: The matrix as a small picture, a data address; None if it is a table or is too large to draw.
+        picture_words: A description of the picture.
+    """
 
     classes: list[str]
     rows: list[ConfusionRow]
@@ -86,7 +95,7 @@ class Confusion:
 
 
 def confusion_section(tested: Tested) -> Confusion:
-    """What the confusion section shows."""
+    """Return the content of the confusion section."""
     rows = confusion_rows(tested)
     as_table = len(tested.classes) <= MOST_COLUMNS
     image = None if as_table else confusion_image(rows)
@@ -105,11 +114,12 @@ def confusion_section(tested: Tested) -> Confusion:
 
 
 def confusion_rows(tested: Tested, *, most_unknown: int = MOST_UNKNOWN_ROWS) -> list[ConfusionRow]:
-    """Rows of the matrix: every known class in the network's order, then unknown ones by name.
+    """Return the rows of the matrix: every known class in the order of the network, then the unknown classes by name.
 
     Args:
-        tested: the answers.
-        most_unknown: unknown classes with a row of their own, those of most images; the rest shares one.
+        tested: The answers.
+        most_unknown: The largest number of unknown classes with a row of their own. These are the classes with the most
+            images; the others share one row.
     """
     columns = len(tested.classes) + 1
     answers = np.where(tested.accepted.numpy(), tested.predicted.numpy(), columns - 1)
@@ -133,7 +143,7 @@ def confusion_rows(tested: Tested, *, most_unknown: int = MOST_UNKNOWN_ROWS) -> 
 
 
 def confused_pairs(tested: Tested, most: int = MOST_PAIRS) -> list[Pair]:
-    """Pairs of different classes that were taken for each other most often, "unknown" aside."""
+    """Return the pairs of a class and a wrong answer that occur most often. The answer "unknown" is not counted."""
     taken: Counter[tuple[str, int, bool]] = Counter()
     total: Counter[tuple[str, bool]] = Counter()
     for row, (truth, known) in enumerate(zip(tested.truth, tested.known.tolist(), strict=True)):
@@ -148,9 +158,10 @@ def confused_pairs(tested: Tested, most: int = MOST_PAIRS) -> list[Pair]:
 
 
 def confusion_image(rows: list[ConfusionRow]) -> Image.Image | None:
-    """The matrix as a small picture, one pixel a cell, each row by its own total; None where it would be too large.
+    """Draw the matrix as a small picture with one pixel for each cell; return None if it would be too large.
 
-    White is none of a row's images and black all of them; rows of unknown classes lie below a grey line.
+    A white cell holds none of the images of its row, a black cell all of them. Rows of unknown classes lie below a grey
+    line.
     """
     if len(rows) > MOST_CELLS or len(rows[0].counts) > MOST_CELLS:
         return None
@@ -159,6 +170,6 @@ def confusion_image(rows: list[ConfusionRow]) -> Image.Image | None:
         if number and rows[number - 1].known and not row.known:
             lines.append(np.full(len(row.counts), 150, dtype=np.uint8))
         share = row.counts / max(1, row.total)
-        # The root, so that the odd mistake is seen too.
+        # The square root makes rare mistakes visible too.
         lines.append(np.rint(255 * (1 - np.sqrt(share))).astype(np.uint8))
     return Image.fromarray(np.stack(lines))

@@ -1,4 +1,4 @@
-"""Pictures of the worst answers: what they show, what was answered, and where the network saw it."""
+"""Make galleries of the worst answers: the images, the answers, and the maps of the answered class."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class Card:
     """One image of a gallery.
 
     Attributes:
-        picture: its central square, as an address.
-        evidence: the same with the map of the likeliest class.
-        picture_words: what `picture` is.
-        evidence_words: what `evidence` shows.
-        truth: what it shows.
-        likeliest: the likeliest known class.
-        accepted: whether that was the answer; otherwise it was "unknown".
-        score: unknown score.
-        p_value: None where there is no threshold.
-        confidence: softmax probability of the likeliest class, 0..1.
-        name: of the file.
+        picture: The central square of the image, as a data address.
+        evidence: The same square with the map of the likeliest class.
+        picture_words: A description of `picture`.
+        evidence_words: A description of `evidence`.
+        truth: The class that the image shows.
+        likeliest: The likeliest known class.
+        accepted: Whether the likeliest class was the answer; otherwise the answer was "unknown".
+        score: The unknown score.
+        p_value: The p-value; None if there is no threshold.
+        confidence: The softmax probability of the likeliest class, 0..1.
+        name: The name of the image.
     """
 
     picture: str
@@ -51,15 +51,15 @@ class Card:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Some of the images that one thing went wrong with.
+    """Images with one kind of wrong answer.
 
     Attributes:
-        key: short name, for links.
-        title: what went wrong.
-        how: how to read it.
-        total: images that it went wrong with.
-        none: what to say where there are none.
-        cards: the worst of them.
+        key: A short name for links.
+        title: The kind of wrong answer.
+        how: A sentence on how to read the gallery.
+        total: The number of all images with this kind of wrong answer.
+        none: The sentence to show if there are none.
+        cards: The worst of these images.
     """
 
     key: str
@@ -71,12 +71,12 @@ class Gallery:
 
 
 def make_galleries(tested: Tested, classifier: OpenSetClassifier, *, most: int = MOST) -> list[Gallery]:
-    """Most confident mistakes, worst accepted unknowns, worst rejected knowns.
+    """Return three galleries: the most confident mistakes, the worst accepted unknowns and the worst rejected knowns.
 
     Args:
-        tested: the answers.
-        classifier: that gave them.
-        most: pictures of each kind.
+        tested: The answers.
+        classifier: The classifier that gave the answers.
+        most: The largest number of images in a gallery.
     """
     known, accepted = tested.known, tested.accepted
     some_unknown = bool((~known).any())
@@ -110,19 +110,21 @@ def make_galleries(tested: Tested, classifier: OpenSetClassifier, *, most: int =
 
 
 def worst(tested: Tested, which: Tensor, *, strangest: bool = False) -> list[int]:
-    """Rows of some images, the least strange first or the strangest: by p-value, then by unknown score, then by row.
+    """Return the rows of some images, the least strange first or the strangest first.
+
+    The order is by p-value, then by unknown score, then by row.
 
     Args:
-        tested: the answers.
-        which: (N,) bool, the images.
-        strangest: whether the strangest come first.
+        tested: The answers.
+        which: (N,) bool, the images to sort.
+        strangest: Whether the strangest images come first.
     """
     rows: list[int] = which.nonzero().flatten().tolist()
     sign = -1.0 if strangest else 1.0
     p_values = tested.p_values
 
     def strangeness(row: int) -> tuple[float, float, int]:
-        # Where classes have thresholds of their own, scores of different classes are not alike, but p-values are.
+        # If classes have their own thresholds, p-values of different classes are comparable, but scores are not.
         rank = 0.0 if p_values is None else -float(p_values[row])
         return sign * rank, sign * float(tested.scores[row]), row
 
@@ -135,7 +137,7 @@ def _cards(tested: Tested, classifier: OpenSetClassifier, rows: list[int]) -> li
         try:
             pictures.append((row, tested.read(row)))
         except ImageError:
-            continue  # It could be read a minute ago; what has gone since is not worth the report.
+            continue  # It was readable during the test; a report without it is better than none.
     if not pictures:
         return []
     images = torch.stack([classifier.preprocess.decode(picture) for _, picture in pictures])

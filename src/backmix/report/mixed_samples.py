@@ -1,4 +1,4 @@
-"""Samples of what BackMix does to training images: target, donor, its map, what is left of it, the mixed image."""
+"""Show how BackMix mixes training images: the target, the donor, its map, its background, and the mixed image."""
 
 from __future__ import annotations
 
@@ -31,7 +31,14 @@ MOST = 5
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of a sample: its address, its part, what it shows in words, and the class it is of if it has one."""
+    """One picture of a sample.
+
+    Attributes:
+        address: The picture, as a data address.
+        part: The part of the sample that the picture shows, for example "donor".
+        words: A description of the picture.
+        of: The class of the image; None if the picture stands for no class.
+    """
 
     address: str
     part: str
@@ -41,13 +48,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class MixedSamples:
-    """Samples, or why there are none.
+    """The samples, or the reason why there are none.
 
     Attributes:
-        samples: each with its pictures, in order.
-        how: what is done, in a sentence or two.
-        maps: where the maps come from, in a sentence.
-        missing: why there are none, and what to do.
+        samples: The pictures of each sample, in order.
+        how: One or two sentences on how the images are mixed.
+        maps: A sentence on the origin of the maps.
+        missing: The reason why there are no samples, and what to do; None if there are samples.
     """
 
     samples: list[list[Picture]] = field(default_factory=list)
@@ -57,16 +64,16 @@ class MixedSamples:
 
 
 def mixed_samples(facts: RunFacts, classifier: OpenSetClassifier, *, most: int = MOST) -> MixedSamples:
-    """Mix some training images as the run's training did.
+    """Mix some training images in the way that the training of the run did.
 
-    The maps are those of the foreground bank that the training left in its checkpoint, where that still fits the
-    images; otherwise they are computed anew by the trained network. Which images are shown and where patches lie
-    depends on nothing but the run.
+    The maps are those of the foreground bank in the checkpoint of the training, if the bank still fits the images.
+    Otherwise the trained network computes them anew. The choice of images and the places of patches depend only on the
+    run.
 
     Args:
-        facts: of the run.
-        classifier: of the run.
-        most: samples.
+        facts: The facts of the run.
+        classifier: The classifier of the run.
+        most: The largest number of samples.
     """
     name = str(facts.arguments.get("augmentation", "none"))
     if not {"backmix", "swap"} & set(name.split("+")):
@@ -76,7 +83,7 @@ def mixed_samples(facts: RunFacts, classifier: OpenSetClassifier, *, most: int =
         )
     try:
         return _samples(facts, classifier, name, most)
-    except (BackmixError, ValueError) as error:  # What its makers say when images, packages or weights are gone.
+    except (BackmixError, ValueError) as error:  # Raised if images, packages or weights are missing.
         return MixedSamples(missing=f"Samples of the training cannot be shown: {visible(str(error), 600)}")
 
 
@@ -141,7 +148,7 @@ def _show(
     elif mix.foreground == "none":
         foreground = torch.zeros(len(images), *size, dtype=torch.bool)
     else:
-        # Cells that are drawn are drawn alike here and below.
+        # The same seed here and below, so that both draw the same cells.
         generator.manual_seed(1)
         foreground = mix.foreground_mask(index, size)
         if draw.race is not None:
@@ -184,7 +191,7 @@ def _show(
 
 def _backmix(name: str, images: int, preprocess: Preprocess, options: dict[str, Any]) -> BackMix:
     chain = make_augmentation(name, images, preprocess, options)
-    assert chain is not None and chain.backmix is not None  # The name holds one.
+    assert chain is not None and chain.backmix is not None  # The caller checked that the name contains one.
     return chain.backmix
 
 
@@ -193,7 +200,7 @@ def _pixels(image: Tensor) -> Image.Image:
 
 
 def _picture(image: Tensor, preprocess: Preprocess) -> Image.Image:
-    """A normalised image (3, S, S) as it looks."""
+    """Return a normalised image (3, S, S) as a visible picture."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (preprocess.mean, preprocess.std))
     return thumbnail(_pixels(((image * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)))
 

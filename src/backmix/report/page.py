@@ -1,4 +1,4 @@
-"""The report of a run as one HTML file that needs nothing else: no network, no script, no other file."""
+"""Write the report of a run, one HTML file that needs no network, no script and no other file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from backmix.runs.folder import load_run
 from backmix.version import __version__
 
 FILE = "report.html"
-MOST_LINES = 500  # Classes in the table; each line of a thousand more would be read by nobody.
+MOST_LINES = 500  # The largest number of classes in the table; nobody reads a thousand lines.
 MOST_UNREADABLE = 100
 SECTIONS = {
     "summary": "Summary",
@@ -53,28 +53,28 @@ def write_report(
     workers: int = 2,
     on_images: Callable[[int, int], object] | None = None,
 ) -> Path:
-    """Test a run and write its report: one HTML file that loads nothing and runs nothing.
+    """Test a run and write its report: one HTML file that loads nothing and runs no script.
 
-    The images tested are those that the run held out for testing, or those of `data`. Classes that the run does not
-    know count as unknown. The same run and images give the same file, to the byte on the same machine.
+    The test images are those that the run held out for testing, or those of `data`. Classes that the run does not know
+    count as unknown. On the same machine, the same run and images give the same file, byte for byte.
 
     Args:
-        run: folder that `backmix fit` left behind.
-        out: file to write; None: report.html in the run.
-        data: test images, as `backmix.data.load_source` takes them; None: the run's own.
-        split: split of `data`, or of the run's data; None: "test" where there is one.
-        unknown: further images that all count as unknown; those of classes that the run knows are left out.
-        unknown_split: split of `unknown`; None: "test" where there is one.
-        workers: threads that decode.
-        on_images: told how many images were tested so far, and how many there are.
+        run: The folder that `backmix fit` wrote.
+        out: The file to write. If None, report.html in the folder of the run.
+        data: The test images, as `backmix.data.load_source` takes them. If None, the images of the run.
+        split: The split of `data`, or of the data of the run. If None, "test" if there is such a split.
+        unknown: Further images, which all count as unknown. Images of classes that the run knows are left out.
+        unknown_split: The split of `unknown`. If None, "test" if there is such a split.
+        workers: The number of threads that decode images.
+        on_images: A function that is called with the number of images tested so far and the number of all images.
 
     Returns:
         The file.
 
     Raises:
-        RunError: when the folder is no finished run. What else is missing in it is said in the report.
-        DataError: when images that were asked for cannot be opened, or none can be read.
-        TrainingError: when the file cannot be written.
+        RunError: If the folder is not a finished run. The report names everything else that is missing in the run.
+        DataError: If images that were asked for cannot be opened, or if no image can be read.
+        TrainingError: If the file cannot be written.
     """
     folder = Path(run)
     classifier = load_run(folder, kind=OpenSetClassifier)
@@ -122,7 +122,7 @@ def write_report(
 
 
 def training_curves(history: list[dict[str, float]]) -> list[tuple[str, Markup]]:
-    """Charts of loss, accuracy and learning rate; none without epochs."""
+    """Return charts of the loss, the accuracy and the learning rate; none if there are no epochs."""
     if not history:
         return []
     loss, accuracy, rate = ([entry[key] for entry in history] for key in ("loss", "accuracy", "lr"))
@@ -134,6 +134,6 @@ def training_curves(history: list[dict[str, float]]) -> list[tuple[str, Markup]]
 
 
 def unreadable(facts: RunFacts, tested: Tested | None) -> list[tuple[str, str, str]]:
-    """(when, name, reason) of each image that could not be read, in training or now."""
+    """Return (when, name, reason) of each image that could not be read, in training or in this test."""
     now = [] if tested is None else tested.unreadable
     return [("training", *entry) for entry in facts.unreadable] + [("test", *entry) for entry in now]

@@ -1,4 +1,4 @@
-"""The charts of a report: what each shows, the same in words, and the points of its curves."""
+"""Draw the charts of a report, compute the points of their curves, and describe each chart in words."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from backmix.pages.charts import Chart, ticks
 from backmix.pages.words import count, number, percent
 
 BARS = 28
-MOST_DOTS = 40  # Epochs up to which each has a dot.
+MOST_DOTS = 40  # The largest number of epochs at which each epoch has a dot.
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Shares accepted as the threshold rises, all (T,) float64 in 0..1, from none to all.
+    """The shares of accepted images as the threshold rises, each (T,) float64 in 0..1, from none to all.
 
     Attributes:
-        unknown: of the unknown images, the horizontal axis of both curves.
-        known: of the known images: ROC.
-        right: of the known images, accepted and named right: OSCR.
+        unknown: The share of unknown images that are accepted, the horizontal axis of both curves.
+        known: The share of known images that are accepted, the vertical axis of the ROC curve.
+        right: The share of known images that are accepted and given their class, the vertical axis of the OSCR curve.
     """
 
     unknown: NDArray[np.float64]
@@ -33,14 +33,14 @@ class Curves:
 
 
 def curves(known: Array, correct: Array, unknown: Array) -> Curves:
-    """ROC and OSCR points, one for each score that occurs.
+    """Return the points of the ROC and OSCR curves: the origin, and one point for each score that occurs.
 
-    Equal scores are one step of the threshold, so that the straight lines between points hold the areas that
-    `backmix.metrics.auroc` and `oscr` give.
+    Equal scores are one step of the threshold, so that the areas under the straight lines between the points are those
+    that `backmix.metrics.auroc` and `oscr` return.
 
     Args:
         known: (n,) unknown scores of known images.
-        correct: (n,) bool, whether each is classified right.
+        correct: (n,) bool, whether each known image is classified correctly.
         unknown: (m,) unknown scores of unknown images.
     """
     inside, outside = check_scores(known, unknown)
@@ -54,7 +54,10 @@ def curves(known: Array, correct: Array, unknown: Array) -> Curves:
 
 
 def thinned(x: NDArray[np.float64], y: NDArray[np.float64], most: int = 300) -> NDArray[np.float64]:
-    """Points (P, 2) of a rising curve that stand for all of them: corners stay, at most about `most` are kept."""
+    """Return points (P, 2) that stand for all points of a rising curve.
+
+    These are its corners; if there are more than `most`, about `most` of them are kept.
+    """
     points = np.stack([x, y], 1)
     if len(points) > 2:
         # In the middle of a straight line a point adds nothing.
@@ -70,12 +73,14 @@ def thinned(x: NDArray[np.float64], y: NDArray[np.float64], most: int = 300) -> 
 
 
 def score_histogram(known: NDArray[np.float64], unknown: NDArray[np.float64], threshold: float | None) -> Markup:
-    """Scores of known images upward, of unknown ones downward, each as a share of its kind, with the threshold.
+    """Draw the histogram of the unknown scores, with the threshold.
+
+    Bars of known images go upward and bars of unknown images downward. Each bar is a share of the images of its kind.
 
     Args:
-        known: (n,) unknown scores of known images; may be empty, but not both.
-        unknown: (m,) of unknown ones.
-        threshold: None where there is none; an infinite one is not drawn.
+        known: (n,) unknown scores of known images. `known` or `unknown` may be empty, but not both.
+        unknown: (m,) unknown scores of unknown images.
+        threshold: The threshold; None if there is none. An infinite threshold is not drawn.
     """
     both = np.concatenate([known, unknown])
     finite = both[np.isfinite(both)]
@@ -87,7 +92,7 @@ def score_histogram(known: NDArray[np.float64], unknown: NDArray[np.float64], th
     low, high = low - room, high + room
     edges = np.linspace(low, high, BARS + 1)
     if drawn and threshold is not None:
-        # An edge on the threshold, so that each bar lies on one side of it.
+        # One edge lies on the threshold, so that each bar lies on one side of the threshold.
         width = (high - low) / BARS
         edges = threshold + width * np.arange(
             -np.ceil((threshold - low) / width), np.ceil((high - threshold) / width) + 1
@@ -143,7 +148,7 @@ def _score_words(known: NDArray[np.float64], unknown: NDArray[np.float64], thres
 
 
 def p_value_histogram(bins: Bins) -> Markup:
-    """How many known images have a p-value in each bin, and how many are to be expected."""
+    """Draw the number of known images with a p-value in each bin, and the number expected."""
     size = len(bins.counts)
     top = 1.12 * float(max(bins.counts.max(), bins.high.max(), 1))
     chart = Chart((0, 1), (0, top), height=270)
@@ -166,7 +171,13 @@ def p_value_histogram(bins: Bins) -> Markup:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """Where the threshold stands, shares 0..1: of unknown images accepted, of known ones accepted, and right."""
+    """The shares at the threshold, each in 0..1.
+
+    Attributes:
+        unknown: The share of unknown images that are accepted.
+        known: The share of known images that are accepted.
+        right: The share of known images that are accepted and given their class.
+    """
 
     unknown: float
     known: float
@@ -174,7 +185,7 @@ class OperatingPoint:
 
 
 def roc_curve(found: Curves, point: OperatingPoint | None, auroc: float) -> Markup:
-    """Known images accepted over unknown ones accepted."""
+    """Draw the ROC curve: the known images accepted over the unknown images accepted."""
     chart = _square("unknown images accepted", "known images accepted")
     chart.line([(0, 0), (1, 1)], "guide")
     chart.line(_pairs(thinned(found.unknown, found.known)), "curve known-line")
@@ -189,7 +200,7 @@ def roc_curve(found: Curves, point: OperatingPoint | None, auroc: float) -> Mark
 
 
 def oscr_curve(found: Curves, point: OperatingPoint | None, oscr: float) -> Markup:
-    """Known images accepted and named right over unknown ones accepted."""
+    """Draw the OSCR curve: the known images accepted and given their class over the unknown images accepted."""
     chart = _square("unknown images accepted", "known images accepted and right")
     best = float(found.right[-1])
     chart.line([(0, best), (1, best)], "guide")
@@ -206,13 +217,13 @@ def oscr_curve(found: Curves, point: OperatingPoint | None, oscr: float) -> Mark
 
 
 def training_curve(values: list[float], name: str, *, shares: bool = False, from_zero: bool = True) -> Markup:
-    """One figure over the epochs.
+    """Draw one figure over the epochs.
 
     Args:
-        values: of each epoch, finite; at least one.
-        name: of the figure.
-        shares: whether values are shares, shown as percent.
-        from_zero: whether the axis begins at 0.
+        values: The value of each epoch, finite; at least one.
+        name: The name of the figure.
+        shares: Whether the values are shares, shown as percent.
+        from_zero: Whether the vertical axis begins at 0.
     """
     low, high = (0.0 if from_zero else min(values)), max(values)
     if shares:
@@ -242,7 +253,7 @@ def _square(x_name: str, y_name: str) -> Chart:
 
 
 def _mark(chart: Chart, x: float, y: float) -> None:
-    """The threshold on a rising curve; below it, to the right, nothing else is drawn."""
+    """Mark the threshold on a rising curve. Its label stands below and to the right, where nothing else is drawn."""
     chart.dot(x, y, "mark", 6)
     if x < 0.75:
         chart.text(chart.across(x) + 10, chart.up(y) + 18, "threshold", "label")

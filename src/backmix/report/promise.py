@@ -1,4 +1,4 @@
-"""Whether the share of known images that a threshold promises to accept is what is observed."""
+"""Compare the share of known images that a threshold promises to accept with the observed share."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from backmix.report.tested import Tested, Thresholds
 
 
 def promise(tested: Tested, thresholds: Thresholds) -> list[str]:
-    """Promised against observed acceptance of known images, and whether chance explains the difference."""
+    """Return sentences on promised and observed acceptance, and on whether chance explains the difference."""
     overall = thresholds.overall
     if overall is None:
         return ["There is no threshold: everything is accepted. Fit one with backmix calibrate RUN."]
     observed = share_of(int((tested.known & tested.accepted).sum()), int(tested.known.sum()))
     promised = percent(thresholds.accept)
-    told = [
+    sentences = [
         f"Promised: of new known images taken like those it was calibrated on, {promised} or more are accepted on "
         f"average. The threshold was fitted on {count(len(overall.scores), 'image')} held out from training."
     ]
     if thresholds.by_class:
         own = sum(threshold is not None for threshold in thresholds.by_class)
-        told.append(
+        sentences.append(
             f"{own:,} of {count(len(thresholds.by_class), 'class', 'classes')} "
             f"{'has a threshold of its own' if own == 1 else 'have thresholds of their own'}."
         )
     if observed is None:
-        return [*told, "Observed: nothing, as no image of a known class was tested."]
-    told.append(
+        return [*sentences, "Observed: nothing, as no image of a known class was tested."]
+    sentences.append(
         f"Observed: {observed.hits:,} of {observed.total:,} accepted, {percent(observed.value)} "
         f"(binomial error: {interval(observed.low, observed.high)})."
     )
-    return [*told, _verdict(observed, thresholds)]
+    return [*sentences, _verdict(observed, thresholds)]
 
 
 def _verdict(observed: Proportion, thresholds: Thresholds) -> str:
@@ -64,7 +64,7 @@ def _verdict(observed: Proportion, thresholds: Thresholds) -> str:
 
 
 def choice(facts: RunFacts) -> list[str]:
-    """How the detector was chosen, where example unknowns chose it."""
+    """Return a sentence on how example unknowns chose the detector; none if they did not."""
     chosen = facts.calibration.get("chosen")
     if not isinstance(chosen, dict) or not isinstance(chosen.get("images"), int):
         return []

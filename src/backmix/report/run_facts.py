@@ -1,4 +1,4 @@
-"""What the files of a run say about its training; a file that is missing or broken is said to be so."""
+"""Read the facts about a training from the files of its run. A missing or broken file is reported, not an error."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from backmix.runs.folder import read_config
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a run folder holds beside the classifier.
+    """The contents of a run folder other than the classifier.
 
     Attributes:
-        folder: the run, as it was given.
-        config: config.yaml.
-        metrics: metrics.json; empty where it cannot be read.
-        no_metrics: why not.
-        calibration: calibration.json without its scores; empty where it cannot be read.
-        recipe: text of fit.yaml, every option of the training; None where there is none.
+        folder: The folder of the run, as it was given.
+        config: The content of config.yaml.
+        metrics: The content of metrics.json; empty if it cannot be read.
+        no_metrics: The reason why metrics.json cannot be read; None if it can.
+        calibration: The content of calibration.json; empty if it cannot be read.
+        recipe: The text of fit.yaml, which holds every option of the training; None if it cannot be read.
     """
 
     folder: Path
@@ -34,17 +34,20 @@ class RunFacts:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What `backmix fit` was asked for."""
+        """The arguments that were given to `backmix fit`."""
         return _mapping(self.config.get("arguments"))
 
     @property
     def training(self) -> dict[str, Any]:
-        """The training options that came of it."""
+        """The training options that followed from the arguments."""
         return _mapping(self.config.get("training"))
 
     @property
     def history(self) -> list[dict[str, float]]:
-        """Loss, accuracy and learning rate (`lr`) of each epoch, in order; entries that are no numbers are left out."""
+        """The loss, accuracy and learning rate (`lr`) of each epoch, in order.
+
+        Entries with a value that is not a finite number are left out.
+        """
         found = self.metrics.get("history")
         keys = ("epoch", "loss", "accuracy", "lr")
         return [
@@ -55,7 +58,7 @@ class RunFacts:
 
     @property
     def unreadable(self) -> list[tuple[str, str]]:
-        """(name, reason) of each image that the training left out."""
+        """The (name, reason) of each image that the training could not read."""
         found = self.metrics.get("unreadable")
         return [
             (str(entry.get("path")), str(entry.get("reason")))
@@ -65,10 +68,10 @@ class RunFacts:
 
 
 def read_facts(folder: Path) -> RunFacts:
-    """Read what a run says of itself.
+    """Read the facts about a run from its folder.
 
     Raises:
-        RunError: when the folder is no run.
+        RunError: If the folder is not a run.
     """
     config = read_config(folder)
     metrics, reason = _read_json(folder / "metrics.json")

@@ -1,4 +1,4 @@
-"""The section of a report on unknown scores: histograms, p-values, curves and their figures."""
+"""Make the section of a report on unknown scores: histograms, p-values, curves and their figures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,17 @@ MEANING = {
 
 @dataclass(frozen=True)
 class Scores:
-    """The section of scores: charts, and figures that need both kinds of images."""
+    """The content of the section on scores: charts, and figures that need known and unknown images.
+
+    Attributes:
+        detector: The name of the detector that decides.
+        histogram: The histogram of the unknown scores.
+        p_values: The histogram of the p-values; None without a threshold or without known images.
+        calibrated: The number of images that the overall threshold was fitted on; None without a threshold.
+        roc: The ROC curve; None unless there are known and unknown images.
+        oscr: The OSCR curve; None unless there are known and unknown images.
+        figures: The name, the value and the meaning of each figure.
+    """
 
     detector: str
     histogram: Markup
@@ -36,7 +46,7 @@ class Scores:
 
 
 def score_section(tested: Tested, thresholds: Thresholds) -> Scores:
-    """What the section of scores shows."""
+    """Return the content of the section on scores."""
     known = tested.known
     threshold = None if thresholds.overall is None else thresholds.overall.threshold
     histogram = plots.score_histogram(tested.scores[known].numpy(), tested.scores[~known].numpy(), threshold)
@@ -47,7 +57,7 @@ def score_section(tested: Tested, thresholds: Thresholds) -> Scores:
         p_values = plots.p_value_histogram(p_value_bins(tested.p_values[known].numpy(), held_out))
     figures = tested.figures()
     roc = oscr = None
-    told: list[tuple[str, str, str]] = []
+    lines: list[tuple[str, str, str]] = []
     if figures is not None:
         found = curves(tested.scores[known], tested.correct[known], tested.scores[~known])
         point = None
@@ -66,6 +76,6 @@ def score_section(tested: Tested, thresholds: Thresholds) -> Scores:
             "AUPR, known": f"{figures['aupr_in']:.3f}",
             "AUPR, unknown": f"{figures['aupr_out']:.3f}",
         }
-        told = [(name, value, MEANING[name]) for name, value in values.items()]
+        lines = [(name, value, MEANING[name]) for name, value in values.items()]
     calibrated = None if thresholds.overall is None else len(thresholds.overall.scores)
-    return Scores(thresholds.detector, histogram, p_values, calibrated, roc, oscr, told)
+    return Scores(thresholds.detector, histogram, p_values, calibrated, roc, oscr, lines)

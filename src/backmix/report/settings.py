@@ -1,4 +1,4 @@
-"""How a run came about: its options, its data, the versions, and the commands that do it again."""
+"""List the settings of a run: its options, its data, the versions, and the commands that repeat it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OF_CALIBRATION = ("detector", "accept", "thresholds", "per_class", "class_thresh
 
 @dataclass(frozen=True)
 class Asked:
-    """How a report was asked for."""
+    """The arguments of `write_report` that choose the images."""
 
     data: str | None = None
     split: str | None = None
@@ -30,14 +30,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Options:
-    """A group of options: its title, and a name, a value and perhaps a remark on each."""
+    """A group of options: its title, and the name, the value and the remark of each option. A remark may be empty."""
 
     title: str
     rows: list[tuple[str, str, str]]
 
 
 def option_groups(facts: RunFacts, classifier: OpenSetClassifier, thresholds: Thresholds) -> list[Options]:
-    """Every option of the run, in the order in which they came in."""
+    """Return every option of the run, in groups: first the arguments of `backmix fit`, last the decision."""
     chosen = facts.config.get("chosen")
     asked = [(name, _value(value), "not given" if value is None else "") for name, value in facts.arguments.items()]
     settings = {
@@ -64,7 +64,7 @@ def option_groups(facts: RunFacts, classifier: OpenSetClassifier, thresholds: Th
 
 
 def data_counts(facts: RunFacts, classifier: OpenSetClassifier, tested: Tested | None) -> list[tuple[str, str]]:
-    """How many images went into what."""
+    """Return the number of images for each use, the number of known classes, and the time of the training."""
     images = facts.metrics.get("images")
     found = images if isinstance(images, dict) else {}
     rows = [("trained on", found.get("train")), ("held out for calibration", found.get("held_out"))]
@@ -76,15 +76,15 @@ def data_counts(facts: RunFacts, classifier: OpenSetClassifier, tested: Tested |
         ("tested, unknown", None if tested is None or known is None else len(tested) - known),
         ("tested but unreadable", None if tested is None else len(tested.unreadable)),
     ]
-    told = [(name, f"{value:,}" if isinstance(value, int) else "not told by the run") for name, value in rows]
+    counts = [(name, f"{value:,}" if isinstance(value, int) else "not told by the run") for name, value in rows]
     seconds = facts.metrics.get("seconds")
     if isinstance(seconds, int | float):
-        told.append(("time of the training", _duration(float(seconds))))
-    return told
+        counts.append(("time of the training", _duration(float(seconds))))
+    return counts
 
 
 def versions(facts: RunFacts) -> list[tuple[str, str]]:
-    """Of backmix at the training and now, and of what it stands on now."""
+    """Return the versions of backmix at the training and now, and the current versions of the packages it uses."""
     rows = [
         ("backmix, training", str(facts.config.get("backmix", "not told"))),
         ("backmix, report", __version__),
@@ -93,13 +93,13 @@ def versions(facts: RunFacts) -> list[tuple[str, str]]:
     for name in PACKAGES:
         try:
             rows.append((name, importlib.metadata.version(name)))
-        except importlib.metadata.PackageNotFoundError:  # A package that came without its metadata.
+        except importlib.metadata.PackageNotFoundError:  # The package has no metadata.
             continue
     return rows
 
 
 def commands(facts: RunFacts, thresholds: Thresholds, asked: Asked) -> list[tuple[list[str], str]]:
-    """What to type to do all of it again, in words quoted for a shell, each with a remark."""
+    """Return the commands that repeat the run and its report, as words quoted for a shell, each with a remark."""
     if facts.recipe is not None:
         fit = ["backmix", "fit", "--config", str(facts.folder / "fit.yaml"), "--out", "NEW"]
         remark = "Trains again, with every option as it was."
@@ -125,7 +125,7 @@ def commands(facts: RunFacts, thresholds: Thresholds, asked: Asked) -> list[tupl
 
 
 def fit_command(arguments: dict[str, Any]) -> list[str]:
-    """The words of the `backmix fit` that was typed, without --out."""
+    """Return the words of the `backmix fit` command that was typed, without --out."""
     words = ["backmix", "fit", str(arguments.get("data", "DATA"))]
     for name, value in arguments.items():
         flag = "--" + name.replace("_", "-").removesuffix("s" if isinstance(value, dict) else "")

@@ -1,4 +1,4 @@
-"""The summary of a report: what the run can do, in sentences, with what is not known said as well."""
+"""Write the summary of a report: sentences on how good the run is, and on the limits of the test."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from backmix.report.promise import choice, promise
 from backmix.report.run_facts import RunFacts
 from backmix.report.tested import Tested, Thresholds
 
-FEW = 30  # Images of a kind below which shares are told with a warning.
+FEW = 30  # The number of images of a kind below which shares come with a warning.
 
 
 @dataclass(frozen=True)
 class OutcomePart:
-    """A part of a bar: what became of some images. `kind` is "right", "unknown" or "wrong"."""
+    """A part of a bar: the images with one outcome. `kind` is "right", "unknown" or "wrong"."""
 
     kind: str
     name: str
@@ -27,12 +27,12 @@ class OutcomePart:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the images of one kind.
+    """The outcomes for the images of one kind.
 
     Attributes:
-        title: which images.
-        total: how many, at least 1.
-        parts: what became of them; their images add up to the total.
+        title: The kind of images.
+        total: The number of images, at least 1.
+        parts: The parts of the bar; their images add up to the total.
     """
 
     title: str
@@ -41,21 +41,21 @@ class Outcome:
 
     @property
     def words(self) -> str:
-        """All of it in a sentence."""
-        told = ", ".join(f"{part.name} {part.images:,} ({percent(part.share)})" for part in self.parts)
-        return f"{self.title}, {self.total:,}: {told}."
+        """All outcomes in a sentence."""
+        parts = ", ".join(f"{part.name} {part.images:,} ({percent(part.share)})" for part in self.parts)
+        return f"{self.title}, {self.total:,}: {parts}."
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What stands at the top.
+    """The top of the report.
 
     Attributes:
-        lead: one or two sentences with the numbers that matter.
-        outcomes: bars.
-        figures: figures that stand out.
-        promise: sentences on promised and observed acceptance.
-        caveats: what is to be kept in mind, a sentence or two each.
+        lead: One or two sentences with the main numbers.
+        outcomes: The bars.
+        figures: The main figures.
+        promise: Sentences on promised and observed acceptance.
+        caveats: The limits of the figures, one or two sentences each.
     """
 
     lead: list[str]
@@ -66,7 +66,7 @@ class Summary:
 
 
 def summarise(tested: Tested, chosen: ChosenImages, thresholds: Thresholds, facts: RunFacts) -> Summary:
-    """The summary of a run on its test images."""
+    """Return the summary of a run on its test images."""
     known = int(tested.known.sum())
     unknown = len(tested) - known
     right, wrong = int(tested.right.sum()), int(tested.wrong.sum())
@@ -84,7 +84,7 @@ def summarise(tested: Tested, chosen: ChosenImages, thresholds: Thresholds, fact
 
 
 def known_sentence(images: int, right: int, unknown: int, wrong: int, new: str = "new ") -> str:
-    """What became of images of known classes."""
+    """Return a sentence on the outcomes for images of known classes."""
     if images == 0:
         return "No image of a known class was tested, so how often it is right cannot be said."
     if images == 1:
@@ -99,13 +99,13 @@ def known_sentence(images: int, right: int, unknown: int, wrong: int, new: str =
 
 
 def unknown_sentence(images: int, caught: int, taken: list[str], new: str = "new ") -> str:
-    """What became of images of other things.
+    """Return a sentence on the outcomes for images of other things.
 
     Args:
-        images: how many.
-        caught: called unknown.
-        taken: known classes that others were taken for.
-        new: "new " or nothing.
+        images: The number of images.
+        caught: The number of images called unknown.
+        taken: The known classes that the other images were taken for.
+        new: "new " or "".
     """
     if images == 0:
         return "No image of anything else was tested, so how many unknown things it catches cannot be said."
@@ -125,7 +125,7 @@ def unknown_sentence(images: int, caught: int, taken: list[str], new: str = "new
 
 
 def caveats(tested: Tested, chosen: ChosenImages, thresholds: Thresholds, facts: RunFacts) -> list[str]:
-    """What a reader must know before the numbers are used."""
+    """Return the caveats that a reader must know to use the numbers."""
     known = int(tested.known.sum())
     unknown = len(tested) - known
     found = list(chosen.notes)

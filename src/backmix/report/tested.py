@@ -1,4 +1,4 @@
-"""What a run answered for the images of a report."""
+"""Run the classifier of a run on the images of a report, and keep its answers."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ NO_CLASS = "(no class)"
 
 @dataclass(frozen=True, eq=False)
 class Tested:
-    """Answers for N images; those that could not be read are not among them.
+    """The answers for N images. Images that could not be read are not among them.
 
     Attributes:
-        classes: names of the known classes.
-        labels: (N,) int64 known class, -1 for unknown.
-        truth: what each image shows, N names.
-        predicted: (N,) int64 likeliest known class.
-        confidence: (N,) float32 softmax probability of it.
-        scores: (N,) float64 unknown score of the detector that decides.
-        p_values: (N,) float64; None where there is no threshold.
-        accepted: (N,) bool.
-        sources: where the images are.
-        at: (N, 2) int64 number of the source and position in it.
-        unreadable: (name, reason) of each image left out.
+        classes: The names of the known classes.
+        labels: (N,) int64, the known class of each image; -1 for unknown.
+        truth: The names of the classes that the N images show.
+        predicted: (N,) int64, the likeliest known class.
+        confidence: (N,) float32, the softmax probability of the likeliest known class.
+        scores: (N,) float64, the unknown score of the detector that decides.
+        p_values: (N,) float64, the p-values; None if there is no threshold.
+        accepted: (N,) bool, whether each image is accepted as known.
+        sources: The sources of the images.
+        at: (N, 2) int64, the number of the source of each image and its position in the source.
+        unreadable: The (name, reason) of each image that was left out.
     """
 
     classes: list[str]
@@ -50,27 +50,27 @@ class Tested:
     unreadable: list[tuple[str, str]]
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Return the number of images."""
         return len(self.labels)
 
     @property
     def known(self) -> Tensor:
-        """(N,) bool: of a known class."""
+        """Whether each image is of a known class, (N,) bool."""
         return self.labels >= 0
 
     @property
     def correct(self) -> Tensor:
-        """(N,) bool: the likeliest class is the true one, accepted or not."""
+        """Whether the likeliest class of each image is the true one, accepted or not, (N,) bool."""
         return self.predicted == self.labels
 
     @property
     def right(self) -> Tensor:
-        """(N,) bool: of a known class, accepted, and named right."""
+        """Whether each image is of a known class, accepted, and given its class, (N,) bool."""
         return self.correct & self.accepted
 
     @property
     def wrong(self) -> Tensor:
-        """(N,) bool: of a known class, accepted, and named as another."""
+        """Whether each image is of a known class, accepted, and given another class, (N,) bool."""
         return self.known & self.accepted & ~self.correct
 
     def read(self, row: int) -> Image.Image:
@@ -79,12 +79,12 @@ class Tested:
         return self.sources[source].read(position)
 
     def name(self, row: int) -> str:
-        """Name of an image."""
+        """Return the name of an image."""
         source, position = (int(place) for place in self.at[row])
         return self.sources[source].name(position)
 
     def figures(self) -> dict[str, float] | None:
-        """AUROC and its kin, see `backmix.metrics.open_set_metrics`; None without images of both kinds."""
+        """Return the figures of `backmix.metrics.open_set_metrics`; None unless there are known and unknown images."""
         known = self.known
         if not known.any() or known.all():
             return None
@@ -101,16 +101,16 @@ def run_tests(
     """Answer every chosen image.
 
     Args:
-        classifier: of the run.
-        chosen: the images.
-        workers: threads that decode.
-        on_images: told how many images are done, and how many there are.
+        classifier: The classifier of the run.
+        chosen: The images.
+        workers: The number of threads that decode images.
+        on_images: A function that is called with the number of images done so far and the number of all images.
 
     Returns:
-        None where no images were chosen.
+        The answers, or None if no images were chosen.
 
     Raises:
-        DataError: when none of them can be read.
+        DataError: If no image can be read.
     """
     given = [(source, unknown) for source, unknown in ((chosen.tested, False), (chosen.unknown, True)) if source]
     if not given:
@@ -122,7 +122,7 @@ def run_tests(
             source,
             [classifier.detector],
             workers=workers,
-            on_images=None if on_images is None else partial(_told, on_images, done, total),
+            on_images=None if on_images is None else partial(_report_progress, on_images, done, total),
         )
         done += len(source)
         names = [*source.classes, NO_CLASS]
@@ -151,20 +151,20 @@ def run_tests(
     )
 
 
-def _told(on_images: Callable[[int, int], object], before: int, total: int, seen: int) -> None:
+def _report_progress(on_images: Callable[[int, int], object], before: int, total: int, seen: int) -> None:
     on_images(before + seen, total)
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What decides in a run.
+    """The thresholds that decide in a run.
 
     Attributes:
-        overall: the threshold of all classes; None before calibration.
-        by_class: K thresholds that decide instead, None for a class that the overall one stands in for; empty where
-            the overall one decides for all.
-        accept: share of known images to accept.
-        detector: whose unknown score decides.
+        overall: The threshold of all classes; None before calibration.
+        by_class: The K thresholds of the classes, if the run decides by class; None for a class that uses the overall
+            threshold. Empty if the overall threshold decides for all classes.
+        accept: The share of known images to accept.
+        detector: The name of the detector whose unknown score decides.
     """
 
     overall: ConformalThreshold | None
@@ -174,7 +174,7 @@ class Thresholds:
 
     @classmethod
     def of(cls, classifier: OpenSetClassifier) -> Thresholds:
-        """Those of a classifier."""
+        """Return the thresholds of a classifier."""
         return cls(
             classifier.thresholds.get(classifier.detector),
             list(classifier.class_thresholds) if classifier.per_class else [],
@@ -183,6 +183,6 @@ class Thresholds:
         )
 
     def of_class(self, number: int) -> ConformalThreshold | None:
-        """What decides for images taken for a class."""
+        """Return the threshold for images taken for a class; None before calibration."""
         own = self.by_class[number] if self.by_class else None
         return own or self.overall

@@ -1,4 +1,4 @@
-"""Which images a run was trained on, and the foreground bank that it kept of them."""
+"""Find the images that a run was trained on, and the foreground bank that the run kept of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from backmix.train.checkpoint import load_checkpoint
 
 
 def shares_of(run: Path) -> Shares | None:
-    """What a run held out; None where it does not say."""
+    """Return the images that a run held out; None if the run does not state them."""
     try:
         return read_shares(run)
     except RunError:
@@ -34,19 +34,19 @@ def training_positions(
     split: str | None,
     images: int | None = None,
 ) -> Tensor:
-    """Positions (M,) of the images that the run trained on, in the order in which its bank counts them.
+    """Return the positions (M,) of the images that the run trained on, in the order of its foreground bank.
 
-    Known images of the training split, but for those that were held out of it and those that could not be read. Where
-    the run does not say what it held out, all known ones.
+    These are the known images of the training split, without those that were held out and those that could not be
+    read. If the run does not state the images that it held out, none are removed as held out.
 
     Args:
-        facts: of the run.
-        classifier: of the run.
-        source: its training split.
-        shares: what it held out.
-        split: name of the training split.
-        images: of the bank; where that is as many as images of rare classes that stand there several times make, they
-            do so here. None: each stands there once.
+        facts: The facts of the run.
+        classifier: The classifier of the run.
+        source: The training split of the run.
+        shares: The images that the run held out; None if the run does not state them.
+        split: The name of the training split.
+        images: The number of images in the bank. If it equals the number of images with those of rare classes repeated,
+            these are repeated here too; otherwise each image occurs once. If None, each image occurs once.
     """
     labels = classifier.labels_for(source)
     held: set[str] = set()
@@ -71,10 +71,10 @@ def training_positions(
 
 
 def kept_bank(checkpoint: Path) -> dict[str, Tensor] | None:
-    """The foreground bank that a training left behind; None where there is none, or one without a map.
+    """Return the foreground bank that a training kept; None if there is no bank, or if it has no map.
 
     Args:
-        checkpoint: file of `backmix.train.checkpoint.save_checkpoint`.
+        checkpoint: The file that `backmix.train.checkpoint.save_checkpoint` wrote.
     """
     try:
         state: Any = load_checkpoint(checkpoint).get("augmentation")

@@ -1,1 +1,1 @@
-"""The models that an audit can look at: our runs and classifiers, ONNX, TorchScript, timm, any callable."""
+"""The models that can be audited: runs and classifiers of backmix, ONNX, TorchScript, timm, and Python functions."""

@@ -1,4 +1,4 @@
-"""Any classifier behind one call: a run, a timm model, a TorchScript or ONNX file, or a Python function."""
+"""Define the interface of a model that can be audited, and the options that all such models share."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from backmix.errors import DataError
 
 
 class Answers(NamedTuple):
-    """What a model says of a batch, on the CPU.
+    """The answers of a model for a batch, on the CPU.
 
     Attributes:
-        logits: (B, K) float32; their softmax are probabilities.
-        unknown_score: (B,) float32, higher = more unknown; None where the model has none of its own.
+        logits: (B, K) float32; their softmax gives the probabilities.
+        unknown_score: (B,) float32, higher = more unknown; None if the model has no unknown score.
     """
 
     logits: Tensor
@@ -29,12 +29,12 @@ class AuditedModel(Protocol):
     """A classifier that can be audited.
 
     Attributes:
-        kind: what it is, for people.
-        frame: what of a picture it sees.
-        names: for each of its K outputs the names its class goes by; None: its outputs are numbered only.
-        score: name of its unknown score; None: it has none, and every answer is one of its classes.
-        fingerprint: changes when its answers may.
-        notes: what a person should know about how it was loaded, sentences.
+        kind: The kind of model, as people read it.
+        frame: The part of a picture that the model sees.
+        names: The names of the class of each of its K outputs. If None, the outputs are only numbered.
+        score: The name of its unknown score. If None, it has none, and every answer is one of its classes.
+        fingerprint: A text that changes whenever the answers of the model may change.
+        notes: Sentences that a person should know about how the model was loaded.
     """
 
     kind: str
@@ -50,14 +50,14 @@ class AuditedModel(Protocol):
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """What a file does not say of itself.
+    """Options for properties that the file of a model does not state.
 
     Attributes:
-        image_size: side of the images in pixels; None: what the model says, otherwise `default_size`.
-        default_size: side where neither says one.
-        mean: per channel, of pixels in 0..1, for TorchScript and ONNX files that take normalised images.
-        std: likewise.
-        device: where networks run.
+        image_size: The side of the images in pixels. If None, the size that the model states, or else `default_size`.
+        default_size: The side of the images in pixels if neither `image_size` nor the model gives one.
+        mean: The mean of each channel, of pixels in 0..1, for TorchScript and ONNX files that take normalised images.
+        std: The standard deviation of each channel, of pixels in 0..1, for the same files.
+        device: The device that networks run on.
     """
 
     image_size: int | None = None
@@ -67,25 +67,25 @@ class ModelOptions:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def __post_init__(self) -> None:
-        """Refuse numbers that make no picture."""
+        """Raise DataError unless mean and std have three numbers each and every std is above 0."""
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise DataError(f"mean and std need three numbers, std above 0; got {self.mean}, {self.std}")
 
     def size(self, own: int | None = None) -> int:
-        """Side of the images, given what the model says."""
+        """Return the side of the images, given the size that the model states."""
         return self.image_size or own or self.default_size
 
     def normalise(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) uint8 -> float32 on the device."""
+        """Normalise images (B, 3, S, S) uint8 to float32 on the device."""
         mean, std = (torch.tensor(of, device=self.device)[:, None, None] for of in (self.mean, self.std))
         return (images.to(self.device, torch.float32) / 255 - mean) / std
 
 
 def own_size(options: ModelOptions, size: int) -> int:
-    """The image size of one of our models.
+    """Return the image size of a model that backmix made.
 
     Raises:
-        DataError: when another is asked for.
+        DataError: If the options ask for another size.
     """
     if options.image_size not in (None, size):
         raise DataError(f"this model sees images of {size} pixels; it cannot be audited at {options.image_size}")
@@ -93,10 +93,10 @@ def own_size(options: ModelOptions, size: int) -> int:
 
 
 def check_answers(answers: Answers, images: Tensor) -> Answers:
-    """The answers, if there is a row of numbers for each image.
+    """Return the answers if there is a valid row for each image.
 
     Raises:
-        DataError: for another shape, no classes, or NaN.
+        DataError: If a shape does not fit, if there are fewer than two classes, or if a value is NaN.
     """
     logits, score = answers
     if logits.ndim != 2 or len(logits) != len(images) or logits.shape[1] < 2:

@@ -1,4 +1,4 @@
-"""A Python function as a model to audit."""
+"""Audit a Python function."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ from backmix.errors import DataError, in_one_line
 
 
 class CallableModel:
-    """`package.module:function`, looked for in the current folder too. See `AuditedModel`.
+    """A Python function, given as `package.module:function`. See `AuditedModel`.
 
-    The function takes (B, 3, S, S) float32 pixels in 0..1 and returns (B, K) logits, or a pair of these and (B,)
-    unknown scores; tensors or arrays. It may say more by attributes: `classes`, names of its K outputs; `image_size`,
-    S; `dtype`, torch.uint8 to be given pixels in 0..255.
+    The module is also searched for in the current folder. The function takes (B, 3, S, S) float32 pixels in 0..1. It
+    returns (B, K) logits, or a pair of (B, K) logits and (B,) unknown scores, as tensors or arrays. It may have three
+    attributes: `classes`, the names of its K outputs; `image_size`, the side S; and `dtype`, which is torch.uint8 if
+    the function takes pixels in 0..255.
 
     Args:
-        spec: module and function; to import a module is to run it.
-        options: image size and device.
+        spec: The module and the function. To import a module is to run it.
+        options: The image size and the device.
 
     Raises:
-        DataError: when it cannot be imported or is no function.
+        DataError: If the function cannot be imported or is not callable.
     """
 
     kind = "function"
@@ -62,8 +63,8 @@ class CallableModel:
         """See `AuditedModel.answers`."""
         images = images.to(self._device)
         try:
-            said = self._function(images if self._whole else images.float() / 255)
-            logits, score = said if isinstance(said, tuple) else (said, None)
+            output = self._function(images if self._whole else images.float() / 255)
+            logits, score = output if isinstance(output, tuple) else (output, None)
             found = Answers(_tensor(logits), None if score is None else _tensor(score))
         except Exception as error:
             raise DataError(
@@ -79,7 +80,7 @@ def _tensor(values: Any) -> Tensor:
 
 
 def _source_digest(function: Any) -> str:
-    """Of the file the function stands in; where there is none, nothing tells one version from another."""
+    """Return a digest of the file that defines the function, or "" if there is no such file."""
     try:
         file = inspect.getsourcefile(inspect.unwrap(function)) or inspect.getfile(type(function))
         with open(file, "rb") as source:

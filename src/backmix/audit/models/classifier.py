@@ -1,4 +1,4 @@
-"""A classifier of ours in memory as a model to audit."""
+"""Audit a backmix classifier in memory."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class ClassifierModel:
     """A classifier with the unknown score that decides in it. See `AuditedModel`.
 
     Args:
-        classifier: fitted; where its network is, it runs.
-        fingerprint: changes when its answers may.
+        classifier: A fitted classifier. It runs on the device of its network.
+        fingerprint: A text that changes whenever the answers of the classifier may change.
     """
 
     kind = "classifier"

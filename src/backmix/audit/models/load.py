@@ -1,4 +1,4 @@
-"""A model to audit, by what a person typed."""
+"""Load a model to audit from the text that a person typed."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ TORCHSCRIPT = (".pt", ".pth", ".ts", ".torchscript")
 
 
 def load_model(spec: str, options: ModelOptions | None = None) -> AuditedModel:
-    """Load a model by what a person typed.
+    """Load a model from the text that a person typed.
 
     Args:
-        spec: the folder of a run; a TorchScript file (.pt, .pth, .ts, .torchscript); an ONNX file (.onnx);
-            `package.module:function`; the name of a timm model, with "timm:" before it or not, and "@FILE" behind it
-            for other weights than the published ones. A path that exists is a path.
-        options: what the model does not say of itself.
+        spec: One of: the folder of a run; a TorchScript file (.pt, .pth, .ts, .torchscript); an ONNX file (.onnx);
+            `package.module:function`; or the name of a timm model, optionally with "timm:" before it, and with "@FILE"
+            after it to use the weights of a file instead of the published ones. If a path exists, it is taken as a
+            path.
+        options: Options for properties that the model does not state. If None, the defaults of `ModelOptions`.
 
     Raises:
-        DataError: when there is no such model, or it is none that can be audited.
-        RunError: when a run cannot be read.
-        OSError: when published weights are neither in the cache nor within reach.
+        DataError: If there is no such model, or if it cannot be audited.
+        RunError: If a run cannot be read.
+        OSError: If published weights are neither in the cache nor can be downloaded.
     """
     options = options or ModelOptions()
     path = Path(spec).expanduser()

@@ -1,4 +1,4 @@
-"""An ONNX file as a model to audit: one of `backmix export`, or any with a picture in and logits out."""
+"""Audit an ONNX file: one that `backmix export` wrote, or any that takes a picture and returns logits."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def load_onnx(path: Path, options: ModelOptions) -> AuditedModel:
     """Load an ONNX file.
 
     Raises:
-        DataError: when onnxruntime is missing, or the file is none that can be audited.
-        RunError: when it is one of ours and damaged.
+        DataError: If onnxruntime is missing, or if the file does not exist or cannot be audited.
+        RunError: If `backmix export` wrote the file and it is damaged.
     """
     if not path.is_file():
         raise DataError(f"there is no file {path}")
@@ -36,12 +36,12 @@ class OwnOnnx:
     """A file of `backmix export RUN --format onnx`. See `AuditedModel`.
 
     Args:
-        path: the file.
-        options: only to refuse another image size.
+        path: The file.
+        options: Only the image size is used, to refuse any other than that of the file.
 
     Raises:
-        DataError: when another image size is asked for.
-        RunError: when the file is damaged.
+        DataError: If the options ask for another image size.
+        RunError: If the file is damaged.
     """
 
     kind = "exported run (ONNX)"
@@ -56,22 +56,24 @@ class OwnOnnx:
 
     def answers(self, images: Tensor) -> Answers:
         """See `AuditedModel.answers`."""
-        said = self._model.run(images.numpy())
-        return Answers(torch.from_numpy(said.logits), torch.from_numpy(said.unknown_score).float())
+        output = self._model.run(images.numpy())
+        return Answers(torch.from_numpy(output.logits), torch.from_numpy(output.unknown_score).float())
 
 
 class PlainOnnx:
-    """One float input (B, 3, S, S) of normalised images; the first output is (B, K) logits. See `AuditedModel`.
+    """An ONNX file that backmix did not write. See `AuditedModel`.
+
+    The file has one float input of normalised images (B, 3, S, S), and its first output is (B, K) logits.
 
     Args:
-        path: the file.
-        options: image size, where the file leaves it open; mean and std.
+        path: The file.
+        options: The mean and std, and the image size if the file leaves it open.
 
     Raises:
-        DataError: for another input, or a file that cannot be loaded.
+        DataError: If the file has another input or cannot be loaded.
 
     Attributes:
-        is_own: whether it is a file of `backmix export`, which takes other inputs.
+        is_own: Whether `backmix export` wrote the file, which then takes other inputs.
     """
 
     kind = "ONNX"
@@ -117,13 +119,13 @@ class PlainOnnx:
         parts = []
         for start in range(0, len(normalised), step):
             part = normalised[start : start + step]
-            # A file of a fixed batch gets it full: the last images are shown again.
+            # A fixed batch must be full, so images of the last part are repeated.
             whole = part[np.arange(step) % len(part)] if self._batch else part
-            said = self._session.run([self._output], {self._input: whole})[0]
-            parts.append(torch.from_numpy(np.asarray(said, dtype=np.float32))[: len(part)])
+            logits = self._session.run([self._output], {self._input: whole})[0]
+            parts.append(torch.from_numpy(np.asarray(logits, dtype=np.float32))[: len(part)])
         return Answers(torch.cat(parts), None)
 
 
 def _symbols(dimension: Any) -> tuple[str, ...]:
-    """A dimension that the file leaves open is a name."""
+    """Return the name of a dimension that the file leaves open; nothing for a number."""
     return (dimension,) if isinstance(dimension, str) else ()

@@ -1,4 +1,4 @@
-"""A run of ours as a model to audit."""
+"""Audit a run of backmix."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class RunModel(ClassifierModel):
     """The classifier of a run, with the unknown score that decides in it. See `AuditedModel`.
 
     Args:
-        folder: of the run.
-        options: its device counts; a run says all else itself.
+        folder: The folder of the run.
+        options: Only the device is used, and the image size, to refuse any other than that of the run.
 
     Raises:
-        RunError: when it cannot be read.
-        DataError: when another image size is asked for.
+        RunError: If the run cannot be read.
+        DataError: If the options ask for another image size.
     """
 
     kind = "run"

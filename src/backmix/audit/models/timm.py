@@ -1,4 +1,4 @@
-"""A timm model as a model to audit: with its own head, its own normalisation and its own picture size."""
+"""Audit a timm model, with its own head, its own normalisation and its own image size."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 
 class TimmModel:
-    """A timm model with published weights, or with those of a file. See `AuditedModel`.
+    """A timm model with its published weights, or with the weights of a file. See `AuditedModel`.
 
-    A file is a state dict: safetensors, or what torch.save wrote, of which only tensors are read. It says how many
-    classes the head has. Pictures are cut, resized and normalised as timm does for this model, with one exception: the
-    size is `options.image_size` where that is given.
+    The file holds a state dict, as safetensors or as written by torch.save; only its tensors are read. The number of
+    classes of the head comes from the file. Pictures are cut, resized and normalised as timm does for this model. If
+    `options.image_size` is given and is not the size of the model, pictures are resized to it and not cut further.
 
     Args:
         spec: "NAME", "timm:NAME" or "timm:NAME@FILE".
-        options: image size and device.
+        options: The image size and the device.
 
     Raises:
-        DataError: when timm has no such model, or the file does not fit it.
-        OSError: when the published weights are neither in the cache nor within reach.
+        DataError: If timm has no such model, or if the file does not fit the model.
+        OSError: If the published weights are neither in the cache nor can be downloaded.
     """
 
     kind = "timm"
@@ -85,7 +85,7 @@ def _create(timm: Any, name: str, state: dict[str, Tensor] | None, size: int | N
         except TypeError as error:
             if "img_size" not in str(error):
                 raise
-            network = timm.create_model(name, **options)  # It takes any size, and so no img_size.
+            network = timm.create_model(name, **options)  # This model takes any size, so it has no img_size.
         if state is not None:
             network.load_state_dict(state)
     except OSError as error:
@@ -103,7 +103,7 @@ def _with(state: dict[str, Tensor] | None, size: int | None) -> str:
 
 
 def _classes_of(timm: Any, name: str, state: dict[str, Tensor]) -> int:
-    """Classes of the head, from the tensor that timm names as the classifier's."""
+    """Return the number of classes of the head, from the weights that timm names as the classifier."""
     config = timm.get_pretrained_cfg(name, allow_unregistered=True)
     head = getattr(config, "classifier", None)
     heads = [head] if isinstance(head, str) else list(head or ())
@@ -132,7 +132,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
 
 
 def _published_names(timm: Any, network: Any) -> Names | None:
-    """Names of the published classes, where timm knows them: those of ImageNet."""
+    """Return the names of the published classes if timm knows them, which it does for ImageNet; otherwise None."""
     try:
         subset = timm.data.infer_imagenet_subset(network)
         info = timm.data.ImageNetInfo(subset) if subset else None

@@ -1,4 +1,4 @@
-"""A TorchScript file as a model to audit. Such a file is a program: only load what you trust."""
+"""Audit a TorchScript file. A TorchScript file is a program: only load files that you trust."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from backmix.onnx_model.contract import FILE, Description
 
 
 class TorchScriptModel:
-    """What torch.jit.save wrote: normalised images (B, 3, S, S) float32 -> logits (B, K), or a tuple that begins so.
+    """A file that torch.jit.save wrote. See `AuditedModel`.
 
-    A file of `backmix export RUN --format torchscript` says its classes and its size itself, takes pixels as they are
-    and gives an unknown score.
+    The network takes normalised images (B, 3, S, S) float32 and returns logits (B, K), or a tuple that begins with the
+    logits. A file of `backmix export RUN --format torchscript` is different: it states its classes and its image size,
+    takes pixels as they are, and returns an unknown score.
 
     Args:
-        path: the file.
-        options: image size, mean, std and device.
+        path: The file.
+        options: The image size, the mean, the std and the device.
 
     Raises:
-        DataError: when it cannot be loaded, or one of ours is asked for another image size.
+        DataError: If the file cannot be loaded, or if a file of backmix is asked for another image size.
     """
 
     kind = "TorchScript"
@@ -56,10 +57,10 @@ class TorchScriptModel:
     def answers(self, images: Tensor) -> Answers:
         """See `AuditedModel.answers`."""
         try:
-            said = self._network(images.to(self._options.device) if self._own else self._options.normalise(images))
+            output = self._network(images.to(self._options.device) if self._own else self._options.normalise(images))
         except RuntimeError as error:
             side = self.frame.image_size
             reason = in_one_line(RuntimeError(str(error).strip().splitlines()[-1]))
             raise DataError(f"the TorchScript file does not take images of {side} pixels: {reason}") from error
-        logits, *more = said if isinstance(said, tuple | list) else (said,)
+        logits, *more = output if isinstance(output, tuple | list) else (output,)
         return Answers(logits.float().cpu(), more[0].float().cpu() if self._own else None)
