@@ -14,15 +14,25 @@ from typer.models import ArgumentInfo, OptionInfo
 
 ROOT = Path(__file__).resolve().parents[1]
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(((?:\.\./)+[^)#\s]+)\)")
+DIAGRAM = re.compile(r"^```mermaid\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMANDS = re.compile(r"<!-- commands:.*?-->")
 
 
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
-    """Return the text of a page with the list of commands, the study of this build, and without links to files."""
+    """Return the text of a page as the site shows it: commands, diagrams and the study of this build are filled in."""
+    markdown = DIAGRAM.sub(lambda found: draw(found[1]), markdown)
     markdown = COMMANDS.sub(lambda _: list_commands(), markdown)
     if page.file.src_uri == "study.md":
         markdown += study_of_this_build(ROOT / "build" / "study" / "study.json")
     return unlink_files(markdown, Path(page.file.abs_src_path).parent)
+
+
+def draw(diagram: str) -> str:
+    """Return a Mermaid diagram as an SVG picture that is part of the page, so that the page loads no script."""
+    import mmdr  # Only who builds the site needs it.
+
+    svg: str = mmdr.render(diagram, backend="mermaid-rs-renderer", theme="classic", rank_spacing=25).svg()
+    return f'<figure class="diagram">{svg}</figure>'
 
 
 def on_page_content(html: str, **_: Any) -> str:
