@@ -1,7 +1,8 @@
-"""What is done to a training batch, by name: BackMix and what it is compared to.
+"""The augmentations of training batches by name: BackMix, and the augmentations it is compared with.
 
-An augmentation is an `Augmentation` made with keyword-only options. To add one, write its file and name it in
-`AUGMENTATIONS`. The two kinds of BackMix have names apart, as they hold a bank for the images of the training set.
+An augmentation is an `Augmentation` whose options are keyword-only. To add one, write its file and name it in
+`AUGMENTATIONS`. The two kinds of BackMix are in `BACKMIXES`, because they hold a bank for the images of the training
+set.
 """
 
 from __future__ import annotations
@@ -57,15 +58,17 @@ def make_augmentation(
 
     Args:
         name: "none", a name in `BACKMIXES` or `AUGMENTATIONS`, or several joined by "+", such as "randaugment+backmix".
-        num_images: images of the training set.
-        preprocess: how they are normalised. BackMix fills with mid grey in these units; parts that hide something fill
-            with 0, the mean pixel, whatever the normalisation, as their papers do.
-        options: by name of option; each goes to the part that has it. Where several have it, the name of the part goes
-            before it: "cutmix.probability".
+        num_images: The number of images of the training set.
+        preprocess: How the images are normalised. BackMix fills with mid grey in these units. Parts that hide pixels
+            fill with 0, the mean pixel, whatever the normalisation, as their papers do.
+        options: The options by name; each goes to the part that has it. If several parts have it, put the name of the
+            part before it: "cutmix.probability".
+
+    Returns:
+        The augmentation, or None for "none".
 
     Raises:
-        ValueError: for a name or an option that is not there, for an option that several parts have, and for two parts
-            that are BackMix.
+        ValueError: If a name or an option does not exist, if several parts have an option, or if two parts are BackMix.
     """
     if name == "none":
         if options:
@@ -82,7 +85,7 @@ def make_augmentation(
     owner: dict[str, str] = {}
     parts: list[Augmentation | BackMix] = []
     for each in names:
-        # What the name itself decides is no option, nor is what only a loop can know: ours needs the batch once more.
+        # `apply` is no option if the name decides it. Nor is `inplace`: the training loop needs the batch afterwards.
         takes = signature(makers[each]).parameters.keys() - getattr(makers[each], "keywords", {}).keys() - {"inplace"}
         defaults = for_backmix if each in BACKMIXES else normalisation
         chosen = {option: value for option, value in defaults.items() if option in takes}

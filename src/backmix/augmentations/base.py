@@ -1,4 +1,4 @@
-"""What an augmentation is, and several of them as one."""
+"""The base class of augmentations, and the chain that applies several of them."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ Targets = tuple[tuple[Tensor, float], ...]
 
 
 class Augmentation(nn.Module):
-    """Something done to training batches; in evaluation mode images pass unchanged.
+    """The base class of augmentations, which change training batches. In evaluation mode images pass unchanged.
 
-    Called as BackMix is: `images = augmentation(images, index)`. A subclass writes two methods and leaves `forward` as
-    it is: `draw` decides everything random, and `change` does to the images what was drawn. Where an image changes
-    alike whatever the others of its batch are, it also says which part of a draw is whose: `part`. The rest has
-    defaults.
+    It is called as BackMix is: `images = augmentation(images, index)`. A subclass writes two methods and keeps
+    `forward`: `draw` makes all random choices, and `change` applies them to the images. If the change of an image does
+    not depend on the other images of the batch, the subclass also writes `part`, which selects the choices for some of
+    the images. The other methods have defaults.
 
     Args:
-        probability: share of what is changed; what is counted, batches, images or cells, the subclass says.
-        generator: source of randomness; torch's global one when None.
+        probability: The share of batches, images or cells that are changed; the subclass defines which of them.
+        generator: The source of randomness. None: torch's global generator.
 
     Raises:
-        ValueError: for a probability outside 0..1.
+        ValueError: If the probability is outside 0..1.
 
     Attributes:
-        name: begins every message of an error.
-        options: names of the attributes that `print` shows.
-        after_crop: whether it belongs behind flip and crop instead of before them.
-        mixes_labels: whether `targets` may differ from one draw to the next; a step then draws once for all views.
-        looks_at_others: whether an image of the result depends on other images of the batch. Where several processes
-            train together, such an augmentation is given the batch of all of them. One that does not look at others,
-            or comes after the crop, is given the part of its process; `forward` then draws for the images of all
-            processes and keeps the `part` that belongs to this one.
-        share: which part of a batch this process is given; set by the training loop.
+        name: The name that begins every error message.
+        options: The names of the attributes that `print` shows.
+        after_crop: Whether the augmentation comes after flip and crop instead of before them.
+        mixes_labels: Whether `targets` may differ from one draw to the next. If so, a step draws once for all views.
+        looks_at_others: Whether an image of the result depends on other images of the batch. If several processes
+            train together, an augmentation that looks at others gets the batch of all processes. One that does not, or
+            that comes after the crop, gets the part of its process; `forward` then draws for the images of all
+            processes and keeps the `part` of this process.
+        share: The part of a batch that this process gets. The training loop sets it.
     """
 
     name: ClassVar[str] = "augmentation"
@@ -56,7 +56,7 @@ class Augmentation(nn.Module):
         self._check(0 <= probability <= 1, f"probability lies in 0..1; got {probability}")
         self.probability = probability
         self.generator = generator
-        # What was drawn for the batch changed last; None: it was left as it is.
+        # The draw for the batch changed last. None: the batch was not changed.
         self._last: Any = None
 
     def forward(
@@ -68,17 +68,17 @@ class Augmentation(nn.Module):
         masks: Tensor | None = None,
         view: View | None = None,
     ) -> Tensor:
-        """Draw, then change a batch. Not to be overridden: write `draw` and `change`.
+        """Draw, then change a batch. Do not override this method: write `draw` and `change`.
 
         Args:
-            images: (B, C, H, W) float, normalised; not changed.
-            index: (B,) int64 position of each image in the training set.
-            labels: (B,) int64.
-            masks: (B, H, W) bool true foreground.
-            view: what `images` show of the whole images.
+            images: The images, (B, C, H, W) float, normalised. They do not change.
+            index: The position of each image in the training set, (B,) int64.
+            labels: The class of each image, (B,) int64.
+            masks: The true masks, (B, H, W) bool, true on the foreground.
+            view: The part of the whole images that `images` show.
 
         Returns:
-            (B, C, H, W), a new tensor.
+            The changed images, (B, C, H, W), a new tensor.
         """
         self._last = None
         if not self.training:
@@ -91,46 +91,55 @@ class Augmentation(nn.Module):
         return self.change(images, self._last)
 
     def check_images(self, images: Tensor) -> None:
-        """Raise ValueError, with the augmentation's name, unless images are (B, C, H, W) float."""
+        """Raise ValueError, with the name of the augmentation, unless the images are (B, C, H, W) float."""
         if images.ndim != 4 or not images.is_floating_point():
             found = f"{tuple(images.shape)} {images.dtype}"
             raise ValueError(f"{self.name} takes normalised images (B, C, H, W) float; got {found}")
 
     def draw(self, batch: int, height: int, width: int, /) -> Any:
-        """Draw, from `generator` alone, what happens to a batch of such a size; None: it is left as it is."""
+        """Make the random choices for a batch of images of height x width pixels, from `generator` alone.
+
+        Args:
+            batch: The number of images.
+            height: The height of the images, in pixels.
+            width: The width of the images, in pixels.
+
+        Returns:
+            The choices, in a form that `change` takes, or None if the batch does not change.
+        """
         raise NotImplementedError
 
     def change(self, images: Tensor, draw: Any) -> Tensor:
-        """Do to (B, C, H, W) what was drawn; returns a new tensor and draws nothing."""
+        """Change (B, C, H, W) images as drawn. Return a new tensor and draw nothing."""
         raise NotImplementedError
 
     def part(self, draw: Any, share: Share) -> Any:
-        """What of a draw for the images of all processes belongs to this one; here all of it, as for label mixing."""
+        """Return the part of a draw for all processes that belongs to this one: here all of it, as in label mixing."""
         return draw
 
     def targets(self, labels: Tensor) -> Targets:
-        """What the batch changed last is labelled as: labels (B,) int64 with weights that sum to 1."""
+        """Return the labels of the batch changed last: pairs of labels, (B,) int64, and weights that sum to 1."""
         return ((labels, 1.0),)
 
     def moved(self) -> Tensor | None:
-        """Which images of the batch changed last no longer show things where they were: (B,) bool; None: none."""
+        """Return in which images of the batch changed last objects are no longer in place, (B,) bool; None: in none."""
         return None
 
     def attach(self, backbone: nn.Module) -> None:
-        """Get hold of a backbone's layers, for augmentations of feature maps; `detach` lets go of them."""
+        """Hook into the layers of a backbone, for augmentations of feature maps. `detach` ends it."""
 
     def detach(self) -> None:
-        """Let go of what `attach` got hold of."""
+        """Remove the hooks of `attach`."""
 
     def extra_repr(self) -> str:
-        """The options, for `print`; a resumed training compares them."""
+        """Return the options for `print`; a resumed training compares them."""
         return ", ".join(f"{name}={getattr(self, name)}" for name in self.options)
 
     def _check(self, fits: bool, expected: str) -> None:
         check(fits, f"{self.name}: {expected}")
 
     def _leaves_batch(self) -> bool:
-        """Toss once for a whole batch: false with `probability`."""
+        """Decide at random whether a whole batch stays unchanged: false with `probability`."""
         return float(self._rand()) >= self.probability
 
     def _rand(self, *shape: int) -> Tensor:
@@ -144,17 +153,17 @@ class Augmentation(nn.Module):
 
 
 class Chain(nn.Module):
-    """Augmentations one after the other, those before the crop first: what the training loop calls.
+    """A sequence of augmentations, which the training loop calls: those before the crop come first.
 
-    BackMix comes first wherever it stands: its maps belong to the images as they are, not as another part has turned
-    or mixed them.
+    BackMix is always the first part, whatever its place in `parts`: its maps belong to the original images, not to
+    images that another part has turned or mixed.
 
     Args:
-        parts: in the order in which they are applied; BackMix may be among them, once.
+        parts: The augmentations in the order in which they are applied. At most one of them is a BackMix.
 
     Raises:
-        ValueError: for BackMix twice, swap being one: the training loop feeds one bank. For one that pastes into the
-            batch it is given, which the training loop needs once more.
+        ValueError: If two parts are BackMix ("swap" is one as well), because the training loop feeds one bank; or if a
+            BackMix pastes into the given batch, because the training loop needs the batch afterwards.
     """
 
     def __init__(self, parts: Sequence[Augmentation | BackMix]) -> None:
@@ -171,29 +180,29 @@ class Chain(nn.Module):
 
     @property
     def backmix(self) -> BackMix | None:
-        """The BackMix among the parts, be it named backmix or swap, whose bank the training loop feeds."""
+        """The BackMix among the parts ("backmix" or "swap"), whose bank the training loop feeds; None without one."""
         return next((part for part in self.parts if isinstance(part, BackMix)), None)
 
     def before_crop(
         self, images: Tensor, index: Tensor, *, labels: Tensor, masks: Tensor | None, view: View | None
     ) -> Tensor:
-        """What happens before flip and crop: (B, C, H, W) -> (B, C, H, W)."""
+        """Apply the parts that come before flip and crop: (B, C, H, W) -> (B, C, H, W)."""
         for part in self.parts:
             if not getattr(part, "after_crop", False):
                 images = part(images, index, labels=labels, masks=masks, view=view)
         return images
 
     def behind_crop(self, images: Tensor, index: Tensor, *, labels: Tensor) -> Tensor:
-        """What happens behind flip and crop: (B, C, H, W) -> (B, C, H, W)."""
+        """Apply the parts that come after flip and crop: (B, C, H, W) -> (B, C, H, W)."""
         for part in self.parts:
             if getattr(part, "after_crop", False):
                 images = part(images, index, labels=labels)
         return images
 
     def targets(self, labels: Tensor) -> Targets | None:
-        """Labels and weights of the batch changed last, None where the labels stay as they are.
+        """Return the labels and weights of the batch changed last, or None if the labels do not change.
 
-        Where two parts mix labels, the second mixes what the first has made.
+        If two parts mix labels, the second mixes the result of the first.
         """
         found: Targets = ((labels, 1.0),)
         for part in self.parts:
@@ -207,14 +216,14 @@ class Chain(nn.Module):
         return None if len(found) == 1 else found
 
     def moved(self) -> Tensor | None:
-        """Which images of the batch changed last no longer show things where they were: (B,) bool; None: none."""
+        """Return in which images of the batch changed last objects are no longer in place, (B,) bool; None: in none."""
         found = [part.moved() for part in self.parts if isinstance(part, Augmentation)]
         known = [each for each in found if each is not None]
         return torch.stack(known).any(0) if known else None
 
     @property
     def looks_at_others(self) -> bool:
-        """Whether anything before the crop needs the batches of all processes: BackMix takes donors from them."""
+        """Whether a part before the crop needs the batches of all processes, as BackMix does for its donors."""
         return any(
             isinstance(part, BackMix) or (part.looks_at_others and not part.after_crop)
             for part in self.parts
@@ -222,24 +231,24 @@ class Chain(nn.Module):
         )
 
     def set_share(self, before_crop: Share, behind_crop: Share) -> None:
-        """Say which part of a batch is given to what stands before the crop, and to what stands behind it."""
+        """Set the part of a batch that the augmentations before the crop get, and the part for those after it."""
         for part in self.parts:
             if isinstance(part, Augmentation):
                 part.share = behind_crop if part.after_crop else before_crop
 
     def set_generator(self, generator: torch.Generator | None) -> None:
-        """Draw from this generator from now on."""
+        """Set the generator that all parts draw from."""
         for part in self.parts:
             part.generator = generator  # type: ignore[assignment]
 
     def attach(self, backbone: nn.Module) -> None:
-        """Let parts that work on feature maps get hold of a backbone."""
+        """Let parts that work on feature maps hook into a backbone."""
         for part in self.parts:
             if isinstance(part, Augmentation):
                 part.attach(backbone)
 
     def detach(self) -> None:
-        """Let go of the backbone."""
+        """Remove the hooks of all parts from the backbone."""
         for part in self.parts:
             if isinstance(part, Augmentation):
                 part.detach()
@@ -248,16 +257,16 @@ class Chain(nn.Module):
 def draw_beta(alpha: float, count: int, generator: torch.Generator | None) -> Tensor:
     """Draw from Beta(alpha, alpha).
 
-    torch's Beta distribution takes no generator, and at small alpha both of the gamma variables behind it can be 0 in
-    float32. NumPy's, seeded by the generator, has neither fault.
+    The Beta distribution of torch takes no generator, and at small alpha both of its gamma variables can be 0 in
+    float32. The one of NumPy, seeded by the generator, has neither fault.
 
     Args:
-        alpha: above 0.
-        count: how many.
-        generator: source of randomness; torch's global one when None.
+        alpha: Both parameters of the distribution, above 0.
+        count: The number of draws.
+        generator: The source of randomness. None: torch's global generator.
 
     Returns:
-        (count,) float32 on the CPU, in 0..1.
+        The draws, (count,) float32 on the CPU, in 0..1.
     """
     seed = int(torch.randint(2**62, (), generator=generator, device=device_of(generator)))
     return torch.from_numpy(np.random.default_rng(seed).beta(alpha, alpha, count)).float()

@@ -1,4 +1,4 @@
-"""Random brightness, contrast and saturation, drawn for each image of a batch on its own."""
+"""Random brightness, contrast and saturation, drawn separately for each image of a batch."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from backmix.mixing.draw import device_of
 
 
 class ColourJitter:
-    """Change saturation, contrast and brightness of each image by up to `strength`.
+    """A random change of the saturation, contrast and brightness of each image by up to `strength`.
 
-    torchvision's transform of the same idea draws once for a whole batch; this one draws for each image, on the device.
+    The similar transform of torchvision draws once for a whole batch; this one draws for each image, on the device.
 
     Args:
-        strength: saturation and contrast are multiplied by 1 - strength .. 1 + strength, and up to `strength` is added
-            to or taken from all pixels, in units of the normalised image.
-        generator: source of randomness; torch's global one when None.
+        strength: Saturation and contrast are multiplied by 1 - strength .. 1 + strength, and up to `strength` is added
+            to or subtracted from all pixels, in units of the normalised image.
+        generator: The source of randomness. None: torch's global generator.
 
     Raises:
-        ValueError: for a strength outside 0..1.
+        ValueError: If the strength is outside 0..1.
     """
 
     def __init__(self, strength: float = 0.3, *, generator: torch.Generator | None = None) -> None:
@@ -29,17 +29,17 @@ class ColourJitter:
         self.generator = generator
 
     def draw(self, batch: int) -> Tensor:
-        """Draw (3, B): factors of saturation and of contrast, and what to add."""
+        """Draw (3, B): the factors of saturation and of contrast, and the brightness to add."""
         device = device_of(self.generator)
         change = self.strength * (2 * torch.rand(3, batch, generator=self.generator, device=device) - 1)
         return change + torch.tensor([1.0, 1.0, 0.0], device=device)[:, None]
 
     def apply(self, images: Tensor, change: Tensor) -> Tensor:
-        """Change (B, C, H, W) float images as drawn; returns a new tensor of the same memory layout."""
+        """Change (B, C, H, W) float images as drawn. Return a new tensor of the same memory layout."""
         saturation, contrast, brightness = change.to(images.device)[:, :, None, None, None].unbind(0)
         grey = images.mean(1, keepdim=True)
         mean = images.mean((1, 2, 3), keepdim=True)
-        # grey + s (x - grey), then mean + c (that - mean) + b: one pass over the images each for x and grey.
+        # y = grey + s (x - grey), then mean + c (y - mean) + b: one pass over the images for x and one for grey.
         return images * (saturation * contrast) + (
             grey * ((1 - saturation) * contrast) + mean * (1 - contrast) + brightness
         )

@@ -1,4 +1,4 @@
-"""CutMix: paste a rectangle of another image of the batch, mix the labels by its area."""
+"""CutMix pastes a rectangle of another image of the batch and mixes the labels by the area."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from backmix.augmentations.label_mixing import LabelMixing
 
 
 class CutMixDraw(NamedTuple):
-    """What chance decides for a batch.
+    """The random choices for a batch.
 
     Attributes:
-        partner: (B,) int64, a permutation.
-        share: of the image's area that stays its own, 0..1.
-        box: top, left, bottom, right in pixels, inside the image; bottom and right are the first outside the box.
+        partner: The partner of each image, (B,) int64, a permutation.
+        share: The share of the area that keeps the image's own pixels, 0..1.
+        box: The top, left, bottom and right of the box in pixels, inside the image. Bottom and right are the first
+            pixels outside the box.
     """
 
     partner: Tensor
@@ -26,20 +27,21 @@ class CutMixDraw(NamedTuple):
 
 
 class CutMix(LabelMixing):
-    """One box for the batch shows the partners; `s y + (1 - s) y[partner]` with s the area outside the box.
+    """An augmentation that shows the partner of each image in a box, the same box for the whole batch.
 
-    Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features", ICCV 2019. The
-    box takes sqrt(1 - lam) of each side, lam ~ Beta(alpha, alpha); its centre lies anywhere in the image, what hangs
-    over the border is cut off, and the labels go by what is left of it. torchvision's `CutMix` does the same from the
-    global generator, with each image's predecessor as partner and dense labels, which few objectives take.
+    Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features", ICCV 2019.
+    Labels become `s y + (1 - s) y[partner]`, where s is the share of the area outside the box. The sides of the box are
+    sqrt(1 - lam) of the image's sides, with lam ~ Beta(alpha, alpha). Its centre lies anywhere in the image; a part
+    outside the image is cut off, and s is computed from the rest. The `CutMix` of torchvision does the same from the
+    global generator, with the previous image as partner and with dense labels, which few objectives take.
 
     Args:
-        alpha: of the Beta distribution (paper: 1).
-        probability: share of the batches that are mixed (paper: 0.5 on CIFAR, 1 on ImageNet).
-        generator: source of randomness; torch's global one when None.
+        alpha: Both parameters of the Beta distribution (paper: 1).
+        probability: The share of the batches that are mixed (paper: 0.5 on CIFAR, 1 on ImageNet).
+        generator: The source of randomness. None: torch's global generator.
 
     Raises:
-        ValueError: for an alpha of 0 or less or a probability outside 0..1.
+        ValueError: If alpha is not above 0, or if the probability is outside 0..1.
     """
 
     name = "cutmix"
@@ -50,14 +52,14 @@ class CutMix(LabelMixing):
         super().__init__(alpha=alpha, probability=probability, generator=generator)
 
     def draw(self, batch: int, height: int, width: int, /) -> CutMixDraw | None:
-        """Draw for a batch of images of height x width pixels; None: leave it as it is."""
+        """Draw for a batch of images of height x width pixels. None: the batch does not change."""
         if self._leaves_batch():
             return None
         side = (1 - draw_beta(self.alpha, 1, self.generator).item()) ** 0.5
         row = int(self._randint(0, height))
         column = int(self._randint(0, width))
         partner = self._randperm(batch)
-        # Both ends by half the side, as the paper's: a box of odd side loses a pixel.
+        # Each end is half the side away, as in the paper, so a box of odd side loses a pixel.
         down, across = int(height * side) // 2, int(width * side) // 2
         top, bottom = max(0, row - down), min(height, row + down)
         left, right = max(0, column - across), min(width, column + across)
@@ -65,7 +67,7 @@ class CutMix(LabelMixing):
         return CutMixDraw(partner, share, (top, left, bottom, right))
 
     def change(self, images: Tensor, draw: CutMixDraw) -> Tensor:
-        """Paste into (B, C, H, W) as drawn; returns a new tensor."""
+        """Paste into (B, C, H, W) images as drawn. Return a new tensor."""
         top, left, bottom, right = draw.box
         mixed = images.clone()
         mixed[:, :, top:bottom, left:right] = images[:, :, top:bottom, left:right][draw.partner.to(images.device)]

@@ -1,4 +1,4 @@
-"""Cutout: hide one square of each image, after flip and crop; labels stay."""
+"""Cutout hides one square of each image, after flip and crop. Labels do not change."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from backmix.augmentations.share import Share
 
 
 class Cutout(Augmentation):
-    """A square around a point anywhere in the image is filled; it may hang over the border.
+    """An augmentation that fills a square around a random point of each image. The square may cross the border.
 
     DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout", 2017: squares of 16 px
-    on CIFAR-10, 8 px on CIFAR-100, 20 px on SVHN, all at 32 px. Places are drawn as
-    `backmix.augmentations.erase.Erase` does, the hidden square of the training recipe. torchvision's `RandomErasing` is
-    another rule: its boxes lie inside the image, have random areas and ratios, and one is drawn for a whole batch.
+    on CIFAR-10, 8 px on CIFAR-100, 20 px on SVHN, all at 32 px. Places are drawn by
+    `backmix.augmentations.erase.Erase`, the hidden square of the training recipe. The `RandomErasing` of torchvision
+    differs: its boxes lie inside the image and have random areas and ratios, and one box is drawn for a whole batch.
 
     Args:
-        side: of the square as a share of the image's shorter side.
-        fill_value: what hidden pixels become, in the units of the images; the paper's is 0 after normalisation.
-        probability: share of the images with a hidden square (paper: 1).
-        generator: source of randomness; torch's global one when None.
+        side: The side of the square, as a share of the shorter side of the image.
+        fill_value: The value of hidden pixels, in the units of the images (paper: 0 after normalisation).
+        probability: The share of the images that get a hidden square (paper: 1).
+        generator: The source of randomness. None: torch's global generator.
 
     Raises:
-        ValueError: for a side or a probability outside 0..1.
+        ValueError: If the side or the probability is outside 0..1.
     """
 
     name = "cutout"
@@ -47,17 +47,17 @@ class Cutout(Augmentation):
         self.fill_value = fill_value
 
     def draw(self, batch: int, height: int, width: int, /) -> tuple[Tensor, Tensor]:
-        """Draw (2, B) int64, row and column of each centre, and (B,) bool, whether there is a square at all."""
+        """Draw the row and column of each centre, (2, B) int64, and which images get a square, (B,) bool."""
         centre = Erase(self.side, generator=self.generator).draw(batch, height, width)
         return centre, self._rand(batch) < self.probability
 
     def change(self, images: Tensor, draw: tuple[Tensor, Tensor]) -> Tensor:
-        """Hide in (B, C, H, W) as drawn; returns a new tensor."""
+        """Hide squares of (B, C, H, W) images as drawn. Return a new tensor."""
         centre, given = (each.to(images.device) for each in draw)
-        # Whatever the square sets to 0 was hidden; this leaves the fill to us.
+        # `Erase` always fills with 0. Applied to ones it gives the hidden pixels, which get `fill_value` here.
         shown = Erase(self.side).apply(torch.ones_like(images[:, :1]), centre) > 0
         return images.where(shown | ~given[:, None, None, None], self.fill_value)
 
     def part(self, draw: tuple[Tensor, Tensor], share: Share) -> tuple[Tensor, Tensor]:
-        """The centres and choices for the images of this process."""
+        """Return the centres and choices for the images of this process."""
         return share.own(draw[0], -1), share.own(draw[1])

@@ -1,4 +1,4 @@
-"""Cutout: hide one square of each image of a batch, drawn for each image on its own."""
+"""The hidden square of the training recipe (Cutout), drawn separately for each image of a batch."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from backmix.mixing.draw import device_of
 
 
 class Erase:
-    """Set a square of each image to 0, mid grey of normalised images; its centre lies anywhere in the image.
+    """A random square of each image that is set to 0, the mid grey of normalised images.
 
-    DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout", 2017. A square may hang
-    over the border, as in the paper.
+    DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout", 2017. The centre of a
+    square lies anywhere in the image, so the square may cross the border, as in the paper.
 
     Args:
-        side: side of the square as a share of the image's shorter side.
-        generator: source of randomness; torch's global one when None.
+        side: The side of the square, as a share of the shorter side of the image.
+        generator: The source of randomness. None: torch's global generator.
 
     Raises:
-        ValueError: for a side outside 0..1.
+        ValueError: If the side is outside 0..1.
     """
 
     def __init__(self, side: float = 0.375, *, generator: torch.Generator | None = None) -> None:
@@ -29,7 +29,7 @@ class Erase:
         self.generator = generator
 
     def draw(self, batch: int, height: int, width: int) -> Tensor:
-        """Draw (2, B) int64: row and column of the centre of each square."""
+        """Draw the row and column of the centre of each square, (2, B) int64."""
         device = device_of(self.generator)
         row = torch.randint(height, (batch,), generator=self.generator, device=device)
         column = torch.randint(width, (batch,), generator=self.generator, device=device)

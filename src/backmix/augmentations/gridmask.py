@@ -1,4 +1,4 @@
-"""GridMask: hide a regular grid of squares, turned and shifted for each image; labels stay."""
+"""GridMask hides a regular grid of squares, turned and shifted for each image. Labels do not change."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from backmix.augmentations.share import Share
 
 
 class GridMaskDraw(NamedTuple):
-    """What chance decides for each image.
+    """The random choices for each image.
 
     Attributes:
-        period: (B,) int64, pixels from square to square.
-        offset: (2, B) int64, down and across, 0..period - 1.
-        angle: (B,) int64, degrees, counterclockwise around the centre of the image.
-        given: (B,) bool, whether anything is hidden.
+        period: The distance from one square to the next in pixels, (B,) int64.
+        offset: The shift of the grid down and across, (2, B) int64 in 0..period - 1.
+        angle: The angle in degrees, counterclockwise around the centre of the image, (B,) int64.
+        given: Whether the image gets a mask, (B,) bool.
     """
 
     period: Tensor
@@ -29,24 +29,26 @@ class GridMaskDraw(NamedTuple):
 
 
 class GridMask(Augmentation):
-    """Squares of side period - ceil(ratio * period) are hidden, once every period in both directions.
+    """An augmentation that hides squares of side period - ceil(ratio * period), one per period in both directions.
 
-    Chen, Liu, Zhao, Jia, "GridMask Data Augmentation", 2020, with the release's ImageNet settings: mode 1, in which
-    stripes are kept and squares hidden, (1 - ratio)^2 of the area. The mask is computed where it is seen instead of
-    being turned as a picture. The release raises the probability from 0 over the first 240 epochs; an augmentation does
-    not know how far the training is, so there is no such rise here. A lower `probability` is the nearest thing.
+    Chen, Liu, Zhao, Jia, "GridMask Data Augmentation", 2020, with the ImageNet settings of the release: mode 1, which
+    keeps stripes and hides squares, (1 - ratio)^2 of the area. The mask is computed for each pixel; it is not turned as
+    a picture. The release raises the probability from 0 over the first 240 epochs. An augmentation does not know how
+    far the training is, so the probability is constant here; a lower `probability` is the nearest alternative.
 
     Args:
-        shortest: least period as a share of the image's shorter side (paper: 96 of 224 px).
-        longest: bound of the period, which stays below it (paper: 224 of 224 px).
-        ratio: width of the kept stripes as a share of the period (paper: 0.6).
-        rotate: the grid is turned by a whole number of degrees, 0..rotate - 1 (paper: 360); 1 leaves it upright.
-        fill_value: what hidden pixels become, in the units of the images; the paper's is 0 after normalisation.
-        probability: share of the images that are masked (paper: 0.8).
-        generator: source of randomness; torch's global one when None.
+        shortest: The smallest period, as a share of the shorter side of the image (paper: 96 of 224 px).
+        longest: The bound of the period, as a share of the shorter side; the period stays below it (paper: 224 of
+            224 px).
+        ratio: The width of the kept stripes, as a share of the period (paper: 0.6).
+        rotate: The bound of the angle. The grid is turned by a whole number of degrees in 0..rotate - 1 (paper: 360);
+            1 leaves it upright.
+        fill_value: The value of hidden pixels, in the units of the images (paper: 0 after normalisation).
+        probability: The share of the images that are masked (paper: 0.8).
+        generator: The source of randomness. None: torch's global generator.
 
     Raises:
-        ValueError: for an option outside its range, with the range.
+        ValueError: If an option is outside its range; the message gives the range.
     """
 
     name = "gridmask"
@@ -91,7 +93,7 @@ class GridMask(Augmentation):
         return GridMaskDraw(period, torch.minimum(offset, period - 1), angle, given)
 
     def change(self, images: Tensor, draw: GridMaskDraw) -> Tensor:
-        """Hide in (B, C, H, W) as drawn; returns a new tensor."""
+        """Hide the squares in (B, C, H, W) images as drawn. Return a new tensor."""
         height, width = images.shape[2:]
         device = images.device
         period = draw.period.to(device)[:, None, None]
@@ -99,13 +101,13 @@ class GridMask(Augmentation):
         turn = (draw.angle.to(device).float() * radians(1))[:, None, None]
         y = (torch.arange(height, device=device) - (height - 1) / 2)[:, None]
         x = torch.arange(width, device=device) - (width - 1) / 2
-        kept = torch.ceil(period * self.ratio - 1e-6)  # 0.6 * 15 is a hair above 9 in floating point.
-        # A hair more, so that at right angles rounding does not fray the edges.
+        kept = torch.ceil(period * self.ratio - 1e-6)  # 0.6 * 15 is slightly above 9 in floating point.
+        # The small term keeps edges straight at right angles in spite of rounding.
         row = torch.floor(turn.cos() * y + turn.sin() * x + 1e-3).long() + down
         column = torch.floor(turn.cos() * x - turn.sin() * y + 1e-3).long() + across
         hidden = (row % period >= kept) & (column % period >= kept) & draw.given.to(device)[:, None, None]
         return images.clone().masked_fill_(hidden[:, None], self.fill_value)
 
     def part(self, draw: GridMaskDraw, share: Share) -> GridMaskDraw:
-        """The grids of the images of this process."""
+        """Return the grids of the images of this process."""
         return GridMaskDraw(*(share.own(drawn, -1) for drawn in draw))

@@ -1,4 +1,4 @@
-"""Hide-and-Seek: cut each image into a grid of cells and hide each cell by the toss of a coin; labels stay."""
+"""Hide-and-Seek cuts each image into a grid of cells and hides cells at random. Labels do not change."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from backmix.augmentations.share import Share
 
 
 class HideAndSeek(Augmentation):
-    """Each image draws a size of cells, and each of its cells is hidden or not.
+    """An augmentation that draws a cell size for each image, and for each cell whether it is hidden.
 
     Singh and Lee, "Hide-and-Seek: Forcing a Network to be Meticulous for Weakly-supervised Object and Action
     Localization", ICCV 2017, with the mixed sizes of their release: none, 16, 32, 44 or 56 px at 224 px.
 
     Args:
-        cells: sides of a cell as shares of the image's shorter side, each as likely; 0 hides nothing.
-        probability: with which a cell is hidden (paper: 0.5).
-        fill_value: what hidden pixels become, in the units of the images. The paper's is the training set's mean pixel,
-            so that a first layer's activations stay the same in expectation: 0 when images are normalised by that mean.
-            With a mean of 0.5 whatever the images, 0 is mid grey, near it.
-        generator: source of randomness; torch's global one when None.
+        cells: The possible sides of a cell, as shares of the shorter side of the image, each with the same
+            probability; 0 hides nothing.
+        probability: The probability that a cell is hidden (paper: 0.5).
+        fill_value: The value of hidden pixels, in the units of the images. The paper takes the mean pixel of the
+            training set, so that the expected activations of the first layer do not change; this is 0 if images are
+            normalised by that mean. If they are normalised by a mean of 0.5, 0 is mid grey, which is near the mean
+            pixel.
+        generator: The source of randomness. None: torch's global generator.
 
     Raises:
-        ValueError: for no cells, or cells or a probability outside 0..1.
+        ValueError: If there are no cells, or if a cell or the probability is outside 0..1.
     """
 
     name = "hide-and-seek"
@@ -49,10 +51,11 @@ class HideAndSeek(Augmentation):
         self.fill_value = fill_value
 
     def draw(self, batch: int, height: int, width: int, /) -> tuple[Tensor, Tensor]:
-        """Draw for each image the side of its cells and which of them are hidden.
+        """Draw the side of the cells of each image, and which cells are hidden.
 
         Returns:
-            (B,) int64 pixels, 0: nothing is hidden; (B, n, m) bool, where n by m is the finest grid.
+            The sides in pixels, (B,) int64, where 0 hides nothing; and the hidden cells, (B, n, m) bool, where n by m
+            is the finest grid.
         """
         sides = [max(1, round(share * min(height, width))) if share else 0 for share in self.cells]
         finest = min((side for side in sides if side), default=max(height, width))
@@ -61,11 +64,11 @@ class HideAndSeek(Augmentation):
         return torch.tensor(sides, device=chosen.device)[chosen], hidden
 
     def change(self, images: Tensor, draw: tuple[Tensor, Tensor]) -> Tensor:
-        """Hide in (B, C, H, W) as drawn; returns a new tensor."""
+        """Hide the cells of (B, C, H, W) images as drawn. Return a new tensor."""
         batch, _, height, width = images.shape
         side, hidden = (each.to(images.device) for each in draw)
         step = side.clamp_min(1)[:, None]
-        # Where nothing is hidden the step is a pixel; clamped, that reads some cell, which is then not minded.
+        # If nothing is hidden, the step is one pixel. The clamped places then read some cell, which is ignored below.
         row = (torch.arange(height, device=images.device) // step).clamp_max(hidden.shape[1] - 1)
         column = (torch.arange(width, device=images.device) // step).clamp_max(hidden.shape[2] - 1)
         item = torch.arange(batch, device=images.device)[:, None, None]
@@ -73,5 +76,5 @@ class HideAndSeek(Augmentation):
         return images.clone().masked_fill_(covered[:, None], self.fill_value)
 
     def part(self, draw: tuple[Tensor, Tensor], share: Share) -> tuple[Tensor, Tensor]:
-        """The sides and hidden cells for the images of this process."""
+        """Return the sides and hidden cells for the images of this process."""
         return share.own(draw[0]), share.own(draw[1])

@@ -1,4 +1,4 @@
-"""What mixup and CutMix share: images change together with their labels."""
+"""The base class of mixup and CutMix, which mix images together with their labels."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from backmix.augmentations.base import Augmentation, Targets
 
 
 class LabelMixing(Augmentation):
-    """An augmentation that mixes each image with a partner, and the labels by the same share, one for the batch.
+    """An augmentation that mixes each image with a partner, and their labels by the same share, one for the batch.
 
-    Its draw begins with the partners, (B,) int64, and the images' own share. It belongs before flip and crop: there a
-    step mixes once, whatever number of crops the method looks at, so that all of them have the same targets.
+    Its draw begins with the partners, (B,) int64, and the share of the images themselves. It comes before flip and
+    crop. There a step mixes once, whatever the number of crops that the method uses, so all crops have the same
+    targets.
 
     Args:
-        alpha: shares come from Beta(alpha, alpha).
-        probability: share of the batches that are mixed.
-        generator: source of randomness; torch's global one when None.
+        alpha: Both parameters of the Beta distribution from which shares are drawn.
+        probability: The share of the batches that are mixed.
+        generator: The source of randomness. None: torch's global generator.
 
     Raises:
-        ValueError: for an alpha of 0 or less or a probability outside 0..1.
+        ValueError: If alpha is not above 0, or if the probability is outside 0..1.
     """
 
     options = ("alpha", "probability")
@@ -32,16 +33,26 @@ class LabelMixing(Augmentation):
         self.alpha = alpha
 
     def moved(self) -> Tensor | None:
-        """All of the batch changed last, (B,) bool, where partners outweigh the images themselves; None otherwise.
+        """Return (B,) bool, all true, if in the batch changed last the partners outweigh the images; None otherwise.
 
-        Such a picture shows its own object hardly or not at all, so it cannot tell the foreground bank where that is.
+        A picture that its partner outweighs hardly shows its own object, so it cannot feed the foreground bank.
         """
         if self._last is None or self._last[1] >= 0.5:
             return None
         return torch.ones_like(self._last[0], dtype=torch.bool)
 
     def targets(self, labels: Tensor) -> Targets:
-        """Own and partners' labels of the batch changed last, with their shares: (B,) int64 -> two pairs, or one."""
+        """Return the labels and the partners' labels of the batch changed last, each with its share.
+
+        Args:
+            labels: The class of each image, (B,) int64.
+
+        Returns:
+            Two pairs of labels and share, or one pair if the batch was not mixed.
+
+        Raises:
+            ValueError: If there is not one label for each image of that batch.
+        """
         if self._last is None:
             return ((labels, 1.0),)
         partner, share, *_ = self._last

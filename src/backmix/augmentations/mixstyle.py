@@ -1,4 +1,4 @@
-"""MixStyle: exchange the mean and deviation of early feature maps between images; labels stay."""
+"""MixStyle mixes the mean and deviation of early feature maps between images. Labels do not change."""
 
 from __future__ import annotations
 
@@ -16,33 +16,41 @@ from backmix.models.backbone import keeps_channels_last, stages_inside
 
 @dataclass(frozen=True)
 class MixStyleDraw:
-    """What chance decides for a batch of feature maps: partners (B,) int64, and own shares (B,) float in 0..1."""
+    """The random choices for a batch of feature maps.
+
+    Attributes:
+        partner: The partner of each image, (B,) int64.
+        share: The share of each image's own style, (B,) float in 0..1.
+    """
 
     partner: Tensor
     share: Tensor
 
 
 class MixStyle(Augmentation):
-    """Normalise each channel of each image and give it a mixture of its own and a partner's mean and deviation.
+    """An augmentation that gives each channel of an image a mixture of its own and a partner's mean and deviation.
 
-    Zhou, Yang, Qiao, Xiang, "Domain Generalization with MixStyle", ICLR 2021. Works on the outputs of early stages of a
-    backbone that `attach` was called with, as long as the backbone is in training mode; images pass unchanged. Each of
-    the places draws for itself.
+    Zhou, Yang, Qiao, Xiang, "Domain Generalization with MixStyle", ICLR 2021. It works on the outputs of early stages
+    of the backbone given to `attach`, as long as the backbone is in training mode; images pass unchanged. Each stage
+    has its own draw.
 
     Args:
-        alpha: shares of the own style come from Beta(alpha, alpha), one for each image (paper: 0.1).
-        probability: with which a batch is mixed, at each place (paper: 0.5).
-        stages: places, among `backbone.stages_inside()`, counted from 1 (paper: behind the first two stages of a
-            ResNet). Many networks of timm count their stem as the first; (2, 3) is the paper's choice there.
-        generator: source of randomness; torch's global one when None.
+        alpha: Both parameters of the Beta distribution from which the share of the own style is drawn, for each image
+            (paper: 0.1).
+        probability: The probability that a batch is mixed, at each stage (paper: 0.5).
+        stages: The numbers of the stages, counted from 1, among `backbone.stages_inside()` (paper: the first two
+            stages of a ResNet). Many networks of timm count their stem as the first stage; for them the choice of the
+            paper is (2, 3).
+        generator: The source of randomness. None: torch's global generator.
 
     Raises:
-        ValueError: for an alpha of 0 or less, a probability outside 0..1, or stages below 1 or none.
+        ValueError: If alpha is not above 0, if the probability is outside 0..1, or if there are no stages, or a stage
+            is below 1 or occurs twice.
     """
 
     name = "mixstyle"
     options = ("alpha", "probability", "stages")
-    looks_at_others = False  # Of images; styles are exchanged within the part of a process.
+    looks_at_others = False  # The images pass unchanged; styles are mixed within the part of a process.
 
     def __init__(
         self,
@@ -62,14 +70,14 @@ class MixStyle(Augmentation):
         self._backbone = ""
 
     def forward(self, images: Tensor, *_: Any, **__: Any) -> Tensor:
-        """Return the images unchanged: the mixing happens inside the backbone, which draws at each place."""
+        """Return the images unchanged: the mixing happens inside the backbone, with a draw at each stage."""
         return images
 
     def attach(self, backbone: nn.Module) -> None:
-        """Mix the outputs of the backbone's stages from now on, until `detach`; lets go of another backbone first.
+        """Mix the outputs of the stages of a backbone until `detach`. A backbone attached before is detached first.
 
         Raises:
-            ValueError: for a backbone that does not tell its stages, has fewer, or says that it keeps channels last.
+            ValueError: If the backbone does not name its stages, has too few stages, or keeps channels last.
         """
         self.detach()
         name = getattr(backbone, "name", type(backbone).__name__)
@@ -85,24 +93,24 @@ class MixStyle(Augmentation):
         self._handles = [stages[number - 1].register_forward_hook(self._on_output) for number in self.stages]
 
     def detach(self) -> None:
-        """Let go of the backbone: its outputs are its own again."""
+        """Remove the hooks from the backbone, so that its outputs are no longer mixed."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
 
     def draw(self, batch: int, *_: int) -> MixStyleDraw | None:
-        """Draw for a batch at one place; None: leave it as it is."""
+        """Draw for a batch at one stage. None: the batch does not change."""
         if self._leaves_batch():
             return None
         share = draw_beta(self.alpha, batch, self.generator)
         return MixStyleDraw(self._randperm(batch), share)
 
     def change(self, features: Tensor, draw: MixStyleDraw) -> Tensor:
-        """Mix the styles of feature maps (B, C, h, w) as drawn; no gradient through means and deviations."""
+        """Mix the styles of feature maps (B, C, h, w) as drawn. Means and deviations pass no gradient."""
         partner, share = draw.partner.to(features.device), draw.share.to(features.device)[:, None, None, None]
         maps = features.float()
         with torch.no_grad():
-            # The deviation over all cells, as in the paper's equation; a correction for few cells would cancel.
+            # The deviation divides by all cells, as in the equation of the paper. A correction factor would cancel.
             variance, mean = torch.var_mean(maps, (2, 3), correction=0, keepdim=True)
             deviation = (variance + 1e-6).sqrt()
             scale = torch.lerp(deviation[partner], deviation, share) / deviation
@@ -116,7 +124,7 @@ class MixStyle(Augmentation):
             found = f"tensors {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
             raise ValueError(_refusal(self._backbone, found))
         batch, second, third, fourth = output.shape
-        # Images are square, as a rule, and so are their maps. Not every model says that it keeps channels last.
+        # Images are usually square, and so are their maps. Not every model declares that it keeps channels last.
         if second == third != fourth:
             raise ValueError(_refusal(self._backbone, f"what looks like channels-last maps {tuple(output.shape)}"))
         draw = self.draw(batch)

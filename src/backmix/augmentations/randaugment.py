@@ -1,4 +1,4 @@
-"""RandAugment as the closed-set paper trains with it: a few of 16 operations, drawn for each image; labels stay."""
+"""RandAugment, as in the closed-set paper, applies a few of 16 operations to each image. Labels do not change."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from backmix.data.preprocess import MEAN, STD
 
 
 class RandAugmentDraw(NamedTuple):
-    """What chance decides, for each of N operations one after the other.
+    """The random choices for a batch of B images, for each of N operations that follow each other.
 
     Attributes:
-        operation: (N, B) int64, position among the operations that are not left out.
-        negative: (N, B) bool, the other direction; only operations that move things look at it.
-        place: (N, 2, B) float in 0..1, row and column; only "cutout" looks at it.
+        operation: The position of the operation among those that are not left out, (N, B) int64.
+        negative: Whether the operation acts in the other direction, (N, B) bool. Only operations that move objects use
+            it.
+        place: The row and column of the place, (N, 2, B) float in 0..1. Only "cutout" uses it.
     """
 
     operation: Tensor
@@ -29,31 +30,33 @@ class RandAugmentDraw(NamedTuple):
 
 
 class RandAugment(Augmentation):
-    """N operations for each image, any of 16 with the same probability, all of the same strength M.
+    """An augmentation that applies N of 16 operations to each image, each with the same probability and strength M.
 
     Cubuk et al., "RandAugment", 2020, in the variant of Vaze et al., "Open-Set Recognition: A Good Closed-Set
-    Classifier is All You Need?", ICLR 2022: the value of an operation is min + (max - min) M / 30 over `RANGES`, so
-    that a larger M means weaker "posterize" and "solarize", "brightness" and its like run from 0.1 to 1.9, and
-    translations are numbers of pixels. torchvision's `RandAugment` has other ranges and draws once for a whole batch,
-    from the global generator. As in the paper, operations see pixels of 8 bits, and what moves into view is black.
+    Classifier is All You Need?", ICLR 2022. The value of an operation is min + (max - min) M / 30 over `RANGES`. So a
+    larger M means weaker "posterize" and "solarize"; "colour", "contrast", "brightness" and "sharpness" run from 0.1
+    to 1.9; and translations are numbers of pixels. The `RandAugment` of torchvision has other ranges and draws once for
+    a whole batch, from the global generator. As in the paper, operations work on pixels of 8 bits, and areas that move
+    into view are black.
 
-    It comes before flip and crop, in the place that it has among several augmentations. Beside BackMix it comes
-    second wherever it stands: it moves objects, and BackMix would look for them where they were. Images that
-    were moved tell the foreground bank nothing (`moved`).
+    It comes before flip and crop, at its place among several augmentations. With BackMix it always comes second,
+    because it moves objects and BackMix would look for them at their old places. Moved images do not feed the
+    foreground bank (`moved`).
 
     Args:
-        num_ops: operations N for each image (paper: 1; 2 for fine-grained sets).
-        strength: M in 0..30 (paper: 6 on CIFAR-10, 8 on MNIST, 18 on SVHN, 9 on Tiny-ImageNet, 30 and 15 on
-            fine-grained sets).
-        leave_out: operations that are not used. For digits the paper leaves out rotate, translate-x and translate-y.
-        native_side: side in pixels that images had before they were resized, as the paper's operations come before
-            that; translations and cutout scale with it. None: they were not resized.
-        mean: of the normalisation of the images, per channel, for pixels in 0..1.
-        std: deviation of the normalisation.
-        generator: source of randomness; torch's global one when None.
+        num_ops: The number of operations N for each image (paper: 1; 2 for fine-grained sets).
+        strength: The strength M in 0..30 (paper: 6 on CIFAR-10, 8 on MNIST, 18 on SVHN, 9 on Tiny-ImageNet, 30 and 15
+            on fine-grained sets).
+        leave_out: The operations that are not used. For digits the paper leaves out rotate, translate-x and
+            translate-y.
+        native_side: The side in pixels that images had before they were resized. The operations of the paper come
+            before the resizing, so translations and cutout scale with it. None: the images were not resized.
+        mean: The mean of each channel by which the images are normalised, for pixels in 0..1.
+        std: The standard deviation of each channel by which the images are normalised, for pixels in 0..1.
+        generator: The source of randomness. None: torch's global generator.
 
     Raises:
-        ValueError: for an option outside its range, or operations that are not there.
+        ValueError: If an option is outside its range, or if an operation does not exist.
     """
 
     name = "randaugment"
@@ -91,14 +94,14 @@ class RandAugment(Augmentation):
         self.std = tuple(std)
 
     def value(self, operation: str, side: int) -> float:
-        """How strongly an operation acts, in its own unit, on images whose shorter side has `side` pixels."""
+        """Return the value of an operation, in its own unit, for images whose shorter side has `side` pixels."""
         low, high = RANGES[operation]
         value = low + (high - low) * self.strength / 30
         scale = side / self.native_side if self.native_side and operation in PIXEL_RANGES else 1.0
         return value * scale
 
     def check_images(self, images: Tensor) -> None:
-        """Raise ValueError unless images are (B, 3, H, W) float."""
+        """Raise ValueError unless the images are (B, 3, H, W) float."""
         super().check_images(images)
         if images.shape[1] != 3:
             raise ValueError(f"randaugment takes images of three channels; got {tuple(images.shape)}")
@@ -110,13 +113,16 @@ class RandAugment(Augmentation):
         return RandAugmentDraw(operation, negative, self._rand(self.num_ops, 2, batch))
 
     def change(self, images: Tensor, draw: RandAugmentDraw) -> Tensor:
-        """Change (B, 3, H, W) as drawn; returns a new tensor. Images of one operation and direction go together."""
+        """Change (B, 3, H, W) images as drawn. Return a new tensor.
+
+        Images with the same operation and direction are changed together.
+        """
         mean = torch.tensor(self.mean, device=images.device)[:, None, None]
         std = torch.tensor(self.std, device=images.device)[:, None, None]
         pixels = ((images.float() * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
         side = min(images.shape[2:])
         for operations, negatives, places in zip(draw.operation, draw.negative, draw.place, strict=True):
-            # What to do is decided on the CPU, where it was drawn, as a rule: the images' device need not wait.
+            # The draw is usually on the CPU, where the images of each operation are selected without a wait.
             for number, name in enumerate(self.operations):
                 for sign in (1, -1) if name in MOVING else (0,):
                     chosen = operations == number
@@ -130,12 +136,12 @@ class RandAugment(Augmentation):
         return ((pixels / 255 - mean) / std).to(images.dtype)
 
     def moved(self) -> Tensor | None:
-        """Which images of the batch changed last were rotated, sheared or translated: (B,) bool."""
+        """Return which images of the batch changed last were rotated, sheared or translated, (B,) bool; None: none."""
         if self._last is None:
             return None
         operation = self._last.operation
         return torch.tensor([name in MOVING for name in self.operations], device=operation.device)[operation].any(0)
 
     def part(self, draw: RandAugmentDraw, share: Share) -> RandAugmentDraw:
-        """What was drawn for the images of this process."""
+        """Return the part of a draw for the images of this process."""
         return RandAugmentDraw(*(share.own(drawn, -1) for drawn in draw))

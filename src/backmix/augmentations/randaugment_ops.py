@@ -1,4 +1,4 @@
-"""The 16 operations of RandAugment in the closed-set paper's variant, each on a batch of 8-bit images."""
+"""The 16 operations of RandAugment in the variant of the closed-set paper, each on a batch of 8-bit images."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "invert": (0, 1),
     "rotate": (0, 30),  # degrees
     "posterize": (0, 4),  # bits that are kept, at least one
-    "solarize": (0, 256),  # pixels from here on are inverted
-    "solarize-add": (0, 110),  # is added; then pixels from 128 on are inverted
+    "solarize": (0, 256),  # pixels of at least this value are inverted
+    "solarize-add": (0, 110),  # this value is added, then pixels of at least 128 are inverted
     "colour": (0.1, 1.9),
     "contrast": (0.1, 1.9),
     "brightness": (0.1, 1.9),
@@ -26,13 +26,13 @@ RANGES: dict[str, tuple[float, float]] = {
     "translate-x": (0, 100),  # pixels
     "translate-y": (0, 100),  # pixels
 }
-"""Value of each operation at strength 0 and at strength 30, as Vaze et al. (ICLR 2022) train with."""
+"""The value of each operation at strength 0 and at strength 30, as in Vaze et al. (ICLR 2022)."""
 
 MOVING = ("rotate", "shear-x", "shear-y", "translate-x", "translate-y")
-"""Operations after which things are no longer where they were; these have two directions."""
+"""The operations that move objects; these have two directions."""
 
 PIXEL_RANGES = ("cutout", "translate-x", "translate-y")
-"""Operations whose value is a number of pixels."""
+"""The operations whose value is a number of pixels."""
 
 CUTOUT_COLOUR = (125, 123, 114)
 
@@ -41,16 +41,17 @@ def operate(name: str, images: Tensor, value: float, place: Tensor) -> Tensor:
     """Apply an operation to each image of a batch.
 
     Args:
-        name: as in `RANGES`.
-        images: (B, 3, H, W) uint8.
-        value: in the operation's unit; negative: the other direction; positive turns
-            counterclockwise and moves things left or up. "autocontrast", "equalize" and "invert" have no strength.
-        place: (2, B) float in 0..1, for "cutout" alone: row and column of the square's centre.
+        name: The name of the operation, as in `RANGES`.
+        images: The images, (B, 3, H, W) uint8.
+        value: The value of the operation, in its unit. A positive value turns counterclockwise and moves objects left
+            or up; a negative value acts in the other direction. "autocontrast", "equalize" and "invert" ignore it.
+        place: The row and column of the centre of the square, (2, B) float in 0..1. Only "cutout" uses it.
 
     Returns:
-        (B, 3, H, W) uint8, a new tensor. Nearest pixels, black where nothing was.
+        The changed images, (B, 3, H, W) uint8, a new tensor. Moved images take the nearest pixels, and are black
+        outside the original image.
     """
-    # Takes a second to import, which those who do without it shall not wait for.
+    # The import takes a second, so it happens only when an operation is used.
     import torchvision.transforms.v2.functional as F
 
     operations: dict[str, Callable[[], Tensor]] = {
@@ -75,12 +76,12 @@ def operate(name: str, images: Tensor, value: float, place: Tensor) -> Tensor:
 
 
 def _solarize(images: Tensor, threshold: float) -> Tensor:
-    # torchvision's refuses a threshold of 256, which inverts nothing; as an integer it would wrap around to 0.
+    # torchvision refuses a threshold of 256, which inverts nothing. As a uint8 it would wrap around to 0.
     return torch.where(images < float(threshold), images, 255 - images)
 
 
 def _cutout(images: Tensor, side: float, place: Tensor) -> Tensor:
-    """Fill a square around a place; towards top and left it is pushed inside, towards bottom and right cut off."""
+    """Fill a square around a place. At the top and left it is moved inside; at the bottom and right it is cut off."""
     height, width = images.shape[2:]
     size = torch.tensor([height, width], device=images.device)[:, None]
     top, left = (place * size - side / 2).clamp_min(0).floor()[:, :, None].unbind(0)

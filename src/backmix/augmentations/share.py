@@ -1,4 +1,4 @@
-"""Which part of a batch belongs to this process, where several train one network."""
+"""The part of a batch that belongs to this process, if several processes train one network."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from torch import Tensor
 class Share:
     """One of `world` equal parts of a batch, in the order of the processes.
 
-    All processes draw the same numbers, for the whole batch, and each keeps its own part. So what chance decides of an
-    image does not depend on how many processes there are.
+    All processes draw the same numbers for the whole batch, and each process keeps its own part. So the random choices
+    for an image do not depend on the number of processes.
 
     Args:
-        rank: number of this process, 0..world - 1.
-        world: number of processes.
+        rank: The number of this process, 0..world - 1.
+        world: The number of processes.
     """
 
     rank: int = 0
     world: int = 1
 
     def whole(self, count: int) -> int:
-        """Size of the whole batch, of which this process holds `count` images."""
+        """Return the size of the whole batch if this process holds `count` images."""
         return count * self.world
 
     def own(self, whole: Tensor, dim: int = 0) -> Tensor:
-        """The part of this process of something that the whole batch has along `dim`; a view of it.
+        """Return the part of this process of a tensor that holds the whole batch along `dim`, as a view.
 
-        Parts are as equal as can be where the length is no multiple of `world`.
+        If the length is not a multiple of `world`, the parts are as equal as possible.
         """
         return whole if self.world == 1 else whole.tensor_split(self.world, dim)[self.rank]
 
 
 ALL = Share()
-"""The whole batch, as one process alone has it."""
+"""The whole batch, for a single process."""

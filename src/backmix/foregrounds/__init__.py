@@ -1,9 +1,9 @@
-"""Where the object is, estimated from the picture alone: no labels, no network that is being trained.
+"""Estimators of the foreground. They use the picture alone: no labels, and no network that is being trained.
 
-`FOREGROUND_SOURCES["saliency"]()` makes an estimator with `estimate(picture)` and `saliency(picture)`; `EstimatedMasks`
-puts its estimates where true masks are read, so that whatever takes true masks takes these. The estimators need more
-packages, `pip install "backmix[foregrounds]"`, and import them when they are made. To add one, write its file and name
-it in `FOREGROUND_SOURCES`.
+`FOREGROUND_SOURCES["saliency"]()` makes an estimator with `estimate(picture)` and `saliency(picture)`. `EstimatedMasks`
+gives its estimates in place of true masks, so every function that takes true masks takes these. The estimators need
+more packages, `pip install "backmix[foregrounds]"`, and import them when they are made. To add an estimator, write its
+file and name it in `FOREGROUND_SOURCES`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a self-supervised vision transformer looks at: the attention of its class token to the patches."""
+"""The foreground by a self-supervised vision transformer: the attention of its class token to the patches."""
 
 from __future__ import annotations
 
@@ -22,32 +22,33 @@ DEFAULT_MODEL = "vit_small_patch16_224.dino"
 
 
 class AttentionForeground(ForegroundSource):
-    """Estimate from the last layer of a vision transformer that was trained without labels (Caron et al., ICCV 2021).
+    """An estimator that reads the last layer of a vision transformer trained without labels (Caron et al., ICCV 2021).
 
-    The picture is brought to a square of `image_size`. In the last block, for each head, softmax(q k / sqrt(d)) of the
-    class token over all tokens says how much each patch counts; the mean over heads, of the patches alone, is brought
-    to the size of the picture. The mask is the fewest pixels that hold `mass` of the map: 0.6 as in the paper's
-    figures. The soft map is divided by its largest value.
+    The picture is resized to a square of `image_size`. In the last block, softmax(q k / sqrt(d)) of the class token
+    over all tokens is the weight of each patch, for each head. The mean over the heads, of the patches alone, is
+    resized to the size of the picture. The mask is the smallest set of pixels that holds `mass` of the map: 0.6 as in
+    the figures of the paper. The soft map is divided by its largest value.
 
     Weights come from a file or from the cache of the Hugging Face hub. They are downloaded only with download=True.
-    These networks were trained on ImageNet pictures, unknown classes of a benchmark among them, without labels: say so
-    beside figures made with them.
+    These networks were trained without labels on ImageNet pictures, which include unknown classes of a benchmark:
+    mention this beside results made with them.
 
     Args:
-        model: name of a plain vision transformer of timm with a class token, and its weights after the dot.
-        pretrained: load the published weights; False: random ones, for trying things out.
-        weights: a .safetensors file to load instead.
-        cache_dir: where the hub's client keeps its files; its own folder by default.
-        download: whether weights may be fetched.
-        image_size: side in pixels, a multiple of the model's patch side.
-        mass: share of the attention that the mask holds, above 0 and under 1.
-        batch_size: pictures that go through the network at once.
-        device: where the network runs.
+        model: The name of a plain vision transformer of timm with a class token, and the tag of its weights after a
+            dot.
+        pretrained: Whether to load the published weights. False: random weights, for tests.
+        weights: A .safetensors file to load instead of the published weights.
+        cache_dir: The folder where the client of the hub keeps its files. None: its own folder.
+        download: Whether weights may be downloaded.
+        image_size: The side of the square in pixels, a multiple of the patch side of the model.
+        mass: The share of the attention that the mask holds, above 0 and under 1.
+        batch_size: The number of pictures that go through the network at once.
+        device: The device of the network.
 
     Raises:
-        MissingLibraryError: timm is not installed.
-        MissingWeightsError: the weights are not at hand; says how to get them.
-        ValueError: for an option out of its range, or a model without a class token.
+        MissingLibraryError: If timm is not installed.
+        MissingWeightsError: If the weights are neither given nor in the cache; the message says how to get them.
+        ValueError: If an option is out of its range, or if the model has no class token.
     """
 
     name = "attention"
@@ -86,7 +87,7 @@ class AttentionForeground(ForegroundSource):
         return self.segment_batch([pixels])[0]
 
     def segment_batch(self, batch: Sequence[Pixels]) -> list[Segmentation]:
-        """See `ForegroundSource.segment_batch`; `batch_size` pictures go through the network together."""
+        """See `ForegroundSource.segment_batch`. Up to `batch_size` pictures go through the network at once."""
         found = []
         for start in range(0, len(batch), self.batch_size):
             part = batch[start : start + self.batch_size]
@@ -99,19 +100,19 @@ class AttentionForeground(ForegroundSource):
 
     @torch.no_grad()
     def attention(self, images: Tensor) -> Tensor:
-        """Attention of the class token in the last block, averaged over heads.
+        """Return the attention of the class token in the last block, averaged over the heads.
 
         Args:
-            images: (B, 3, S, S) uint8.
+            images: The images, (B, 3, S, S) uint8.
 
         Returns:
-            (B, g, g) float32 on the device of the network, at least 0; what class and register tokens get is left
-            out, so a map sums to less than 1.
+            The maps, (B, g, g) float32 on the device of the network, at least 0. The attention to class and register
+            tokens is left out, so a map sums to less than 1.
         """
         network = self.network
         device = self._mean.device
         images = (images.to(device, torch.float32) / 255 - self._mean) / self._std
-        # The tokens before the last block; running it would only give the patches' values, not their weights.
+        # These are the tokens before the last block. The block itself returns no attention weights, so it is not run.
         ((patches, first),) = network.forward_intermediates(
             images,
             indices=[len(network.blocks) - 2],
@@ -136,7 +137,7 @@ class AttentionForeground(ForegroundSource):
 
 
 def hold_mass(soft: Tensor, mass: float) -> Tensor:
-    """(h, w) bool: the fewest of the largest values that hold at least the share `mass` of the sum."""
+    """Mark the fewest of the largest values that hold at least the share `mass` of the sum: (h, w) -> (h, w) bool."""
     values, order = soft.flatten().double().sort(descending=True, stable=True)
     before = values.cumsum(0) - values
     mask = torch.zeros(len(values), dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""What every estimator of the foreground is: a picture goes in, a mask and a soft map of its size come out."""
+"""The base class of foreground estimators, which take a picture and return a mask and a soft map of its size."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Soft = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 SHARES = (0.002, 0.95)
-"""Shares of the picture between which an estimate is believed; beyond them it found nothing, or no background."""
+"""The smallest and the largest share of the picture that a mask may cover; other masks are replaced."""
 
 
 class Segmentation(NamedTuple):
-    """What an estimator says about one picture.
+    """The result of an estimator for one picture.
 
     Attributes:
-        soft: (h, w) float32 in 0..1, higher where the object is more likely.
-        mask: (h, w) bool, true on the object.
+        soft: The soft map, (h, w) float32 in 0..1, higher where the object is more likely.
+        mask: The mask, (h, w) bool, true on the object.
     """
 
     soft: Soft
@@ -34,21 +34,21 @@ class Segmentation(NamedTuple):
 
 
 class ForegroundSource(ABC):
-    """An estimator of the foreground.
+    """The base class of foreground estimators.
 
-    It works on a copy of the picture that is brought down to `working_size`, and its answers are brought back up.
-    A mask that covers under 0.2 % or over 95 % of the copy is given up: the quarter of the picture that is nearest to
-    its middle stands in for it. So no mask is empty, and none covers all of a picture of two pixels or more. Calls may
-    come from several threads at once; the same picture gives the same answer.
+    An estimator works on a copy of the picture that is scaled down to `working_size`, and its results are scaled back
+    up. A mask that covers under 0.2 % or over 95 % of the copy is replaced by the quarter of the picture that is
+    nearest to its middle. So no mask is empty, and no mask covers all of a picture of two pixels or more. Several
+    threads may call it at once; the same picture gives the same result.
 
     Args:
-        working_size: longer side in pixels to which larger pictures are brought down.
+        working_size: The longer side in pixels to which larger pictures are scaled down.
 
     Attributes:
-        name: as in `FOREGROUND_SOURCES`.
+        name: The name of the estimator, as in `FOREGROUND_SOURCES`.
 
     Raises:
-        ValueError: for a working size under 16.
+        ValueError: If the working size is under 16.
     """
 
     name = "foreground"
@@ -62,15 +62,15 @@ class ForegroundSource(ABC):
         """Find the object in (h, w, 3) uint8 pixels of the working size. The mask may still be empty or full."""
 
     def segment_batch(self, batch: Sequence[Pixels]) -> list[Segmentation]:
-        """Find the objects in several pictures; one after the other, unless an estimator has a faster way."""
+        """Find the objects in several pictures: one after the other, unless an estimator has a faster way."""
         return [self.segment(pixels) for pixels in batch]
 
     def estimate(self, picture: Image.Image) -> Mask:
-        """Mask of a picture of any size and mode, (H, W) bool, true on the object."""
+        """Return the mask of a picture of any size and mode, (H, W) bool, true on the object."""
         return self.estimate_batch([picture])[0]
 
     def estimate_batch(self, pictures: Sequence[Image.Image]) -> list[Mask]:
-        """Masks of several pictures, each of the size of its picture; see `estimate`."""
+        """Return the masks of several pictures, each in the size of its picture; see `estimate`."""
         found = self.segment_batch([self._pixels(picture) for picture in pictures])
         masks = []
         for picture, segmentation in zip(pictures, found, strict=True):
@@ -79,7 +79,7 @@ class ForegroundSource(ABC):
         return masks
 
     def saliency(self, picture: Image.Image) -> Soft:
-        """Soft map of a picture, (H, W) float32 in 0..1, higher where the object is more likely."""
+        """Return the soft map of a picture, (H, W) float32 in 0..1, higher where the object is more likely."""
         soft = self.segment_batch([self._pixels(picture)])[0].soft
         if soft.shape == (picture.height, picture.width):
             return soft
@@ -87,7 +87,7 @@ class ForegroundSource(ABC):
         return large.clip(0.0, 1.0)
 
     def __call__(self, picture: Image.Image) -> Mask:
-        """The same as `estimate`."""
+        """Do the same as `estimate`."""
         return self.estimate(picture)
 
     def _pixels(self, picture: Image.Image) -> Pixels:
@@ -95,7 +95,7 @@ class ForegroundSource(ABC):
 
 
 def shrink(picture: Image.Image, size: int) -> Image.Image:
-    """Bring the longer side down to `size` pixels; a smaller picture stays as it is."""
+    """Scale a picture down until its longer side has `size` pixels; a smaller picture does not change."""
     width, height = picture.size
     scale = size / max(width, height)
     if scale >= 1:
@@ -105,7 +105,7 @@ def shrink(picture: Image.Image, size: int) -> Image.Image:
 
 
 def enlarge_mask(mask: Mask, size: tuple[int, int]) -> Mask:
-    """(h, w) bool to the (width, height) of a picture, by the nearest pixel."""
+    """Scale a mask, (h, w) bool, to the (width, height) of a picture by the nearest pixel."""
     if mask.shape == (size[1], size[0]):
         return mask
     large = Image.fromarray(mask.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
@@ -113,6 +113,6 @@ def enlarge_mask(mask: Mask, size: tuple[int, int]) -> Mask:
 
 
 def believable(mask: Mask) -> Mask:
-    """The mask itself, or the middle of the picture where the mask covers next to nothing or next to everything."""
+    """Return the mask, or the middle of the picture if the mask covers a share outside `SHARES`."""
     low, high = SHARES
     return mask if mask.any() and low <= mask.mean() <= high else centre_mask(*mask.shape)

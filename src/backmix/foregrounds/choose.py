@@ -1,4 +1,4 @@
-"""Which estimator a training's options name."""
+"""The choice of the estimator that the options of a training name."""
 
 from __future__ import annotations
 
@@ -9,10 +9,16 @@ from backmix.mixing.estimate import FOREGROUNDS
 
 
 def choose_estimator(options: dict[str, Any] | None) -> tuple[ForegroundSource | None, dict[str, Any]]:
-    """The estimator that BackMix's `foreground` names, if it names one, and the options with its masks instead.
+    """Return the estimator that the option `foreground` of BackMix names, and the options that use its masks.
+
+    Args:
+        options: The options of the augmentation. None: no options.
+
+    Returns:
+        The estimator and the options with foreground="masks"; or None and the options, if no estimator is named.
 
     Raises:
-        ValueError: for a foreground that is neither a source of BackMix's own nor an estimator.
+        ValueError: If the foreground is neither a source of BackMix's own nor an estimator.
     """
     options = {
         "foreground" if name in ("backmix.foreground", "swap.foreground") else name: value

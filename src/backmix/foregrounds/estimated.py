@@ -1,4 +1,4 @@
-"""Estimated masks where true ones are read: a source of images that answers `read_mask` with an estimate."""
+"""Estimated masks in place of true masks: a source of images whose `read_mask` returns an estimate."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LOCKS = 64
 
 
 class _Packed(NamedTuple):
-    """A mask in bits, its (h, w), and the (W, H) of its picture."""
+    """The bits of a mask, its (h, w), and the (W, H) of its picture."""
 
     bits: npt.NDArray[np.uint8]
     shape: tuple[int, int]
@@ -32,25 +32,25 @@ class _Packed(NamedTuple):
 
 
 class EstimatedMasks:
-    """An image source with estimated masks; all else is passed through.
+    """An image source with estimated masks. Everything else comes from another image source.
 
-    Every image is estimated once and kept as bits of the working size: at most 2 KiB for an image at 128 pixels. Call
-    `prepare` before worker processes are started: they then read what is there. A process that finds an image missing
-    estimates it for itself. Threads share one copy.
+    The mask of each image is estimated once and kept as bits at the working size: at most 2 KiB for an image at 128
+    pixels. Call `prepare` before worker processes start, so that they read the prepared masks. A process that misses
+    the mask of an image estimates it for itself. Threads share one copy.
 
     Args:
-        source: the images. Masks it may have are not looked at.
-        estimator: where the object is.
-        size: longer side in pixels to which pictures are brought before they are estimated; None: that of the
-            estimator.
-        workers: threads of `prepare`.
+        source: The images. Masks of the source are not used.
+        estimator: The estimator of the foreground.
+        size: The longer side in pixels to which pictures are scaled down before the estimate. None: the working size
+            of the estimator.
+        workers: The number of threads of `prepare`.
 
     Attributes:
-        source: as given.
-        estimator: as given.
+        source: The given source.
+        estimator: The given estimator.
 
     Raises:
-        ValueError: for a size under 16 or no worker.
+        ValueError: If the size is under 16, or if there is no worker.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class EstimatedMasks:
         return self.source.labels
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Return the number of images."""
         return len(self.source)
 
     def read(self, i: int) -> Image.Image:
@@ -87,14 +87,14 @@ class EstimatedMasks:
         return self.source.name(i)
 
     def read_mask(self, i: int) -> Image.Image:
-        """Estimated mask of image i, "L", 255 on the object and 0 elsewhere, of the size of the picture.
+        """Return the estimated mask of image i in the size of the picture: "L", 255 on the object and 0 elsewhere.
 
         Raises:
-            ImageError: when the image cannot be decoded.
-            IndexError: when i is not in 0..N-1.
+            ImageError: If the image cannot be decoded.
+            IndexError: If i is not in 0..N-1.
         """
         check_position(i, len(self))
-        # A lock for one in 64 positions: nobody estimates an image twice, and few wait for each other.
+        # 64 locks share the positions: no image is estimated twice, and threads seldom wait for each other.
         with self._locks[i % _LOCKS]:
             if i not in self._kept:
                 self._estimate({i: self._small(i)})
@@ -106,17 +106,18 @@ class EstimatedMasks:
     def prepare(
         self, positions: Iterable[int] | None = None, *, on_images: Callable[[int], object] | None = None
     ) -> None:
-        """Estimate many images now; those estimated before are not done again.
+        """Estimate the masks of many images now. Masks that exist already are not estimated again.
 
-        Of the pictures, one a worker is in memory whole, and 16 a worker at the size they are estimated at. An image
-        that cannot be decoded is left out: reading it says why.
+        Each worker holds one picture in full size and 16 pictures at the working size in memory. An image that cannot
+        be decoded is left out; `read_mask` raises its error.
 
         Args:
-            positions: which images; None: all.
-            on_images: called with the number of images dealt with so far, now and then, in this thread.
+            positions: The positions of the images. None: all images.
+            on_images: A function that is called from time to time, in this thread, with the number of images done so
+                far.
 
         Raises:
-            IndexError: for a position that the source does not have.
+            IndexError: If the source does not have a position.
         """
         wanted = range(len(self)) if positions is None else [int(i) for i in positions]
         for i in wanted:
@@ -149,7 +150,7 @@ class EstimatedMasks:
             self._kept[i] = _Packed(np.packbits(mask), (height, width), size)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the locks, which do not travel to another process."""
+        """Return the state without the locks, which cannot be sent to another process."""
         return {name: value for name, value in self.__dict__.items() if name != "_locks"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""GrabCut: colour models of object and background, and the cheapest cut between them."""
+"""The foreground by GrabCut: colour models of object and background, and the cheapest cut between them."""
 
 from __future__ import annotations
 
@@ -15,27 +15,29 @@ from backmix.mixing.checks import check
 
 STARTS = ("saliency", "box")
 FEWEST = 16
-"""Pixels that object and background need at the start: a colour model has five components."""
+"""The fewest pixels of object and of background at the start: a colour model has five components."""
 
 
 class GrabCutForeground(ForegroundSource):
-    """Estimate by GrabCut (Rother, Kolmogorov and Blake, SIGGRAPH 2004), as OpenCV has it, without a person's box.
+    """An estimator by the GrabCut of OpenCV (Rother, Kolmogorov and Blake, SIGGRAPH 2004), without a box by a person.
 
-    With start="saliency" the mask of `SaliencyForeground` is probably object, its best fiftieth surely object and the
-    outermost pixels outside it surely background. With start="box" a margin around the picture is background and all
-    inside it probably object. The soft map is half the result and half the map of the start.
+    With start="saliency", the mask of `SaliencyForeground` is probably object, the 2 % of all pixels with the highest
+    saliency are surely object if they lie in the mask, and the outermost pixels outside the mask are surely
+    background. With start="box", a margin around the picture is surely background and all pixels inside it are probably
+    object. The soft map is the mean of the resulting mask and the soft map of the start.
 
-    Where the start has too few pixels of one kind to model, or the cut leaves nothing, the start is the result.
+    If the start has too few pixels of one kind for a model, or if the cut leaves almost nothing or almost everything,
+    the start is the result.
 
     Args:
-        working_size: longer side in pixels to which larger pictures are brought down.
+        working_size: The longer side in pixels to which larger pictures are scaled down.
         start: "saliency" or "box".
-        iterations: how often the colour models and the cut are renewed.
-        margin: width of the margin of start="box", as a share of each side.
+        iterations: How often the colour models and the cut are renewed.
+        margin: The width of the margin of start="box", as a share of each side.
 
     Raises:
-        MissingLibraryError: OpenCV is not installed, or scikit-image for start="saliency".
-        ValueError: for an option out of its range.
+        MissingLibraryError: If OpenCV is not installed, or scikit-image for start="saliency".
+        ValueError: If an option is out of its range.
     """
 
     name = "grabcut"
@@ -60,7 +62,7 @@ class GrabCutForeground(ForegroundSource):
         if min(object_pixels, marks.size - object_pixels) < FEWEST:
             return first
         background_model, object_model = np.zeros((1, 65)), np.zeros((1, 65))
-        # The components start from k-means; its random numbers are those of the calling thread.
+        # The components start from k-means, which uses the random numbers of the calling thread.
         cv.setRNGSeed(0)
         cv.grabCut(
             np.ascontiguousarray(pixels[..., ::-1]),
@@ -84,7 +86,7 @@ class GrabCutForeground(ForegroundSource):
         return Segmentation(centre_prior(height, width).astype(np.float32), mask)
 
     def _marks(self, first: Segmentation, cv: Any) -> npt.NDArray[np.uint8]:
-        """What GrabCut is told about each pixel, (h, w)."""
+        """Return the mark of each pixel from which GrabCut starts, (h, w)."""
         marks: npt.NDArray[np.uint8] = np.where(first.mask, cv.GC_PR_FGD, cv.GC_PR_BGD).astype(np.uint8)
         if self._saliency is None:
             marks[~first.mask] = cv.GC_BGD

@@ -1,7 +1,7 @@
-"""Border-connected saliency: what the border of the picture neither shows nor reaches is the object.
+"""The foreground by border-connected saliency: the object is unlike the border and not connected to it.
 
-Three old facts about photographs: the border shows background; background reaches the border without crossing an edge;
-objects stand near the middle. No training, no labels, no download.
+It rests on three known facts about photographs: the border shows background; background reaches the border without
+crossing an edge; objects are near the middle. It needs no training, no labels and no download.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from backmix.mixing.checks import check
 Array = npt.NDArray[np.float64]
 
 COLOUR_STEP = (6.0, 8.0, 8.0)
-"""Width of a bin of the colour histograms in L, a and b: about what one tells apart at a glance."""
+"""The width of a bin of the colour histograms in L, a and b: about the difference that people see at a glance."""
 SMALLEST_PART = 0.2
 """A part under this share of the largest part is dropped."""
 LARGEST_HOLE = 0.03
@@ -29,35 +29,37 @@ _MODULES = ("skimage.color", "skimage.filters", "skimage.morphology", "scipy.ndi
 
 
 class SaliencyForeground(ForegroundSource):
-    """Estimate from the colours of the border and from what is closed off from it.
+    """An estimator that uses the colours of the border and the regions that are closed off from it.
 
     Two cues are added, each in 0..1:
 
-    1. *Closed off.* In each principal axis of the border's Lab colours, in units of their standard deviation: how far
-       a pixel must be raised or lowered so that a path that never crosses a higher (lower) value leads from it to the
-       border. It equals the sum over all thresholds of the regions that do not touch the border (boolean map saliency,
-       Zhang and Sclaroff, ICCV 2013), computed by grey-scale reconstruction (Vincent 1993). A regular texture is as
-       wide in these units as the border itself, so it scores low.
-    2. *Unlike the border.* p / (p + q), where p is how often a colour occurs in the middle and q in the border, both
-       from Lab histograms: a texture of several colours is known by all of them.
+    1. *Closed off.* How far a pixel must be raised or lowered until a path leads from it to the border without crossing
+       a higher (lower) value. This is measured along each principal axis of the Lab colours of the border, in units of
+       their standard deviation. It equals the sum over all thresholds of the regions that do not touch the border
+       (boolean map saliency, Zhang and Sclaroff, ICCV 2013), and is computed by grey-scale reconstruction (Vincent
+       1993). A regular texture is as wide in these units as the border itself, so it scores low.
+    2. *Unlike the border.* p / (p + q), where p is the frequency of a colour in the middle and q its frequency in the
+       border, both from Lab histograms. So a texture of several colours is recognised by all its colours.
 
-    The sum times a prior for the middle is smoothed along edges (guided filter, He, Sun and Tang, ECCV 2010). Then,
-    `rounds` times, cue 2 is taken again with the map itself for the middle and its complement for the border, and the
-    two are averaged. The mask is what lies above Otsu's threshold, without small parts, with small holes filled.
+    The sum is multiplied by a prior for the middle and smoothed along edges (guided filter, He, Sun and Tang, ECCV
+    2010). Then cue 2 is computed again `rounds` times, with the map itself for the middle and its complement for the
+    border, and averaged with the map. The mask holds the pixels above Otsu's threshold, without small parts and with
+    small holes filled.
 
     The constants were set on the training half of the embedded digits, Leeds butterflies and MSRC by IoU with true
-    masks; all three use the same ones. A picture of one colour gives the prior for the middle.
+    masks; all three use the same constants. A picture of one colour gives the prior for the middle.
 
     Args:
-        working_size: longer side in pixels to which larger pictures are brought down.
-        border: width of the border as a share of the shorter side.
-        centre_weight: 0..1, how much less likely an object at the border of the picture is; 0: no prior.
-        rounds: how often the colours are learnt again from the map.
-        smoothing: radius of the smoothing as a share of the longer side; under half a pixel there is none.
+        working_size: The longer side in pixels to which larger pictures are scaled down.
+        border: The width of the border, as a share of the shorter side.
+        centre_weight: How much less likely an object is at the border of the picture, 0..1; 0: no prior.
+        rounds: How often the colours are learnt again from the map.
+        smoothing: The radius of the smoothing, as a share of the longer side; a radius under half a pixel does not
+            smooth.
 
     Raises:
-        MissingLibraryError: scikit-image is not installed.
-        ValueError: for an option out of its range.
+        MissingLibraryError: If scikit-image is not installed.
+        ValueError: If an option is out of its range.
     """
 
     name = "saliency"
@@ -77,7 +79,7 @@ class SaliencyForeground(ForegroundSource):
             check(0 <= value <= most, f"{self.name}: {option} lies in 0..{most}; got {value}")
         check(rounds >= 0, f"{self.name}: rounds is at least 0; got {rounds}")
         self.border, self.centre_weight, self.rounds, self.smoothing = border, centre_weight, rounds, smoothing
-        for module in _MODULES:  # Missing ones are told now, not at the first picture.
+        for module in _MODULES:  # A missing module is an error now, not at the first picture.
             require(module, self.name)
 
     def segment(self, pixels: Pixels) -> Segmentation:
@@ -100,9 +102,9 @@ class SaliencyForeground(ForegroundSource):
         return soft
 
     def _closed_off(self, lab: Array, edge: Mask) -> Array:
-        """Cue 1, (h, w), at least 0."""
+        """Return cue 1, (h, w), at least 0."""
         colours = lab[edge]
-        # Ten squared units of Lab are noise: without them a border of one colour would magnify every grain.
+        # Ten squared units of Lab are added as noise. Without them a border of one colour would magnify every grain.
         spread, axes = np.linalg.eigh(np.cov(colours.T, bias=True) + 10 * np.eye(3))
         values = (lab - colours.mean(0)) @ axes / np.sqrt(spread)
         total = np.zeros(lab.shape[:2])
@@ -115,11 +117,11 @@ class SaliencyForeground(ForegroundSource):
         return depth
 
     def _compare(self, colours: npt.NDArray[np.intp], bins: tuple[int, ...], inside: Array, outside: Array) -> Array:
-        """Cue 2, (h, w) in 0..1, from two weights of each pixel."""
+        """Return cue 2, (h, w) in 0..1, from two weights of each pixel."""
         first, second = (
             self._frequency(colours, bins, weight)[colours].reshape(weight.shape) for weight in (inside, outside)
         )
-        # Only to keep 0 / 0 away: a pixel's own colour is frequent in one of the two.
+        # The small term only avoids 0 / 0: the colour of a pixel is frequent in one of the two.
         return first / (first + second + 1e-12)
 
     def _frequency(self, colours: npt.NDArray[np.intp], bins: tuple[int, ...], weight: Array) -> Array:
@@ -128,7 +130,7 @@ class SaliencyForeground(ForegroundSource):
         return smooth / max(float(smooth.sum()), 1e-12)
 
     def _smooth(self, lab: Array, soft: Array) -> Array:
-        """Guided filter: in every window the map becomes a linear function of the brightness."""
+        """Apply the guided filter: in every window the map becomes a linear function of the brightness."""
         radius = round(self.smoothing * max(soft.shape))
         if radius == 0:
             return soft
@@ -163,12 +165,12 @@ class SaliencyForeground(ForegroundSource):
 
 
 def _library(module: str) -> Any:
-    # Looked up at each use: an estimator that held modules could not be sent to a worker process.
+    # The module is looked up at each use: an estimator that held modules could not be sent to a worker process.
     return require(module, SaliencyForeground.name)
 
 
 def _border(height: int, width: int, share: float) -> Mask:
-    """(height, width) bool, true on a border at least one pixel wide."""
+    """Mark a border at least one pixel wide: (height, width) bool."""
     side = max(1, round(share * min(height, width)))
     edge = np.ones((height, width), dtype=bool)
     edge[side : height - side, side : width - side] = False
@@ -176,14 +178,14 @@ def _border(height: int, width: int, share: float) -> Mask:
 
 
 def _colour_bins(lab: Array) -> tuple[npt.NDArray[np.intp], tuple[int, ...]]:
-    """Bin of each pixel, (h * w,), and how many bins there are in L, a and b; two spare ones on every side."""
+    """Return the bin of each pixel, (h * w,), and the number of bins in L, a and b, with two spare on every side."""
     places = np.floor((lab - lab.min((0, 1))) / COLOUR_STEP).astype(np.intp).reshape(-1, 3) + 2
     bins = tuple(int(most) + 3 for most in places.max(0))
     return np.ravel_multi_index(tuple(places.T), bins), bins
 
 
 def _stretch(values: Array) -> Array:
-    """To 0..1 between the first and the last percentile; 0 where there is no difference."""
+    """Scale values to 0..1 between the first and the last percentile, or to 0 if the two do not differ."""
     low, high = np.percentile(values, [1, 99])
     if high - low < 1e-6:
         return np.zeros_like(values)

@@ -1,4 +1,4 @@
-"""Packages and published weights that only these estimators need, imported and looked for when one is made."""
+"""The packages and published weights that only the estimators need. They are loaded when an estimator is made."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from backmix.errors import BackmixError, in_one_line
 
 
 class MissingLibraryError(BackmixError, ImportError):
-    """A package that is not part of the plain installation is needed and not there."""
+    """The error for a package that is needed, not part of the plain installation and not there."""
 
 
 class MissingWeightsError(MissingLibraryError):
-    """Published weights are neither in the cache nor given as a file; nothing was downloaded."""
+    """The error for published weights that are neither in the cache nor given as a file; nothing was downloaded."""
 
 
 def require(module: str, name: str) -> Any:
     """Import a module.
 
     Args:
-        module: dotted name.
-        name: who needs it, for the error.
+        module: The dotted name of the module.
+        name: The name of the estimator that needs it, for the error.
 
     Raises:
-        MissingLibraryError: with what to install.
+        MissingLibraryError: If the module cannot be imported; the message says what to install.
     """
     try:
         return importlib.import_module(module)
@@ -45,18 +45,18 @@ def find_weights(
     cache_dir: str | os.PathLike[str] | None,
     download: bool,
 ) -> Path:
-    """The file with the weights of a timm model.
+    """Return the file with the weights of a timm model.
 
     Args:
-        timm: the package.
-        name: of the model, with the tag of its weights.
-        weights: a file to take instead; None: look for the published ones.
-        cache_dir: folder of the hub's client; None: its own.
-        download: whether they may be fetched.
+        timm: The package timm.
+        name: The name of the model, with the tag of its weights.
+        weights: A file to use. None: look for the published weights.
+        cache_dir: The folder of the client of the hub. None: its own folder.
+        download: Whether weights may be downloaded.
 
     Raises:
-        MissingWeightsError: they are not at hand.
-        ValueError: the file is none, or nothing is published for this model.
+        MissingWeightsError: If the published weights are not in the cache and are not downloaded.
+        ValueError: If the given file is no .safetensors file, or if no weights are published for the model.
     """
     if weights is not None:
         if Path(weights).suffix != ".safetensors" or not Path(weights).is_file():
@@ -86,12 +86,17 @@ def find_weights(
 
 
 def check_weights(file: Path, wanted: Iterable[str], name: str) -> None:
-    """Refuse a file without some of the tensors of a model.
+    """Raise ValueError if a file lacks tensors of a model.
 
-    timm leaves out what does not fit when the head differs, and a network that is half random looks like a real one.
+    timm leaves out tensors that do not fit if the head differs, and a half random network looks like a real one.
+
+    Args:
+        file: The .safetensors file.
+        wanted: The names of the tensors of the model.
+        name: The name of the model, for the error.
 
     Raises:
-        ValueError: tensors are missing.
+        ValueError: If tensors are missing.
     """
     with require("safetensors", "attention").safe_open(file, framework="pt") as content:
         missing = sorted(set(wanted) - set(content.keys()))

@@ -1,4 +1,4 @@
-"""BackMix and what it stands on: needs torch alone."""
+"""BackMix and its parts. They need no package but torch."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""BackMix: paste patches of other images' backgrounds into a batch, keep the labels.
+"""BackMix pastes patches of other images' backgrounds into the images of a batch and keeps the labels.
 
 Wang, Mu, Huang, Wang, Zhu, Hu: BackMix: Regularizing Open Set Recognition by Removing Underlying Fore-Background
-Priors, IEEE TPAMI 2025. Nothing here changes inference.
+Priors, IEEE TPAMI 2025. BackMix does not change inference.
 
     mix = BackMix(len(train_set))
     images = mix(images, index)
@@ -41,42 +41,46 @@ CHOICES = {
 
 
 class BackMix(nn.Module):
-    """The augmentation: donors are a permutation of the batch, their foreground is masked, one patch each is pasted.
+    """The BackMix augmentation.
 
-    Holds the foreground bank, so `state_dict` carries all of its state. In evaluation mode images pass unchanged.
+    The donors are a permutation of the batch. The foreground of each donor is masked, and a patch of it is pasted into
+    its target. The module holds the foreground bank, so `state_dict` has all of its state. In evaluation mode images
+    pass unchanged.
 
     Args:
-        num_images: number of training images; `index` counts within it.
-        patch_side: side of the square patch as a share of the image's shorter side (release: 0.25; the pictures of
-            the project page: 0.5).
-        num_patches: patches per image (release: 1).
-        foreground_share: share of the cells taken as foreground (release: 0.25). Not used with true masks.
-        selection: "topk" takes the cells of highest evidence (release), "random" draws them with probability in
-            proportion to it.
-        fill: what masked donor pixels become: "grey" is `fill_value` (release), "elsewhere" the donor's own background
-            from half the image away, which leaves no outline of its object, "mean" the mean colour of the donor's
-            background, "noise" normal noise with mean and deviation of the donor's background.
-        fill_value: mid grey in the units of the images: 0 for normalised images, 0.5 for 0..1, 128 for 0..255.
-        momentum: weight of a new map in the bank (release: 0.1).
-        probability: share of images that are mixed; None: 1 for "patch" (release), 0.5 for "swap", so that the network
-            also sees whole pictures, as it will at prediction.
-        donor: "any" image of the batch (release) or only one of an "other" class; then labels are needed.
-        foreground: where the foreground estimate comes from. "free": bank, fed with the maps of the training forward
-            itself, pasted cells left as they were; "clean": bank, fed with maps of the un-mixed images; "masks": true
-            masks given at each call; "centre": the cells nearest to the centre; "random": any cells; "none": nothing
-            is masked.
-        apply: "patch" pastes squares (the paper), "swap" replaces the whole estimated background of the target with
-            the donor's.
-        grid: cells per side of the bank (release: 8).
-        unseen: images whose donor has no map yet stay as they are ("skip"), or take an "unmasked" patch. The release
-            masks a meaningless band instead.
-        inplace: paste into the batch that is given, which saves the copy; for loops that need the batch no more. With
-            apply="patch" alone.
-        bank_dtype: see ForegroundBank.
-        generator: source of randomness; torch's global one when None.
+        num_images: The number of training images. `index` is a position among them.
+        patch_side: The side of the square patch, as a share of the shorter side of the image (release: 0.25; the
+            pictures of the project page: 0.5).
+        num_patches: The number of patches per image (release: 1).
+        foreground_share: The share of the cells that are foreground (release: 0.25). Not used with true masks.
+        selection: How the foreground cells are chosen. "topk" takes the cells of highest evidence (release); "random"
+            draws cells with a probability in proportion to their evidence.
+        fill: What masked donor pixels become. "grey" is `fill_value` (release); "elsewhere" is the donor's own
+            background from half the image away, which leaves no outline of its object; "mean" is the mean colour of
+            the donor's background; "noise" is normal noise with the mean and deviation of the donor's background.
+            None: "grey" for "patch" and "elsewhere" for "swap".
+        fill_value: Mid grey in the units of the images: 0 for normalised images, 0.5 for 0..1, 128 for 0..255.
+        momentum: The weight of a new map in the bank (release: 0.1).
+        probability: The share of the images that are mixed. None: 1 for "patch" (release) and 0.5 for "swap", so that
+            the network also sees whole pictures, as it does at prediction.
+        donor: Which images can be donors: "any" image of the batch (release), or only images of an "other" class,
+            which needs labels.
+        foreground: The source of the foreground estimate. "free": the bank, fed with the maps of the training forward
+            itself, where pasted cells do not change; "clean": the bank, fed with maps of the un-mixed images; "masks":
+            true masks, given at each call; "centre": the cells nearest to the centre; "random": any cells; "none":
+            nothing is masked.
+        apply: "patch" pastes squares (the paper); "swap" replaces the whole estimated background of the target with
+            the background of the donor.
+        grid: The number of cells per side of the bank (release: 8).
+        unseen: What happens to an image whose donor has no map yet. "skip" leaves the image as it is; "unmasked"
+            pastes a patch without a mask. The release masks a meaningless band instead.
+        inplace: Whether to paste into the given batch, which saves a copy. It is for loops that do not need the batch
+            afterwards, and only for apply="patch".
+        bank_dtype: The dtype of the bank, see `ForegroundBank`.
+        generator: The source of randomness. None: torch's global generator.
 
     Raises:
-        ValueError: for an option outside its range, with the range.
+        ValueError: If an option is outside its range; the message gives the range.
     """
 
     def __init__(
@@ -120,7 +124,7 @@ class BackMix(nn.Module):
         check(num_patches >= 1, f"num_patches is at least 1; got {num_patches}")
         for name, share in {"foreground_share": foreground_share, "probability": probability}.items():
             check(0 <= share <= 1, f"{name} lies in 0..1; got {share}")
-        # A hair more, so that a share of 3 cells in 49 is 3 cells in spite of rounding.
+        # The small term keeps a share of 3/49 at 3 cells of 49 in spite of rounding.
         self.foreground_cells = int(foreground_share * grid * grid + 1e-6)
         bank = ForegroundBank(num_images, grid=grid, momentum=momentum, dtype=bank_dtype)
         self.estimate = Estimate(bank, foreground, self.foreground_cells, selection, unseen)
@@ -144,7 +148,7 @@ class BackMix(nn.Module):
         self.inplace = inplace
         self.generator = generator
         self.bank = bank
-        # Index of the batch mixed last, and what tells which of its cells were pasted.
+        # The index of the batch mixed last, and a function that returns its pasted cells.
         self._last: tuple[Tensor, Callable[[], Tensor]] | None = None
 
     def forward(
@@ -160,18 +164,19 @@ class BackMix(nn.Module):
         """Mix a batch.
 
         Args:
-            images: (B, C, H, W), normalised (see `fill_value`); not changed unless `inplace`.
-            index: (B,) int64 position of each image in the training set.
-            labels: (B,) int64, needed for donor="other" alone; the labels of the result are the same.
-            masks: (B, H, W) bool, true on the object, in the frame of `images`; needed for foreground="masks" alone.
-            view: what `images` show of the whole images; None: all of it.
-            draw: what to use instead of drawing.
+            images: The images, (B, C, H, W), normalised (see `fill_value`). They do not change unless `inplace` is set.
+            index: The position of each image in the training set, (B,) int64.
+            labels: The class of each image, (B,) int64; needed only for donor="other". The result has the same labels.
+            masks: The true masks in the frame of `images`, (B, H, W) bool, true on the object; needed only for
+                foreground="masks".
+            view: The part of the whole images that `images` show. None: all of it.
+            draw: The random choices to use. None: draw them.
 
         Returns:
-            (B, C, H, W), a new tensor; with `inplace` as a rule `images` themselves.
+            The mixed images, (B, C, H, W), a new tensor; with `inplace` usually `images` themselves.
 
         Raises:
-            ValueError: when shapes do not fit or something needed is missing.
+            ValueError: If shapes do not fit, or if labels or masks are needed and missing.
         """
         if not self.training:
             return images
@@ -181,7 +186,8 @@ class BackMix(nn.Module):
         batch, size = images.shape[0], (images.shape[2], images.shape[3])
         if index.shape != (batch,):
             raise ValueError(f"index must be ({batch},), one for each image; got {tuple(index.shape)}")
-        # To look at the index costs a tenth of the call, and where the bank is read with all of it a wrong one fails.
+        # A check of the index costs a tenth of the call. If the whole index is used to read the bank anyway, a wrong
+        # index fails there, so the check can be left out.
         on_cpu = device.type == index.device.type == "cpu" and index.dtype == torch.int64
         read_anyway = self.estimate.reads_bank and self.foreground_cells > 0 and self.donor == "any" and draw is None
         if not (on_cpu and read_anyway):
@@ -216,14 +222,14 @@ class BackMix(nn.Module):
                 donor_seen = seen.index_select(0, draw.donor)
                 mixed = donor_seen if mixed is None else mixed & donor_seen
             if self.how == "swap":
-                # Without a map of its own the target would lose its object.
+                # A target without a map of its own would lose its object.
                 mixed = seen if mixed is None else mixed & seen
         fill_value = self.fill_value if self.fill == "grey" else None
         donors = None
         if self.fill == "elsewhere" and foreground is not None:
             donors = backgrounds_of(images, foreground, self.fill_value)
         if self.how == "swap":
-            assert foreground is not None  # The constructor refuses to swap around nothing.
+            assert foreground is not None  # The constructor refuses to swap without a foreground.
             result, own = swap_backgrounds(images, draw, mixed, foreground, fill_value, donors=donors)
             self._last = (index, partial(swapped_cells, own, bank.grid))
         else:
@@ -232,10 +238,11 @@ class BackMix(nn.Module):
         return result
 
     def draw(self, shape: tuple[int, ...], *, labels: Tensor | None = None) -> Draw:
-        """Draw for a batch of shape (B, C, H, W): donors, places, noise. Reads no image and no bank.
+        """Draw donors, places and noise for a batch of shape (B, C, H, W), without reading an image or the bank.
 
-        Donors are a permutation of the batch; with donor="other", uniform among the images of other classes, and
-        an image without such a donor is not mixed. Corners are uniform over 0..H-s and 0..W-s, both ends included.
+        The donors are a permutation of the batch. With donor="other" they are uniform among the images of other
+        classes, and an image that has none in the batch is not mixed. Corners are uniform in 0..H-s and 0..W-s, both
+        ends included.
         """
         batch, channels, height, width = shape
         device = device_of(self.generator)
@@ -264,24 +271,25 @@ class BackMix(nn.Module):
     def observe(
         self, index: Tensor, maps: Tensor, *, view: View | None = None, after: View | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Bring class activation maps to the frame of the whole images and say which cells they speak of.
+        """Bring class activation maps to the frame of the whole images, and return which cells they describe.
 
         Args:
-            index: (B,) int64, as given to the mixing call.
-            maps: (B, h, w) float in 0..1, as the network saw the batch.
-            view: as given to the mixing call.
-            after: what the network saw of the mixed images, when they were flipped or cropped after mixing.
+            index: The index that was given to the mixing call, (B,) int64.
+            maps: The class activation maps of the batch as the network saw it, (B, h, w) float in 0..1.
+            view: The view that was given to the mixing call.
+            after: The part of the mixed images that the network saw, if they were flipped or cropped after mixing.
 
         Returns:
-            (B, g, g) float maps and (B, g, g) bool, false at cells that were out of view or, with
-            foreground="free", overlap something pasted into the batch mixed last, and in maps that are 0 everywhere.
+            The maps, (B, g, g) float, and which cells they describe, (B, g, g) bool. A cell is false if it was out of
+            view, if its map is 0 everywhere or, with foreground="free", if it overlaps a patch or background that was
+            pasted into the batch mixed last.
         """
         grid = self.bank.grid
         if maps.ndim != 3 or len(maps) != len(index):
             raise ValueError(f"maps must be ({len(index)}, h, w), one for each index; got {tuple(maps.shape)}")
         evidence = (maps != 0).flatten(1).any(1)
         observed = torch.ones(len(maps), grid, grid, dtype=torch.bool, device=maps.device)
-        # Enough cells that a crop by a fraction of a cell is not lost on the way back.
+        # The fine grid keeps a crop by a fraction of a cell when the maps are brought back.
         fine = max(grid, *maps.shape[1:])
         if after is not None:
             maps, observed = from_view(maps, after.to(maps.device), (fine, fine))
@@ -300,10 +308,10 @@ class BackMix(nn.Module):
         return maps, observed
 
     def update(self, index: Tensor, maps: Tensor, *, view: View | None = None, after: View | None = None) -> None:
-        """Feed the bank with the class activation maps of a batch: observe, then move the bank towards them.
+        """Move the bank towards the class activation maps of a batch. The arguments are those of `observe`.
 
-        With foreground="free" the maps are those of the training forward on the batch mixed last. With "clean" they
-        are those of the un-mixed images. Other foregrounds need no bank; maps are then ignored.
+        With foreground="free" give the maps of the training forward on the batch mixed last. With "clean" give the
+        maps of the un-mixed images. Other foregrounds need no bank and ignore the maps.
         """
         if not self.estimate.reads_bank:
             return
@@ -312,18 +320,18 @@ class BackMix(nn.Module):
         self.bank.update(index.to(device), seen.to(device), observed.to(device), generator=self.generator)
 
     def foreground_mask(self, index: Tensor, size: tuple[int, int], *, view: View | None = None) -> Tensor:
-        """Estimated foreground of some images as this augmentation sees it, for pictures.
+        """Return the foreground of some images as this augmentation estimates it, to be shown in pictures.
 
         Args:
-            index: (B,) int64 positions in the training set.
-            size: rows and columns of the result.
-            view: what is shown of the whole images; None: all.
+            index: The position of each image in the training set, (B,) int64.
+            size: The rows and columns of the result.
+            view: The part of the whole images that is shown. None: all of it.
 
         Returns:
-            (B, *size) bool, on the device of the bank.
+            The masks, (B, *size) bool, on the device of the bank.
 
         Raises:
-            ValueError: when there is no estimate: foreground is "masks" or "none".
+            ValueError: If there is no estimate because the foreground is "masks" or "none".
         """
         self.bank.check_index(index)
         index = index.to(self.bank.maps.device)
@@ -355,11 +363,11 @@ class BackMix(nn.Module):
         return ", ".join([str(len(self.bank)), *(f"{name}={value!r}" for name, value in options.items())])
 
     def _pasted(self, index: Tensor) -> Tensor | None:
-        """Cells pasted into the batch mixed last, if `index` is that batch."""
+        """Return the cells pasted into the batch mixed last, if any; raise ValueError if `index` is another batch."""
         if self._last is None:
             return None
         last, pasted = self._last
-        # The same tensor, as a rule; comparing values would wait for an accelerator.
+        # It is usually the same tensor. To compare values would mean to wait for an accelerator.
         if index is not last and not (index.shape == last.shape and torch.equal(index.to(last.device), last)):
             raise ValueError(
                 'foreground="free" feeds the bank with the maps of the batch mixed last, and this index is another '

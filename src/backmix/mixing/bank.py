@@ -12,29 +12,29 @@ from torch import Tensor, nn
 from backmix.mixing.checks import check
 from backmix.mixing.foreground import MOST_PACKED, pack_cells, top_cells, unpack_cells
 
-FLOAT_BYTES = 64 * 2**20  # Larger banks are kept in bytes: 1.28 million maps of 8x8 then take 83 MB.
+FLOAT_BYTES = 64 * 2**20  # Larger banks are kept in bytes: 1.28 million maps of 8x8 take 83 MB.
 
 
 class ForegroundBank(nn.Module):
-    """Running foreground maps S of all training images, by index in the training set.
+    """The running foreground map S of each training image, by its index in the training set.
 
-    `S <- (1 - momentum) S + momentum M` for each new map M (Wang et al., BackMix, TPAMI 2025; constants of the
-    release: 8x8 cells, start 0.5, momentum 0.1). Reading never changes the bank. It is a module without parameters, so
-    that `state_dict` and `to` carry it along.
+    Each new map M changes it: `S <- (1 - momentum) S + momentum M` (Wang et al., BackMix, TPAMI 2025; constants of the
+    release: 8x8 cells, start 0.5, momentum 0.1). Reading never changes the bank. The bank is a module without
+    parameters, so that `state_dict` and `to` include it.
 
     Args:
-        num_images: number of training images N.
-        grid: cells per side g.
-        momentum: weight of the new map, 0..1.
-        dtype: torch.float32, or torch.uint8 (a quarter of the memory, rounded at random so that small steps are not
-            lost); None takes float32 up to 64 MiB and uint8 above.
+        num_images: The number of training images N.
+        grid: The number of cells per side g.
+        momentum: The weight of the new map, above 0 and at most 1.
+        dtype: torch.float32 or torch.uint8. uint8 takes a quarter of the memory, and values are rounded at random so
+            that small steps are not lost. None: float32 up to 64 MiB and uint8 above.
 
     Attributes:
-        maps: (N, g, g); 0..1 in float32, 0..255 in uint8.
-        seen: (N,) bool; whether an image has had a first map.
+        maps: The maps, (N, g, g): 0..1 in float32, 0..255 in uint8.
+        seen: Whether each image has had a first map, (N,) bool.
 
     Raises:
-        ValueError: for numbers that make no bank.
+        ValueError: If there is no image or no cell, or if the momentum or the dtype is not allowed.
     """
 
     maps: Tensor
@@ -54,13 +54,13 @@ class ForegroundBank(nn.Module):
         start = 0.5 if dtype == torch.float32 else 128
         self.register_buffer("maps", torch.full((num_images, grid, grid), start, dtype=dtype))
         self.register_buffer("seen", torch.zeros(num_images, dtype=torch.bool))
-        self._all_seen: tuple[Tensor, int] | None = None  # `seen` was true everywhere then, at which version.
-        self._top: Tensor | None = None  # Highest cells of all images, packed; see `packed_top`.
-        self._top_of: tuple[Tensor, int, int] | None = None  # Of which maps, at which version, how many.
+        self._all_seen: tuple[Tensor, int] | None = None  # `seen` and its version when it was true everywhere.
+        self._top: Tensor | None = None  # The highest cells of all images, packed; see `packed_top`.
+        self._top_of: tuple[Tensor, int, int] | None = None  # The maps of `_top`, their version, the number of cells.
 
     @property
     def grid(self) -> int:
-        """Cells per side."""
+        """The number of cells per side."""
         return int(self.maps.shape[1])
 
     def __len__(self) -> int:
@@ -69,7 +69,7 @@ class ForegroundBank(nn.Module):
 
     @property
     def all_seen(self) -> bool:
-        """Whether every image has had a map; false on accelerators, where to look would be to wait."""
+        """Whether every image has had a map. Always false on an accelerator, because a look would wait for it."""
         seen = self.seen
         if self._all_seen is not None and self._all_seen[0] is seen and self._all_seen[1] == seen._version:
             return True
@@ -79,29 +79,35 @@ class ForegroundBank(nn.Module):
         return True
 
     def read(self, index: Tensor) -> Tensor:
-        """Maps of some images: (B,) int64 -> (B, g, g) float32 in 0..1."""
+        """Return the maps of some images: (B,) int64 -> (B, g, g) float32 in 0..1."""
         self.check_index(index)
         return self._read(index)
 
     @torch.no_grad()
     def top(self, index: Tensor, count: int) -> Tensor:
-        """Mark the `count` highest cells of some images: (B,) int64 -> (B, g, g) bool; ties in reading order."""
+        """Mark the `count` highest cells of some images: (B,) int64 -> (B, g, g) bool.
+
+        Ties go to the cell that comes first in reading order.
+        """
         packed = self.packed_top(count)
         if packed is None:
             return top_cells(self._read(index), count)
         return unpack_cells(packed.index_select(0, index), self.grid)
 
     def packed_top(self, count: int) -> Tensor | None:
-        """Mark the `count` highest cells of all images: (N, g) int64, see `pack_cells`; not to be written to.
+        """Mark the `count` highest cells of all images.
 
-        A bank in float32 remembers them: they change when a map does, not when it is read. None where they are not
-        remembered; then use `top`.
+        A bank in float32 remembers these cells: they change when a map changes, not when it is read.
+
+        Returns:
+            The cells, (N, g) int64, packed by `pack_cells`; do not write to them. None if they are not remembered; use
+            `top` in this case.
         """
         if self._remembers(count):
             return self._top
         if self.maps.dtype == torch.uint8 or self.maps.is_inference() or self.grid > MOST_PACKED:
             return None
-        # First use, or somebody has written to the maps.
+        # This is the first use, or the maps have been written to.
         with torch.no_grad():
             self._top = pack_cells(top_cells(self.maps.float(), count))
         self._top_of = (self.maps, self.maps._version, count)
@@ -119,14 +125,15 @@ class ForegroundBank(nn.Module):
         """Move the maps of some images towards new ones.
 
         Args:
-            index: (B,) int64 positions in the training set; an index that stands twice takes one of its maps.
-            maps: (B, h, w) float in 0..1 over whole images; resampled to the grid of the bank when h, w differ.
-                Values beyond 0..1 are cut; cells that are not finite are left as they were.
-            observed: (B, g, g) bool; false cells are left as they were. None: all were observed.
-            generator: source of the rounding of a uint8 bank.
+            index: The position of each image in the training set, (B,) int64. If a position occurs twice, one of its
+                maps is used.
+            maps: The new maps of the whole images, (B, h, w) float in 0..1. They are resampled to the grid of the bank
+                if h and w differ from it. Values outside 0..1 are clipped; cells that are not finite do not change.
+            observed: Which cells the maps describe, (B, g, g) bool; the other cells do not change. None: all cells.
+            generator: The source of randomness for the rounding of a uint8 bank. None: torch's global generator.
 
         Raises:
-            ValueError: when shapes do not fit or an index is outside the bank (values are read on the CPU alone).
+            ValueError: If shapes do not fit, or if an index is outside the bank (values are checked only on the CPU).
         """
         self.check_index(index)
         if maps.ndim != 3 or len(maps) != len(index) or not maps.is_floating_point():
@@ -140,13 +147,13 @@ class ForegroundBank(nn.Module):
         old = self._read(index)
         finite = new.isfinite()
         observed = finite if observed is None else finite & observed
-        # Not lerp: at momentum 1 the new map itself must come out, whatever the old one was.
+        # Not lerp: at momentum 1 the result must be exactly the new map, whatever the old map was.
         moved = (1 - self.momentum) * old + self.momentum * new.clamp(0, 1)
         moved = torch.where(observed, moved, old)
         if self.maps.dtype == torch.uint8:
             device = generator.device if generator is not None else self.maps.device
             dither = torch.rand(moved.shape, generator=generator, device=device).to(moved.device)
-            # Cells that were not observed stay on their whole number: 255 * (n / 255) + dither could pass n + 1.
+            # Cells that were not observed keep their whole number n: 255 * (n / 255) + dither could reach n + 1.
             moved = torch.where(observed, (moved * 255 + dither).floor(), (old * 255).round()).clamp(0, 255)
         count = self._top_of[2] if self._top_of is not None else 0
         current = self._remembers(count)
@@ -158,11 +165,11 @@ class ForegroundBank(nn.Module):
             self.seen[index] = self.seen[index] | observed.flatten(1).any(1)
 
     def check_index(self, index: Tensor) -> None:
-        """Raise ValueError unless index is (B,) int64 within the bank (values are read on the CPU alone)."""
+        """Raise ValueError unless `index` is (B,) int64 within the bank (values are checked only on the CPU)."""
         if index.ndim != 1 or index.dtype != torch.int64:
             raise ValueError(f"index must be (B,) int64 positions; got {tuple(index.shape)} {index.dtype}")
-        # Reading values from an accelerator would wait for it at every step.
-        # As numbers without a sign those below 0 are the largest, so that one look finds either.
+        # To read values from an accelerator would mean to wait for it at every step.
+        # Read as unsigned numbers, negative ones are the largest, so one maximum finds errors at both ends.
         if index.device.type == "cpu" and index.numel() and int(index.numpy().view(np.uint64).max()) >= len(self):
             low, high = (int(end) for end in index.aminmax())
             raise ValueError(
@@ -171,11 +178,11 @@ class ForegroundBank(nn.Module):
             )
 
     def _remembers(self, count: int) -> bool:
-        """Whether the remembered cells are as many as asked, of these maps, and nobody has written to them since."""
+        """Whether the remembered cells are `count` in number and the maps have not changed since."""
         if self._top_of is None:
             return False
         maps, version, remembered = self._top_of
-        # A tensor of inference mode has no version; such maps are not remembered, see `packed_top`.
+        # A tensor made in inference mode has no version, so the cells of its maps are not remembered: `packed_top`.
         return maps is self.maps and version == maps._version and remembered == count
 
     def _read(self, index: Tensor) -> Tensor:
@@ -184,7 +191,7 @@ class ForegroundBank(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         saved = state_dict.get(prefix + "maps")
-        # Copied from bytes to floats, maps would silently stand at 0..255.
+        # If bytes were copied into floats, the maps would silently have values in 0..255.
         if isinstance(saved, Tensor) and (saved.dtype == torch.uint8) != (self.maps.dtype == torch.uint8):
             raise ValueError(
                 f"the saved bank holds {saved.dtype}, this one {self.maps.dtype}; make it with dtype={saved.dtype}"

@@ -1,4 +1,4 @@
-"""Class activation maps from a feature map: where an image holds evidence for its class."""
+"""Class activation maps, made from a feature map. They show where an image holds evidence for its class."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from torch import Tensor
 
 
 def class_activation_map(features: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
-    """Class activation map of a network with global average pooling and a linear head.
+    """Return the class activation maps of a network with global average pooling and a linear head.
 
-    The map of class y at cell u is `w_y . f(u)` (Zhou et al., CVPR 2016, eq. 2): the head applied before pooling.
-    Negative evidence is cut off, each map is scaled to 0..1. A bias would shift the whole map and is left out.
+    The map of class y at cell u is `w_y . f(u)` (Zhou et al., CVPR 2016, eq. 2): the head is applied before pooling.
+    Negative evidence becomes 0, and each map is scaled to 0..1. The bias of the head would shift the whole map, so it
+    is left out.
 
     Args:
-        features: (B, C, h, w) float feature map before pooling.
-        weight: (K, C) float weight of the linear head, or (K, C, 1, 1) of a 1x1 convolution.
-        labels: (B,) int64 class of each image, 0..K-1.
+        features: The feature map before pooling, (B, C, h, w) float.
+        weight: The weight of the linear head, (K, C) float, or of a 1x1 convolution, (K, C, 1, 1).
+        labels: The class of each image, (B,) int64 in 0..K-1.
 
     Returns:
-        (B, h, w) float32 in 0..1, without gradient. All 0 where an image holds no positive evidence.
+        The maps, (B, h, w) float32 in 0..1, without gradient. The map of an image without positive evidence is 0
+        everywhere.
 
     Raises:
-        ValueError: when the shapes do not fit together or (on the CPU) a label is outside 0..K-1.
+        ValueError: If the shapes do not fit together, or if (on the CPU) a label is outside 0..K-1.
     """
     if weight.ndim == 4 and weight.shape[2:] == (1, 1):
         weight = weight[:, :, 0, 0]
@@ -37,20 +39,20 @@ def class_activation_map(features: Tensor, weight: Tensor, labels: Tensor) -> Te
 
 
 def grad_cam(scores: Tensor, features: Tensor, *, retain_graph: bool = True) -> Tensor:
-    """Grad-CAM, for models whose head is not linear on the pooled features.
+    """Return the Grad-CAM maps of a model whose head is not linear on the pooled features.
 
-    Channels are weighted by the mean gradient of the score (Selvaraju et al., ICCV 2017, eq. 1 and 2).
+    Each channel is weighted by the mean gradient of the score (Selvaraju et al., ICCV 2017, eq. 1 and 2).
 
     Args:
-        scores: (B,) or scalar score per image that depends on `features`, such as the logit of the label.
-        features: (B, C, h, w) feature map with gradient, taken from the same forward pass.
-        retain_graph: keep the graph, so that the loss can still be sent backward.
+        scores: The score of each image, such as the logit of its label, (B,) or scalar. It depends on `features`.
+        features: The feature map of the same forward pass, (B, C, h, w), with gradient.
+        retain_graph: Whether to keep the graph, so that the loss can still be sent backward.
 
     Returns:
-        (B, h, w) float32 in 0..1, without gradient.
+        The maps, (B, h, w) float32 in 0..1, without gradient.
 
     Raises:
-        ValueError: when features is not a feature map or the score does not depend on it.
+        ValueError: If `features` is not a feature map, or if the scores do not depend on it.
     """
     if features.ndim != 4:
         raise ValueError(f"features must be a feature map (B, C, h, w); got {tuple(features.shape)}")
@@ -66,7 +68,7 @@ def grad_cam(scores: Tensor, features: Tensor, *, retain_graph: bool = True) -> 
 
 @torch.no_grad()
 def _weighted_sum(features: Tensor, weight: Tensor) -> Tensor:
-    """Weigh the channels of each feature map, keep what is positive: (B, C, h, w), (B, C) -> (B, h, w) in 0..1."""
+    """Sum the weighted channels of each feature map, negative sums as 0: (B, C, h, w), (B, C) -> (B, h, w) in 0..1."""
     # Under autocast the products would be rounded to half precision.
     with torch.autocast(features.device.type, enabled=False):
         maps = torch.einsum("bchw,bc->bhw", features.detach().float(), weight)
@@ -77,10 +79,10 @@ def scale_map(maps: Tensor) -> Tensor:
     """Scale each map to 0..1 by its own minimum and maximum.
 
     Args:
-        maps: (B, h, w) float.
+        maps: The maps, (B, h, w) float.
 
     Returns:
-        (B, h, w) float; a constant map becomes 0.
+        The scaled maps, (B, h, w) float. A constant map becomes 0.
     """
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
     span = high - low
@@ -88,10 +90,10 @@ def scale_map(maps: Tensor) -> Tensor:
 
 
 def check_labels(labels: Tensor, batch: int, num_classes: int) -> None:
-    """Raise ValueError unless labels are (batch,) int64 within 0..num_classes-1 (values are read on the CPU alone)."""
+    """Raise ValueError unless labels are (batch,) int64 in 0..num_classes-1 (values are checked only on the CPU)."""
     if labels.shape != (batch,) or labels.dtype != torch.int64:
         raise ValueError(f"labels must be ({batch},) int64; got {tuple(labels.shape)} {labels.dtype}")
-    # Reading values from an accelerator would wait for it at every step.
+    # To read values from an accelerator would mean to wait for it at every step.
     if labels.device.type == "cpu" and batch and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
         raise ValueError(
             f"labels must lie in 0..{num_classes - 1}; got {int(labels.min())}..{int(labels.max())}. "

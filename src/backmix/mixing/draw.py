@@ -1,4 +1,4 @@
-"""What chance decides for a batch before any pixel is touched."""
+"""The random choices for a batch. They are made before any pixel is touched."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Draw:
-    """What chance decided for one batch of B images with P patches of side s, apart from the images themselves.
+    """The random choices for one batch of B images with P patches of side s, without the images themselves.
 
     Attributes:
-        donor: (B,) int64 position in the batch of each image's donor.
-        mixed: (B,) bool, whether the image receives anything; None: every image does.
-        corners: (2, P, 2, B) int64 top and left pixel of each patch, first in its donor and then in its target: `cut`
-            and `paste`.
-        side: s in pixels.
-        race: (B, g, g) float, exponentially distributed, turns a sort into weighted sampling; None unless cells are
-            chosen at random.
-        noise: standard normal pixels, (P, B, C, s, s) or (B, C, H, W) for "swap"; None unless fill is "noise".
+        donor: The position of each image's donor in the batch, (B,) int64.
+        mixed: Whether each image is mixed, (B,) bool. None: every image is mixed.
+        corners: The top and left pixel of each patch, (2, P, 2, B) int64: first in its donor (`cut`), then in its
+            target (`paste`).
+        side: The side s of a patch, in pixels.
+        race: Exponentially distributed numbers that turn a sort into weighted sampling, (B, g, g) float. None unless
+            cells are chosen at random.
+        noise: Standard normal pixels, (P, B, C, s, s), or (B, C, H, W) for "swap". None unless fill is "noise".
     """
 
     donor: Tensor
@@ -32,12 +32,12 @@ class Draw:
 
     @property
     def cut(self) -> Tensor:
-        """(P, 2, B) int64 top and left pixel of each patch in its donor."""
+        """The top and left pixel of each patch in its donor, (P, 2, B) int64."""
         return self.corners[0]
 
     @property
     def paste(self) -> Tensor:
-        """(P, 2, B) int64 top and left pixel of each patch in its target."""
+        """The top and left pixel of each patch in its target, (P, 2, B) int64."""
         return self.corners[1]
 
     def to(self, device: torch.device) -> Draw:
@@ -59,14 +59,14 @@ class Draw:
 
 
 def device_of(generator: torch.Generator | None) -> torch.device:
-    """The device that a generator draws on; the CPU for torch's global one."""
+    """Return the device that a generator draws on: the CPU for None, torch's global generator."""
     return generator.device if generator is not None else torch.device("cpu")
 
 
 def draw_corners(
     batch: int, patches: int, side: int, size: tuple[int, int], generator: torch.Generator | None
 ) -> Tensor:
-    """Draw where patches are cut and pasted: (2, P, 2, B) int64, uniform over 0..H-side and 0..W-side inclusive."""
+    """Draw where patches are cut and pasted: (2, P, 2, B) int64, uniform in 0..H-side and 0..W-side, ends included."""
     device = device_of(generator)
     if size[0] == size[1]:  # One call instead of three.
         return torch.randint(size[0] - side + 1, (2, patches, 2, batch), generator=generator, device=device)
@@ -77,14 +77,15 @@ def draw_corners(
 
 
 def draw_donors_of_other_classes(labels: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """Draw for each image a donor among the images of other classes in the batch.
+    """Draw a donor for each image among the images of other classes in the batch.
 
     Args:
-        labels: (B,) int64.
-        generator: source of randomness, on the device of labels.
+        labels: The class of each image, (B,) int64.
+        generator: The source of randomness, on the device of `labels`. None: torch's global generator.
 
     Returns:
-        (B,) int64 donors, uniform among the images of other classes, and (B,) bool, false where there are none.
+        The donors, (B,) int64, uniform among the images of other classes; and (B,) bool, false where the batch holds
+        no other class.
     """
     batch = len(labels)
     order = labels.argsort(stable=True)
@@ -93,6 +94,6 @@ def draw_donors_of_other_classes(labels: Tensor, generator: torch.Generator | No
     end = torch.searchsorted(ordered, labels, right=True)
     others = batch - (end - first)
     uniform = torch.rand(batch, generator=generator, device=labels.device)
-    # Counted past the own class in the order of labels, so that nobody has to be rejected.
+    # In the order of labels, donors are counted from the end of the image's own class, so no draw is rejected.
     step = torch.minimum((uniform * others).long(), (others - 1).clamp_min(0))
     return order[(end + step) % batch], others > 0

@@ -1,4 +1,4 @@
-"""Where the foreground estimate of a batch comes from: the bank, true masks, the centre, or chance."""
+"""The foreground estimate of a batch. It comes from the bank, from true masks, from the centre or from chance."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ FOREGROUNDS = ("free", "clean", "masks", "centre", "random", "none")
 
 @dataclass(frozen=True)
 class Estimate:
-    """Says which cells of each image are its foreground.
+    """The rule that decides which cells of each image are its foreground.
 
     Attributes:
-        bank: holds the evidence of each cell.
-        kind: one of `FOREGROUNDS`, see `BackMix`.
-        cells: how many cells are foreground.
-        selection: "topk" or "random", see `BackMix`; matters where the bank is read.
+        bank: The foreground bank, which holds the evidence of each cell.
+        kind: One of `FOREGROUNDS`, see `BackMix`.
+        cells: The number of cells that are foreground.
+        selection: "topk" or "random", see `BackMix`. It is used only if the bank is read.
         unseen: "skip" or "unmasked", see `BackMix`.
     """
 
@@ -35,7 +35,7 @@ class Estimate:
 
     @property
     def reads_bank(self) -> bool:
-        """Whether the cells follow from the maps of the bank."""
+        """Whether the cells are chosen by the maps of the bank."""
         return self.kind in ("free", "clean")
 
     @property
@@ -44,11 +44,14 @@ class Estimate:
         return self.kind == "none" or (self.kind != "masks" and self.cells == 0)
 
     def draw(self, batch: int, generator: torch.Generator | None) -> Tensor | None:
-        """Draw (B, g, g) float exponential distances, by which cells are chosen at random; None: chance decides none.
+        """Draw the exponential distances by which cells are chosen at random.
 
         Args:
-            batch: how many images.
-            generator: source of randomness; torch's global one when None.
+            batch: The number of images B.
+            generator: The source of randomness. None: torch's global generator.
+
+        Returns:
+            The distances, (B, g, g) float, or None if no cell is chosen at random.
         """
         if self.kind != "random" and not (self.reads_bank and self.selection == "random"):
             return None
@@ -58,14 +61,14 @@ class Estimate:
     def foreground(
         self, index: Tensor, race: Tensor | None, size: tuple[int, int], view: View | None, masks: Tensor | None
     ) -> Foreground | None:
-        """Foreground of a batch that shows `size` pixels, None where nothing is masked.
+        """Return the foreground of a batch, or None if nothing is masked.
 
         Args:
-            index: (B,) int64 positions in the training set.
-            race: what `draw` returned.
-            size: rows and columns of the batch in pixels.
-            view: what the batch shows of the whole images; None: all of it.
-            masks: (B, H, W) bool, of which the kind "masks" makes the foreground.
+            index: The position of each image in the training set, (B,) int64.
+            race: The distances that `draw` returned.
+            size: The rows and columns of the batch, in pixels.
+            view: The part of the whole images that the batch shows. None: all of it.
+            masks: The true masks, (B, H, W) bool. Only the kind "masks" uses them.
         """
         if self.kind == "masks":
             return None if masks is None else Foreground.of_masks(masks)
@@ -83,8 +86,8 @@ class Estimate:
                 return Foreground.of_packed(packed, index, self.bank.grid, size, view)
             cells = self.bank.top(index, self.cells)
         else:
-            # Runners of these speeds over exponential distances come in first with probability in proportion to
-            # their speed: sampling without replacement (Efraimidis and Spirakis 2006).
+            # Each cell is a runner with its evidence as speed. Over exponential distances the probability to come
+            # first is proportional to the speed: sampling without replacement (Efraimidis and Spirakis 2006).
             cells = top_cells(self.bank.read(index).clamp_min(1e-6) / race, self.cells)
         if self.unseen == "unmasked":
             cells = cells & self.bank.seen[index][:, None, None]

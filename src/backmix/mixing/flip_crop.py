@@ -1,4 +1,4 @@
-"""Random flip, shift and zoom of a whole batch on its device, drawn per image, with the view it leaves behind."""
+"""Random flip, shift and zoom of a batch on its device. Each image has its own draw, and the view is returned."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from backmix.mixing.view import View
 
 
 class FlipCrop:
-    """Mirror each image with some probability and shift it by up to `pad` pixels.
+    """A random flip and shift of each image, and a zoom if `zoom` is above 0.
 
-    The order of the paper is mix, then flip, then crop: call this on the mixed batch and hand the returned view to
+    The order of the paper is mix, then flip, then crop. Call this on the mixed batch, and give the returned view to
     `BackMix.update(..., after=view)`.
 
     Args:
-        pad: largest shift in pixels, per direction.
-        flip: probability of mirroring left to right.
-        padding: "reflect" mirrors the image at its border (CSSR), "zeros" shows black or mid grey, depending on the
-            normalisation (the BackMix release).
-        zoom: largest change of height and of width, each on its own, as a share: 0.2 shows between 0.8 and 1.2 of
-            the image's extent, interpolated. 0 keeps pixels as they are.
-        generator: source of randomness; the global one of torch when None.
+        pad: The largest shift in each direction, in pixels.
+        flip: The probability that an image is mirrored left to right.
+        padding: What shows beyond the border. "reflect" mirrors the image at its border (CSSR); "zeros" shows black or
+            mid grey, depending on the normalisation (the BackMix release).
+        zoom: The largest change of height and of width as a share; the two are drawn separately. 0.2 shows between 0.8
+            and 1.2 of the image's extent, interpolated. 0 keeps pixels as they are.
+        generator: The source of randomness. None: torch's global generator.
 
     Raises:
-        ValueError: for a negative pad, a probability outside 0..1, an unknown padding, or (when called) images too
-            small to reflect.
+        ValueError: If `pad` is negative, a probability or the zoom is out of its range or the padding is unknown, or
+            (on a call) if the images are too small to reflect.
     """
 
     def __init__(
@@ -62,14 +62,14 @@ class FlipCrop:
         return View(torch.cat([corner + 0.5 - half, corner + 0.5 + half], 1), flip)
 
     def apply(self, images: Tensor, view: View) -> Tensor:
-        """Show each image through its view: to the pixel without zoom, interpolated with it.
+        """Show each image through its view. Pixels are copied without zoom and interpolated with zoom.
 
         Args:
-            images: (B, C, H, W), any dtype.
-            view: as drawn for these images.
+            images: The images, (B, C, H, W) of any dtype.
+            view: The view that was drawn for these images.
 
         Returns:
-            (B, C, H, W), the same dtype, channels last in memory.
+            The images as shown, (B, C, H, W) of the same dtype, channels last in memory.
         """
         batch, channels, height, width = images.shape
         if self.padding == "reflect" and self.pad >= min(height, width):
@@ -77,8 +77,8 @@ class FlipCrop:
         view = view.to(images.device)
         if self.zoom:
             return self._interpolate(images, view)
-        # One flat index over the elements, channels last, the layout convolutions like best: several times faster than
-        # three indices side by side, and faster still in half the bytes.
+        # One flat index over the elements is several times faster than three indices side by side, and int32 is faster
+        # still. The channels come last, the layout in which convolutions are fastest.
         whole = torch.int32 if images.numel() < 2**31 else torch.int64
         item = torch.arange(batch, device=images.device)[:, None]
         channel = torch.arange(channels, device=images.device)
@@ -107,7 +107,7 @@ class FlipCrop:
         return shown.to(images.dtype, memory_format=torch.channels_last)
 
     def __call__(self, images: Tensor) -> tuple[Tensor, View]:
-        """Draw and apply: (B, C, H, W) -> (B, C, H, W) and the view that was drawn."""
+        """Draw and apply: (B, C, H, W) -> (B, C, H, W) and the drawn view."""
         if images.ndim != 4:
             raise ValueError(f"images must be (B, C, H, W); got {tuple(images.shape)}")
         view = self.draw(len(images), images.shape[2], images.shape[3])

@@ -1,4 +1,4 @@
-"""Cutting, masking and pasting, given a draw: no chance and no state in here."""
+"""Cutting, masking and pasting for a given draw. Nothing here is random or keeps state."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ def paste_patches(
     donors: Tensor | None = None,
     inplace: bool = False,
 ) -> Tensor:
-    """Paste into each image a patch of its donor whose foreground is masked.
+    """Paste patches of donors into the images. The foreground of each donor is masked.
 
     Args:
-        images: (B, C, H, W).
-        draw: donors and places.
-        mixed: (B,) bool; images where it is false come back unchanged. None: every image is mixed.
-        foreground: what to mask in donors; None: nothing.
-        fill_value: what masked pixels become; None: the mean of the donor's background, plus the drawn noise if any.
-        donors: (B, C, H, W) images to cut from instead of `images`; then nothing is masked.
-        inplace: paste into `images` themselves where they lie densely in memory and need no gradient.
+        images: The images, (B, C, H, W).
+        draw: The donors and places.
+        mixed: Which images are mixed, (B,) bool; the others come back unchanged. None: every image is mixed.
+        foreground: The foreground to mask in the donors. None: nothing is masked.
+        fill_value: The value of masked pixels. None: the mean of the donor's background, plus the drawn noise if any.
+        donors: The images to cut from instead of `images`, (B, C, H, W); in this case nothing is masked.
+        inplace: Whether to paste into `images` themselves, if they are dense in memory and need no gradient.
 
     Returns:
-        (B, C, H, W), a new tensor, or `images`.
+        The mixed images, (B, C, H, W): a new tensor, or `images`.
     """
     last = images.is_contiguous(memory_format=torch.channels_last)
-    # Copies only images that lie neither way.
+    # This copies only images that are contiguous in neither layout.
     images = images.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
     if not images.shape[0]:
         return images if inplace else images.clone()
@@ -44,17 +44,17 @@ def paste_patches(
         foreground = None
         donors = donors.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
     windows = windows_of(images, draw.side)
-    # Where nothing has a gradient, a tenth of a call on small images would be looking for it.
+    # Without a gradient, autograd's checks would take a tenth of a call on small images.
     has_gradient = images.requires_grad or (donors is not None and donors.requires_grad)
     with torch.inference_mode(not has_gradient):
         rows, patches = _cut(windows, images, draw, mixed, foreground, fill_value, donors)
-    # Not before the patches are cut: a donor is a target as well.
+    # This comes after the patches are cut, because a donor is a target as well.
     result = images if inplace and not images.requires_grad else images.clone()
     count = draw.corners.shape[1]
     if count == 1:
         windows.write(result, rows, patches)
     else:
-        for where, patch in zip(rows.chunk(count), patches.chunk(count), strict=True):  # The last lies on top.
+        for where, patch in zip(rows.chunk(count), patches.chunk(count), strict=True):  # The last patch is on top.
             windows.write(result, where, patch)
     return result
 
@@ -68,8 +68,8 @@ def _cut(
     fill_value: float | None,
     donors: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """Where the rows of the patches go, and the patches: first one for each image, then the next for each."""
-    # Reading a value on the CPU costs less than choosing pixel by pixel; on an accelerator it would wait for it.
+    """Return where the rows of the patches go, and the patches: first one of each image, then the next of each."""
+    # On the CPU it costs less to read a value than to choose pixel by pixel. On an accelerator the read would wait.
     if mixed is not None and mixed.device.type == "cpu" and bool(mixed.all()):
         mixed = None
     statistics = None
@@ -83,18 +83,18 @@ def _cut(
     cut = (top[0], left[0])
     from_rows, to_rows = windows.rows(donor, top, left)
     if mixed is not None:
-        # An image that is not mixed gives its own pixels to itself: no branch, no wait for the device.
+        # An image that is not mixed gets its own pixels, so there is no branch and no wait for the device.
         from_rows = torch.where(mixed[:, None], from_rows, to_rows)
     patch = windows.read(images if donors is None else donors, from_rows)
     if donors is not None and mixed is not None:
-        # What it gives itself must be its own pixels, not those of the donors.
+        # An image that is not mixed must get its own pixels from `images`, not from `donors`.
         patch = torch.where(mixed[:, None, None, None], patch, windows.read(images, from_rows))
     if foreground is not None and statistics is None:
         repeat, dtype = windows.run // windows.side, images.dtype
         visible = foreground.visible_in_windows(donor, cut, windows.side, repeat=repeat, dtype=dtype)
         if mixed is not None:
             visible = visible.where(mixed[:, None, None, None], 1)
-        # A product with 0 and 1 chooses as `where` does, but is vectorised.
+        # A product with 0 and 1 has the result of `where`, but is vectorised.
         patch.mul_(visible)
         if fill_value:
             patch.add_(1 - visible, alpha=fill_value if images.is_floating_point() else int(fill_value))
@@ -118,12 +118,18 @@ def swap_backgrounds(
     *,
     donors: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Replace everything but each image's foreground by its donor's background.
+    """Replace the background of each image with the background of its donor.
 
-    Where the donor's own foreground would show, it is filled as in `paste_patches`, or `donors` show something else.
+    Args:
+        images: The images, (B, C, H, W).
+        draw: The donors, and the noise if any.
+        mixed: Which images are mixed, (B,) bool; the others come back unchanged. None: every image is mixed.
+        foreground: The foreground of the images. Each image keeps its own; the foreground of its donor is filled.
+        fill_value: The value of filled pixels. None: the mean of the donor's background, plus the drawn noise if any.
+        donors: The backgrounds to use instead of `images`, (B, C, H, W); in this case nothing is filled.
 
     Returns:
-        (B, C, H, W) a new tensor, and (B, H, W) bool, true where pixels are the target's own.
+        The mixed images, (B, C, H, W), a new tensor; and (B, H, W) bool, true where pixels are the target's own.
     """
     objects = foreground.everywhere()
     if mixed is None:
@@ -143,18 +149,19 @@ def swap_backgrounds(
 
 
 def backgrounds_of(images: Tensor, foreground: Foreground, fill_value: float) -> Tensor:
-    """Images without their objects: where an object stands, the image's own background from elsewhere in it.
+    """Replace the object of each image with background from elsewhere in the same image.
 
-    A hole of one colour would keep the outline of the object, and with it what it is. A hidden pixel takes the one half
-    the image's sides away, in the first of three directions in which that is background; `fill_value` where none is.
+    A hole of one colour would keep the outline of the object, which still shows its class. A hidden pixel takes the
+    pixel at a distance of half the image's sides, in the first of three directions in which that pixel is background.
+    If there is no such direction, it takes `fill_value`.
 
     Args:
-        images: (B, C, H, W).
-        foreground: what to hide.
-        fill_value: for pixels without any background half the image away.
+        images: The images, (B, C, H, W).
+        foreground: The foreground to hide.
+        fill_value: The value of pixels without any background half the image away.
 
     Returns:
-        (B, C, H, W), a new tensor.
+        The images without their objects, (B, C, H, W), a new tensor.
     """
     hidden = foreground.everywhere()
     height, width = images.shape[2:]
@@ -167,17 +174,17 @@ def backgrounds_of(images: Tensor, foreground: Foreground, fill_value: float) ->
 
 
 def pasted_cells(paste: Tensor, side: int, mixed: Tensor | None, size: tuple[int, int], grid: int) -> Tensor:
-    """Cells of a grid over mixed images that overlap a pasted patch.
+    """Return which cells of a grid over mixed images overlap a pasted patch.
 
     Args:
-        paste: (P, 2, B) int64 top and left pixel of each patch.
-        side: of the patches, in pixels.
-        mixed: (B,) bool; where it is false nothing was pasted. None: into every image.
-        size: rows and columns of the images in pixels.
-        grid: cells per side.
+        paste: The top and left pixel of each patch, (P, 2, B) int64.
+        side: The side of the patches, in pixels.
+        mixed: Which images received patches, (B,) bool. None: every image.
+        size: The rows and columns of the images, in pixels.
+        grid: The number of cells per side.
 
     Returns:
-        (B, grid, grid) bool.
+        (B, grid, grid) bool, true at cells that overlap a patch.
     """
     cell = torch.arange(grid, device=paste.device)
     hit = []
@@ -190,12 +197,12 @@ def pasted_cells(paste: Tensor, side: int, mixed: Tensor | None, size: tuple[int
 
 
 def swapped_cells(own: Tensor, grid: int) -> Tensor:
-    """Cells of a grid that hold a pixel of another image: (B, H, W) bool own pixels -> (B, grid, grid) bool."""
+    """Return which cells of a grid hold a pixel of another image: (B, H, W) bool own pixels -> (B, grid, grid) bool."""
     return ~whole_cells(own, grid)
 
 
 def background_statistics(images: Tensor, foreground: Foreground) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each image's background, both (B, C, 1, 1) float32; 0 where it has none."""
+    """Return the mean and standard deviation of each image's background, both (B, C, 1, 1) float32; 0 without one."""
     background = ~foreground.everywhere()[:, None]
     count = background.sum((2, 3), keepdim=True).clamp_min(1)
     mean = (images * background).sum((2, 3), keepdim=True, dtype=torch.float32) / count
@@ -204,7 +211,7 @@ def background_statistics(images: Tensor, foreground: Foreground) -> tuple[Tenso
 
 
 def whole_cells(pixels: Tensor, grid: int) -> Tensor:
-    """Cells of which every pixel is true: (B, h, w) bool -> (B, grid, grid) bool."""
+    """Return which cells have only true pixels: (B, h, w) bool -> (B, grid, grid) bool."""
     if pixels.shape[1:] == (grid, grid):
         return pixels
     return F.adaptive_max_pool2d((~pixels)[:, None].float(), grid)[:, 0] == 0
@@ -217,6 +224,6 @@ def _filling(
     mean, deviation = statistics[0][donor], statistics[1][donor]
     filling = mean if noise is None else mean + deviation * noise
     if not dtype.is_floating_point:
-        # Noise leaves the range that bytes can hold.
+        # Noise can leave the range of the integer type.
         filling = filling.round().clamp(torch.iinfo(dtype).min, torch.iinfo(dtype).max)
     return filling.to(dtype)

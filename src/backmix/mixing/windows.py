@@ -1,4 +1,4 @@
-"""Square windows of a batch, read and written a row at a time."""
+"""Square windows of a batch, read and written row by row."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Windows:
-    """How the s x s windows of dense (B, C, H, W) images lie in memory.
+    """The places in memory of the s x s windows of dense (B, C, H, W) images.
 
-    A row of a window is one run of memory: s pixels of one channel, or of all channels where these come last. Copying
-    whole runs is several times faster than copying pixel by pixel. In memory a window has the shape (planes, s, run),
-    where planes is C or, channels last, 1. All of it follows from the shape, so it is made once: see `windows_of`.
+    A row of a window is one run of memory: s pixels of one channel, or of all channels if the channels come last. A
+    copy of whole runs is several times faster than a copy pixel by pixel. In memory a window has the shape
+    (planes, s, run), where planes is C, or 1 with channels last. Everything here depends only on the shape and the
+    layout, so it is computed once: see `windows_of`.
 
     Attributes:
-        side: s in pixels.
-        planes: C, or 1 when channels come last.
-        run: elements in a row of a window.
-        item: elements from an image to the next.
-        row: elements from a pixel to the one below.
-        column: elements from a pixel to the one at its right.
-        offsets: (planes * s,) int64, where the rows of a window begin, counted from its first element.
-        starts: (B,) int64, where the images begin.
+        side: The side s, in pixels.
+        planes: C, or 1 if the channels come last.
+        run: The number of elements in a row of a window.
+        item: The number of elements from one image to the next.
+        row: The number of elements from a pixel to the pixel below it.
+        column: The number of elements from a pixel to the pixel at its right.
+        offsets: Where the rows of a window begin, counted from its first element, (planes * s,) int64.
+        starts: Where the images begin, (B,) int64.
     """
 
     side: int
@@ -38,15 +39,15 @@ class Windows:
     starts: Tensor
 
     def rows(self, donor: Tensor, top: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
-        """Where in memory the rows of windows begin: those that are cut from donors, and those they are pasted into.
+        """Return where in memory the rows of windows begin: those cut from donors, and those pasted into targets.
 
         Args:
-            donor: (n,) int64 images to cut from. To paste into, the images come in turn, n / B times.
-            top: (2, n) int64 first row of each window, cut and pasted.
-            left: (2, n) int64 first column of each.
+            donor: The images to cut from, (n,) int64. The targets are the images of the batch in order, n / B times.
+            top: The first row of each window, (2, n) int64: of the cut and of the paste.
+            left: The first column of each window, (2, n) int64: of the cut and of the paste.
 
         Returns:
-            Both (n, planes * s) int64.
+            The beginnings of the cut rows and of the pasted rows, both (n, planes * s) int64.
         """
         first = torch.mul(left, self.column).add_(top, alpha=self.row)
         cut, paste = first.unbind()
@@ -57,7 +58,7 @@ class Windows:
         return from_rows, to_rows
 
     def read(self, images: Tensor, rows: Tensor) -> Tensor:
-        """Copy windows out of the images: (n, planes, s, run), as they lie in memory."""
+        """Copy windows out of the images: (n, planes, s, run), in the order of memory."""
         if images.requires_grad:
             runs = self._elements(images)[self._pixels(rows)]
         else:
@@ -65,7 +66,7 @@ class Windows:
         return runs.view(-1, self.planes, self.side, self.run)
 
     def write(self, images: Tensor, rows: Tensor, windows: Tensor) -> None:
-        """Copy windows, as `read` gives them, into the images; no two of them may overlap."""
+        """Copy windows, in the shape that `read` returns, into the images. No two windows may overlap."""
         runs = windows.view(-1, self.run)
         if images.requires_grad:
             self._elements(images)[self._pixels(rows)] = runs
@@ -73,7 +74,7 @@ class Windows:
             self._runs(images).index_copy_(0, rows.view(-1), runs)
 
     def as_images(self, windows: Tensor) -> Tensor:
-        """View windows, as `read` gives them, as (n, C, s, s) images."""
+        """View windows, in the shape that `read` returns, as (n, C, s, s) images."""
         if self.run == self.side:
             return windows
         return windows.view(len(windows), self.side, self.side, -1).permute(0, 3, 1, 2)
@@ -81,7 +82,7 @@ class Windows:
     def _runs(self, images: Tensor) -> Tensor:
         return images.as_strided((images.numel() - self.run + 1, self.run), (1, 1))
 
-    # Through writes into overlapping runs autograd would carry wrong gradients, so then it is pixel by pixel.
+    # Autograd would compute wrong gradients through overlapping runs, so images with a gradient go pixel by pixel.
 
     def _elements(self, images: Tensor) -> Tensor:
         return (images if self.column == 1 else images.permute(0, 2, 3, 1)).view(-1)
@@ -91,7 +92,7 @@ class Windows:
 
 
 def windows_of(images: Tensor, side: int) -> Windows:
-    """Windows of dense images: contiguous, or contiguous with channels last."""
+    """Return the windows of dense images, contiguous or contiguous with channels last."""
     return _windows(tuple(images.shape), images.is_contiguous(), side, images.device)
 
 
@@ -99,7 +100,7 @@ def windows_of(images: Tensor, side: int) -> Windows:
 def _windows(shape: tuple[int, ...], channels_first: bool, side: int, device: torch.device) -> Windows:
     batch, channels, height, width = shape
     item = channels * height * width
-    # Outside of inference mode, where what is kept could not be used in a later training step.
+    # Tensors made in inference mode could not be used in a later training step, and these are kept.
     with torch.inference_mode(False):
         rows = torch.arange(side, device=device)
         starts = torch.arange(batch, device=device) * item

@@ -1,7 +1,7 @@
-"""Backbones: networks from images to a feature map, our own by name and all of timm's.
+"""Backbones, networks from images to a feature map: our own networks by name, and every network of timm.
 
-Initial weights and dropout are drawn from PyTorch's global generator, as in every torch module: call
-`torch.manual_seed` (or `torch.random.fork_rng`) around `create_backbone` for weights that repeat.
+Initial weights and dropout are drawn from PyTorch's global generator, as in every torch module. For repeatable weights,
+call `torch.manual_seed` before `create_backbone`, and put both into `torch.random.fork_rng` to keep the generator.
 """
 
 from __future__ import annotations
@@ -43,23 +43,23 @@ def create_backbone(
     """Build a backbone by name: one of `BACKBONES`, or any timm model.
 
     Args:
-        name: "compact", "compact-s", "wrn-40-4", "resnet18-small", "vgg32", or a timm name such as "resnet18" or
-            "vit_small_patch14_dinov2.lvd142m", with or without "timm/" before it.
-        image_size: side of the images in pixels, or (height, width). Transformers are built for it, the compact
-            networks choose their stride by it, the others do not need it.
-        pretrained: load published weights (timm models only). There is no fall-back to random weights.
-        cache_dir: folder of pretrained weights; None for the default one of the Hugging Face hub.
-        in_channels: channels of the images.
-        options: further options of that network, such as ``width=0.5``, ``dropout=0.0`` or ``drop_path_rate=0.1``.
+        name: The name: "compact", "compact-s", "wrn-40-4", "resnet18-small", "vgg32", or a timm name such as
+            "resnet18" or "vit_small_patch14_dinov2.lvd142m", with or without "timm/" before it.
+        image_size: The side of the images in pixels, or (height, width). Transformers are built for this size, and the
+            compact networks choose their stride by it. Other networks do not need it.
+        pretrained: Whether to load published weights (timm models only). Random weights never replace missing ones.
+        cache_dir: The folder of pretrained weights. None: the default folder of the Hugging Face hub.
+        in_channels: The number of channels of the images.
+        options: Further options of the network, such as ``width=0.5``, ``dropout=0.0`` or ``drop_path_rate=0.1``.
 
     Returns:
-        a `Backbone`, in training mode.
+        The `Backbone`, in training mode.
 
     Raises:
-        ValueError: if no model has that name, if it has no pretrained weights, cannot take that image size, or has no
-            feature map.
-        TypeError: if the network has no such option.
-        OSError: if the pretrained weights are neither in the cache nor within reach.
+        ValueError: If no model has this name, or if the model has no pretrained weights, cannot take this image size
+            or has no feature map.
+        TypeError: If the network does not have an option.
+        OSError: If the pretrained weights are not in the cache and cannot be downloaded.
     """
     sides = image_size if isinstance(image_size, tuple) else (image_size,)
     if any(side is not None and side < 1 for side in sides):

@@ -1,7 +1,7 @@
 """A compact network for CPUs: few layers, plain 3x3 convolutions, pooling before the activations.
 
-Ours; it borrows from the CIFAR-10 speed records (Page 2018; Jordan, "94% on CIFAR-10 in 3.29 seconds", 2024) the
-thought that at small sizes a shallow wide net with pooled convolutions reaches a good accuracy soonest.
+The network is ours. One idea comes from the CIFAR-10 speed records (Page 2018; Jordan, "94% on CIFAR-10 in 3.29
+seconds", 2024): at small sizes, a shallow wide network with pooled convolutions reaches a good accuracy soonest.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from backmix.models.backbone import Backbone, ImageSize, scaled
 
-_SMALLEST_SIZE = 32  # gives the smallest grid we want, 4x4, behind a stem of stride 1
+_SMALLEST_SIZE = 32  # With a stem of stride 1 this size gives the smallest grid that we want, 4x4.
 
 
 def stem_stride_for(image_size: ImageSize | None) -> int:
-    """The largest power of two that leaves a grid of at least 4x4: 1 below 64 px, 2 below 128, 4 below 256, ...
+    """Return the largest power of two that leaves a grid of at least 4x4: 1 below 64 px, 2 below 128, 4 below 256, ...
 
     Args:
-        image_size: in pixels; the shorter side counts. None means 32.
+        image_size: The size of the images in pixels, of which the shorter side counts. None: 32.
     """
     side = _SMALLEST_SIZE if image_size is None else image_size
     side = side if isinstance(side, int) else min(side)
@@ -33,7 +33,7 @@ class _Stage(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        # Pooling straight after the convolution leaves a quarter of the work to the norm and the activation.
+        # The pooling comes before the norm and the activation, so these have only a quarter of the work.
         self.halve = nn.Sequential(_conv(inputs, outputs), nn.MaxPool2d(2), nn.BatchNorm2d(outputs), nn.GELU())
         self.residual = nn.Sequential(_conv(outputs, outputs), nn.BatchNorm2d(outputs), nn.GELU())
 
@@ -44,24 +44,26 @@ class _Stage(nn.Module):
 
 
 class Compact(Backbone):
-    """A stem and a stage for each width; every stage halves the grid: 32 px give 4x4, with 256 channels.
+    """A network of a stem and one stage per width, each of which halves the grid: 32 px give 4x4, with 256 channels.
 
-    The stem's stride follows the image size so that the work for an image hardly grows with it: three stages give
-    4x4 to 7x7 for images of 32 to 63 px (stride 1), 64 to 127 px (stride 2; 8x8 where rounding up adds a row),
-    128 to 255 px (stride 4; 7x7 at 224 px), 4x4 again at 256 px, and so on: never below 4x4, never above 8x8.
-    The network itself takes any size from 8 times the stem's stride on. Convolutions start from He normal (fan out).
+    The stride of the stem follows the image size, so that the work for an image hardly grows with its size. Three
+    stages give 4x4 to 7x7 for images of 32 to 63 px (stride 1), 64 to 127 px (stride 2; 8x8 where rounding up adds a
+    row) and 128 to 255 px (stride 4; 7x7 at 224 px), 4x4 again at 256 px, and so on: never below 4x4, never above 8x8.
+    With three stages the network takes any size of at least 8 times the stride of the stem. Convolutions start from He
+    normal (fan out).
 
     Args:
-        in_channels: channels of the images.
-        image_size: the size it will mostly see, in pixels; chooses the stem's stride and nothing else. None: 32.
-        widths: channels of the stages.
-        stem_channels: channels of the stem.
-        stem_stride: a power of two, in place of the one that follows from image_size.
-        width: multiplies all channels.
-        name: under which it is listed.
+        in_channels: The number of channels of the images.
+        image_size: The usual size of the images in pixels. It only chooses the stride of the stem. None: 32.
+        widths: The number of channels of each stage.
+        stem_channels: The number of channels of the stem.
+        stem_stride: The stride of the stem, a power of two. None: the stride that follows from image_size.
+        width: The factor of all numbers of channels.
+        name: The name of the network.
 
     Raises:
-        ValueError: if there is no stage, the stride is no power of two, or (on a call) the images are too small.
+        ValueError: If there is no stage, if the stride is not a power of two, or (on a call) if the images are too
+            small.
     """
 
     def __init__(
@@ -85,7 +87,7 @@ class Compact(Backbone):
         self.stem_stride = stride
         self.min_size = stride * 2 ** len(widths)
 
-        # Strides above 2 take several layers: a 3x3 kernel with stride 4 would not look at every pixel.
+        # Strides above 2 take several layers: a 3x3 kernel with stride 4 would skip pixels.
         strides = [2] * (stride.bit_length() - 1) or [1]
         channels = in_channels
         stem: list[nn.Module] = []
@@ -100,11 +102,11 @@ class Compact(Backbone):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def stages_inside(self) -> list[nn.Module]:
-        """The stages, each of which halves the grid."""
+        """Return the stages, each of which halves the grid."""
         return list(self.stages)
 
     def feature_map(self, images: Tensor) -> Tensor:
-        """``(B, in_channels, H, W)`` to ``(B, widths[-1], h, w)``."""
+        """Compute the feature map: ``(B, in_channels, H, W)`` to ``(B, widths[-1], h, w)``."""
         if min(images.shape[-2:]) < self.min_size:
             raise ValueError(
                 f"{self.name} with a stem of stride {self.stem_stride} takes images of at least "

@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 
 class DualBatchNorm2d(nn.Module):
-    """Two batch norms of which one is in use at a time (Xie et al., CVPR 2020, "auxiliary batch norm").
+    """Two batch norms, of which one is used at a time (Xie et al., CVPR 2020, "auxiliary batch norm").
 
     Evaluation always uses branch 0.
 
     Args:
-        norm: becomes branch 0 as it is; branch 1 starts as its copy.
+        norm: The batch norm that becomes branch 0. Branch 1 starts as its copy.
 
     Attributes:
-        branch: 0 or 1, the one in use in training. Chosen by `use_branch`; not saved with the weights.
+        branch: The branch that training uses, 0 or 1. `use_branch` sets it; it is not saved with the weights.
     """
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
@@ -29,24 +29,24 @@ class DualBatchNorm2d(nn.Module):
         self.training = norm.training
 
     def forward(self, features: Tensor) -> Tensor:
-        """Normalise (B, C, h, w) by the branch in use."""
+        """Normalise (B, C, h, w) with the branch in use."""
         return cast(Tensor, self.branches[self.branch if self.training else 0](features))
 
     def extra_repr(self) -> str:
-        """The branch in use, for `print`."""
+        """Return the branch in use, for `print`."""
         return f"branch={self.branch}"
 
 
 def add_second_batch_norm(network: nn.Module) -> int:
-    """Put a `DualBatchNorm2d` in place of every BatchNorm2d of a network, once: those there already stay.
+    """Replace every BatchNorm2d of a network with a `DualBatchNorm2d`, and keep each `DualBatchNorm2d` it already has.
 
-    A network without batch norm, such as a transformer, stays as it is.
+    A network without batch norm, such as a transformer, does not change.
 
     Returns:
-        how many DualBatchNorm2d the network has now.
+        The number of `DualBatchNorm2d` that the network now has.
 
     Raises:
-        ValueError: when the network itself is a BatchNorm2d, which cannot be replaced inside itself.
+        ValueError: If the network itself is a BatchNorm2d, which cannot be replaced inside itself.
     """
     if isinstance(network, nn.BatchNorm2d):
         raise ValueError("the network is a single BatchNorm2d: make it a DualBatchNorm2d, or give the module around it")
@@ -55,7 +55,7 @@ def add_second_batch_norm(network: nn.Module) -> int:
     for parent in list(network.modules()):
         if parent in done:
             continue
-        # One norm may stand at several places, also twice in one parent.
+        # One norm may occur at several places, also twice in one parent.
         for name, child in list(parent._modules.items()):
             if isinstance(child, nn.BatchNorm2d):
                 setattr(parent, name, dual.setdefault(child, DualBatchNorm2d(child)))
@@ -64,10 +64,10 @@ def add_second_batch_norm(network: nn.Module) -> int:
 
 @contextmanager
 def use_branch(network: nn.Module, branch: int) -> Iterator[None]:
-    """Let every `DualBatchNorm2d` of a network use this branch, until the block ends; none is no error.
+    """Let every `DualBatchNorm2d` of a network use this branch until the block ends. The network may have none.
 
     Raises:
-        ValueError: for a branch other than 0 and 1.
+        ValueError: If the branch is not 0 or 1.
     """
     if branch not in (0, 1):
         raise ValueError(f"a DualBatchNorm2d has the branches 0 and 1; got {branch}")

@@ -1,4 +1,4 @@
-"""Our own networks by name."""
+"""The table of our own networks."""
 
 from __future__ import annotations
 

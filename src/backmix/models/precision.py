@@ -1,4 +1,4 @@
-"""Which arithmetic a machine is quick in."""
+"""The choice between bf16 and float32 arithmetic, whichever is faster on the machine."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ PRECISIONS = ("auto", "bf16", "fp32")
 
 
 def resolve_precision(precision: str = "auto") -> str:
-    """What "auto" comes to on this machine: "bf16" where it is the quicker one, "fp32" elsewhere; others stay.
+    """Return "bf16" or "fp32": for "auto" the faster one on this machine, otherwise the given one.
 
-    Accelerators have units for bf16 products, and so have processors with AMX, where training is several times as fast
-    as in float32. A processor that merely knows bf16 instructions (AVX-512) is slower in them than in float32.
+    Accelerators have units for bf16 products. Processors with AMX have them too, and train several times as fast as in
+    float32. A processor that only has bf16 instructions (AVX-512) is slower in bf16 than in float32.
 
     Raises:
-        ValueError: for anything but "auto", "bf16", "fp32".
+        ValueError: If the precision is not "auto", "bf16" or "fp32".
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision is one of {', '.join(PRECISIONS)}; got {precision!r}")
@@ -32,7 +32,7 @@ def resolve_precision(precision: str = "auto") -> str:
 
 
 def has_bf16_units() -> bool:
-    """Whether this processor multiplies bf16 matrices in units made for it (AMX)."""
-    # Not public in torch, which offers no other way to ask; without an answer float32 is right, if slower.
+    """Return whether this processor has units that multiply bf16 matrices (AMX)."""
+    # This function of torch is not public, and there is no other. If it is gone, float32 is correct, but slower.
     is_supported = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return bool(is_supported is not None and is_supported())

@@ -1,4 +1,4 @@
-"""ResNet-18 for small images (He et al., CVPR 2016, with the 3x3 stem that CSSR and MEDAF use at 32 and 64 pixels)."""
+"""ResNet-18 for small images (He et al., CVPR 2016), with the 3x3 stem that CSSR and MEDAF use at 32 and 64 pixels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from backmix.models.backbone import Backbone, ImageSize, scaled
 
 
 class _Block(nn.Module):
-    """Two 3x3 convolutions; leaky ReLU between them, ReLU after the shortcut is added."""
+    """Two 3x3 convolutions with a leaky ReLU between them and a ReLU after the sum with the shortcut."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, slope: float) -> None:
         super().__init__()
@@ -32,15 +32,15 @@ class _Block(nn.Module):
 class ResNetSmall(Backbone):
     """ResNet-18 without the early pooling: 32 px give 4x4, 64 px give 8x8, with 512 channels.
 
-    3x3 stem with stride 1, four stages of two blocks with 64, 128, 256, 512 channels and strides 1, 2, 2, 2.
-    With a linear head for ten classes it has 11.17 million parameters. Convolutions start from He normal (fan out).
+    It has a 3x3 stem with stride 1 and four stages of two blocks, with 64, 128, 256, 512 channels and strides 1, 2, 2,
+    2. With a linear head for ten classes it has 11.17 million parameters. Convolutions start from He normal (fan out).
 
     Args:
-        in_channels: channels of the images.
-        image_size: not needed, any size works; taken so that all networks are built alike.
-        projection: channels of a final 1x1 convolution; None leaves it out.
-        slope: of the leaky ReLU inside the blocks. The papers do not state it; this is PyTorch's default.
-        width: multiplies the channels of the stages.
+        in_channels: The number of channels of the images.
+        image_size: Not used, because any size works. All networks have this argument.
+        projection: The number of channels of a final 1x1 convolution. None: no such convolution.
+        slope: The slope of the leaky ReLU inside the blocks. The papers do not state it; this is PyTorch's default.
+        width: The factor of the numbers of channels of the stages.
     """
 
     def __init__(
@@ -69,11 +69,11 @@ class ResNetSmall(Backbone):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def stages_inside(self) -> list[nn.Module]:
-        """Last block of each of the four stages."""
+        """Return the last block of each of the four stages."""
         return [self.blocks[2 * stage - 1] for stage in (1, 2, 3, 4)]
 
     def feature_map(self, images: Tensor) -> Tensor:
-        """``(B, in_channels, H, W)`` to ``(B, 512, H / 8, W / 8)``, rounded up."""
+        """Compute the feature map: ``(B, in_channels, H, W)`` to ``(B, 512, H / 8, W / 8)``, rounded up."""
         features: Tensor = self.blocks(F.leaky_relu(self.norm(self.stem(images)), self.slope))
         features = self.projection(features)
         return features

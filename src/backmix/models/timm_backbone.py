@@ -1,10 +1,10 @@
-"""Any timm model, convolutional or transformer, as a feature map.
+"""Backbones from timm: any model, convolutional or transformer, as a network with a feature map.
 
-The map is what timm's `forward_features` returns, laid out as ``(B, C, h, w)``: channels-last maps are permuted, patch
-tokens go back to their place in the image and class, distillation and register tokens are dropped. What a timm model
-does after pooling (ConvNeXt's last norm, MobileNetV3's last convolution) is not part of it.
+The feature map is the result of timm's `forward_features`, laid out as ``(B, C, h, w)``: channels-last maps are
+permuted, patch tokens go back to their place in the image, and class, distillation and register tokens are dropped.
+Layers of a timm model after the pooling (ConvNeXt's last norm, MobileNetV3's last convolution) are not included.
 
-timm is imported when a model is asked for, not with this module.
+timm is imported when a model is built, not with this module.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _NAMING = (
 
 
 class TimmBackbone(Backbone):
-    """A timm model behind the call of a `Backbone`. Build it with `create_timm_backbone`.
+    """A timm model as a `Backbone`. Build it with `create_timm_backbone`.
 
     Attributes:
-        model: the timm model, without the parts that its feature map does not depend on.
-        fixed_size: (height, width) in pixels of the only images it takes, or None if it takes any.
+        model: The timm model, without the parts that its feature map does not depend on.
+        fixed_size: The only image size that it takes, (height, width) in pixels. None: it takes any size.
 
     Raises:
-        ValueError: on a call, if the images have another size than a fixed one, or if the features are no map.
+        ValueError: On a call, if the images do not have the fixed size, or if the features are no map.
     """
 
     def __init__(
@@ -56,14 +56,17 @@ class TimmBackbone(Backbone):
         self.num_features = self._try_out(probe_size)
 
     def stages_inside(self) -> list[nn.Module]:
-        """The modules that timm's `feature_info` names, those that are left; of transformers the blocks."""
+        """Return the modules in timm's `feature_info` that the model still has; in transformers, the blocks."""
         parts = dict(self.model.named_modules())
         info = getattr(self.model, "feature_info", None) or []
         names = [entry["module"] for entry in info if isinstance(entry, dict) and "module" in entry]
         return [parts[name] for name in names if name in parts]
 
     def feature_map(self, images: Tensor) -> Tensor:
-        """``(B, in_channels, H, W)`` to ``(B, C, h, w)``; tokens and channels-last maps are viewed, not copied."""
+        """Compute the feature map: ``(B, in_channels, H, W)`` to ``(B, C, h, w)``.
+
+        Tokens and channels-last maps are viewed, not copied.
+        """
         height, width = images.shape[-2:]
         if self.fixed_size is not None and (height, width) != self.fixed_size:
             raise ValueError(
@@ -74,7 +77,7 @@ class TimmBackbone(Backbone):
         return as_map(self.name, self.model, features, (height, width))
 
     def _try_out(self, size: tuple[int, int]) -> int:
-        """Run one blank image through, drop what the map does not depend on, return the channels of the map."""
+        """Run the model on one blank image, drop unused parts, and return the number of channels of the map."""
         device = next(self.model.parameters()).device
         training = self.model.training
         self.model.eval()
@@ -96,23 +99,23 @@ def create_timm_backbone(
     in_channels: int = 3,
     **options: Any,
 ) -> TimmBackbone:
-    """Build the timm model of this name as a backbone.
+    """Build a timm model as a backbone.
 
     Args:
-        name: a timm name, with or without "timm/" before it and a weights tag (".a1_in1k") after it.
-        image_size: side, or (height, width), of the images in pixels, for models that are built for one size; None
-            takes the model's own, usually 224.
-        pretrained: load the published weights, from the cache or the network. The hub's client tries for about a
-            minute where there is none; the environment variable HF_HUB_OFFLINE=1 keeps it from trying.
-        cache_dir: folder of the weights, laid out as the Hugging Face hub does; None for the hub's own.
-        in_channels: channels of the images.
-        options: anything else for `timm.create_model`, such as ``drop_path_rate``.
+        name: The name in timm, with or without "timm/" before it and a weights tag (".a1_in1k") after it.
+        image_size: The side, or (height, width), of the images in pixels, for models that are built for one size.
+            None: the model's own size, usually 224.
+        pretrained: Whether to load the published weights, from the cache or the network. Without a network, the client
+            of the hub tries for about a minute; the environment variable HF_HUB_OFFLINE=1 prevents this.
+        cache_dir: The folder of the weights, in the layout of the Hugging Face hub. None: the hub's own folder.
+        in_channels: The number of channels of the images.
+        options: Further options of `timm.create_model`, such as ``drop_path_rate``.
 
     Raises:
-        ValueError: if timm has no such model or weights, if the model cannot take that size, or if its features are
-            no map (pit: the class token alone; coat, crossvit and efficientvim: several scales at once).
-        OSError: if pretrained weights are asked for that are neither cached nor within reach.
-        ImportError: if timm is not installed.
+        ValueError: If timm does not have the model or its weights, if the model cannot take the size, or if its
+            features are no map (pit: the class token alone; coat, crossvit and efficientvim: several scales at once).
+        OSError: If the pretrained weights are not in the cache and cannot be downloaded.
+        ImportError: If timm is not installed.
     """
     timm = _import_timm()
     timm_name = name.removeprefix("timm/")
@@ -120,7 +123,7 @@ def create_timm_backbone(
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     arguments = {"pretrained": pretrained, "cache_dir": cache_dir, "in_chans": in_channels, "num_classes": 0, **options}
 
-    # Weights made under inference_mode could never be trained, and the try-out below follows gradients.
+    # Weights made in inference mode could never be trained, and `TimmBackbone` needs gradients to find unused parts.
     with torch.inference_mode(False), torch.enable_grad():
         try:
             model = _create_model(timm, timm_name, size, arguments)
@@ -160,7 +163,7 @@ def _import_timm() -> ModuleType:
 
 
 def _check_name(timm: ModuleType, name: str, pretrained: bool) -> None:
-    if ":" in name:  # "hf-hub:owner/model" and "local-dir:path": timm reads the model's name from there
+    if ":" in name:  # For "hf-hub:owner/model" and "local-dir:path" timm reads the name of the model from there.
         return
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
@@ -189,7 +192,7 @@ def _create_model(timm: ModuleType, name: str, size: tuple[int, int] | None, arg
         except TypeError as error:
             if "img_size" not in str(error):
                 raise
-    model = timm.create_model(name, **arguments)  # a network that takes any size, and so no img_size
+    model = timm.create_model(name, **arguments)  # A network that takes any size has no `img_size`.
     return model
 
 
@@ -220,10 +223,10 @@ def _first_line(error: BaseException) -> str:
 
 
 def _drop_unused(model: nn.Module, features: Tensor) -> None:
-    """Remove the children that the map does not depend on and freeze single parameters that it does not.
+    """Remove the children that the map does not depend on, and freeze other parameters that it does not depend on.
 
-    VGG's classifier layers would be a hundred million useless weights, and processes that train together wait for
-    the gradient of every parameter that asks for one.
+    The classifier layers of VGG would be a hundred million useless weights, and processes that train together wait for
+    the gradient of every parameter that requires one.
     """
     reached = _reached_parameters(features)
     for name, child in model.named_children():
@@ -236,7 +239,7 @@ def _drop_unused(model: nn.Module, features: Tensor) -> None:
 
 
 def _reached_parameters(features: Tensor) -> set[int]:
-    """Ids of the parameters behind a tensor, by a walk over its graph: no gradient is computed."""
+    """Return the ids of the parameters that a tensor depends on, by a walk over its graph, without gradients."""
     reached: set[int] = set()
     seen: set[Any] = set()
     waiting: list[Any] = [features.grad_fn]

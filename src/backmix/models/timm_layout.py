@@ -1,4 +1,4 @@
-"""Where the features of a timm model lie: channels-last maps and token sequences as ``(B, C, h, w)``."""
+"""The layout of the features of a timm model: channels-last maps and token sequences as ``(B, C, h, w)``."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from backmix.models.backbone import keeps_channels_last
 
 
 def as_map(name: str, model: nn.Module, features: object, size: tuple[int, int]) -> Tensor:
-    """Lay out what `forward_features` returned as ``(B, C, h, w)``, as a view.
+    """Return the result of `forward_features` as a view of shape ``(B, C, h, w)``.
 
     Args:
-        name: of the model, for the error.
-        model: the timm model, which knows its layout, its leading tokens and its patches.
-        features: ``(B, C, h, w)``, ``(B, h, w, C)`` where the model says so, or ``(B, tokens, C)``.
-        size: (height, width) of the images in pixels.
+        name: The name of the model, for the error.
+        model: The timm model, which knows its layout, its leading tokens and its patches.
+        features: The features: ``(B, C, h, w)``, ``(B, h, w, C)`` if the model declares it, or ``(B, tokens, C)``.
+        size: The (height, width) of the images, in pixels.
 
     Raises:
-        ValueError: if they are anything else, or if the tokens fill no grid of the image's aspect.
+        ValueError: If the features have another form, or if the tokens do not fill a grid of the image's aspect ratio.
     """
     if isinstance(features, Tensor) and features.dim() == 4:
         return features.permute(0, 3, 1, 2) if keeps_channels_last(model) else features
@@ -54,14 +54,14 @@ def _prefix_tokens(model: nn.Module) -> int:
 
 
 def _token_grid(model: nn.Module, count: int, size: tuple[int, int]) -> tuple[int, int] | None:
-    """(h, w) of that many tokens in row order, None if they fill no grid of the image's aspect."""
+    """Return the (h, w) of `count` tokens in row order, or None if they fill no grid of the image's aspect ratio."""
     height, width = size
     grid_of = getattr(getattr(model, "patch_embed", None), "dynamic_feat_size", None)
     if grid_of is not None:
         rows, columns = grid_of(size)
         if rows * columns == count:
             return int(rows), int(columns)
-    # Networks that reduce further (MViT, Twins, LeViT) have one total stride, with sizes rounded down or up.
+    # Networks that reduce the grid further (MViT, Twins, LeViT) have one total stride, with sizes rounded down or up.
     for stride in range(1, max(size) + 1):
         for rows, columns in ((height // stride, width // stride), (-(-height // stride), -(-width // stride))):
             if rows * columns == count > 0:

@@ -11,17 +11,18 @@ _SLOPE = 0.2
 
 
 class VGG32(Backbone):
-    """Nine 3x3 convolutions in three stages; the last of each stage has stride 2: 32 px give 4x4, 64 px give 8x8.
+    """A network of nine 3x3 convolutions in three stages: 32 px give 4x4, 64 px give 8x8.
 
-    Every convolution is without bias and followed by batch norm and leaky ReLU 0.2; Dropout2d stands before each
-    stage. Convolutions start from normal(0, 0.05), batch-norm weights from normal(1, 0.02). Following the ARPL
-    release the features are pooled by average (Neal et al. flatten them) and the published head has no bias.
+    The last convolution of each stage has stride 2. Every convolution has no bias and is followed by batch norm and
+    leaky ReLU 0.2. A Dropout2d comes before each stage. Convolutions start from normal(0, 0.05), batch-norm weights
+    from normal(1, 0.02). As in the ARPL release, the features are pooled by average (Neal et al. flatten them), and the
+    published head has no bias.
 
     Args:
-        in_channels: channels of the images.
-        image_size: not needed, any size works; taken so that all networks are built alike.
-        dropout: probability that Dropout2d drops a channel.
-        width: multiplies the channels.
+        in_channels: The number of channels of the images.
+        image_size: Not used, because any size works. All networks have this argument.
+        dropout: The probability that Dropout2d drops a channel.
+        width: The factor of the numbers of channels.
     """
 
     def __init__(
@@ -48,11 +49,11 @@ class VGG32(Backbone):
                 nn.init.zeros_(module.bias)
 
     def stages_inside(self) -> list[nn.Module]:
-        """Last activation of each of the three stages."""
+        """Return the last activation of each of the three stages."""
         ends = [place - 1 for place, layer in enumerate(self.layers) if isinstance(layer, nn.Dropout2d) and place]
         return [self.layers[place] for place in (*ends, len(self.layers) - 1)]
 
     def feature_map(self, images: Tensor) -> Tensor:
-        """``(B, in_channels, H, W)`` to ``(B, 128, H / 8, W / 8)``, rounded up."""
+        """Compute the feature map: ``(B, in_channels, H, W)`` to ``(B, 128, H / 8, W / 8)``, rounded up."""
         features: Tensor = self.layers(images)
         return features

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from backmix.models.backbone import Backbone, ImageSize, scaled
 
 _SLOPE = 0.1
-# PyTorch's convention, new = 0.999 old + 0.001 batch: about 5000 steps pass before evaluation sees the current
+# In PyTorch's convention, new = 0.999 old + 0.001 batch. It takes about 5000 steps until evaluation sees the current
 # statistics, so early evaluations lag behind the weights.
 _BN_MOMENTUM = 0.001
 
@@ -35,21 +35,21 @@ class _Block(nn.Module):
 
 
 class WideResNet(Backbone):
-    """Three groups of ``(depth - 4) / 6`` blocks with strides 1, 2, 2: 32 px give an 8x8 grid of 256 channels.
+    """A network of three groups of ``(depth - 4) / 6`` blocks: 32 px give an 8x8 grid of 256 channels.
 
-    Leaky ReLU 0.1, no dropout, batch-norm momentum 0.001, and only the first block of the network activates its
-    input before the shortcut leaves it: the settings CSSR trains with. Convolutions start from
-    ``normal(0, sqrt(2 / (k^2 out)))``. With a linear head for ten classes it has 8.95 million parameters.
+    The groups have strides 1, 2, 2. The settings are those of CSSR: leaky ReLU 0.1, no dropout, batch-norm momentum
+    0.001, and only the first block of the network activates its input before the shortcut branches off. Convolutions
+    start from ``normal(0, sqrt(2 / (k^2 out)))``. With a linear head for ten classes it has 8.95 million parameters.
 
     Args:
-        in_channels: channels of the images.
-        image_size: not needed, any size works; taken so that all networks are built alike.
-        depth: 6 n + 4 for n blocks a group.
-        widen: the 4 of WRN-40-4: groups have 16, 32 and 64 times as many channels.
-        width: multiplies all channels on top of that.
+        in_channels: The number of channels of the images.
+        image_size: Not used, because any size works. All networks have this argument.
+        depth: The number of layers, 6 n + 4 for n blocks per group.
+        widen: The widening factor, the 4 of WRN-40-4: the groups have 16, 32 and 64 times as many channels.
+        width: A further factor of all numbers of channels.
 
     Raises:
-        ValueError: if the depth is not 6 n + 4.
+        ValueError: If the depth is not 6 n + 4.
     """
 
     def __init__(
@@ -79,10 +79,10 @@ class WideResNet(Backbone):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def stages_inside(self) -> list[nn.Module]:
-        """Last block of each of the three groups."""
+        """Return the last block of each of the three groups."""
         third = len(self.blocks) // 3
         return [self.blocks[third * group - 1] for group in (1, 2, 3)]
 
     def feature_map(self, images: Tensor) -> Tensor:
-        """``(B, in_channels, H, W)`` to ``(B, 256, H / 4, W / 4)``, rounded up."""
+        """Compute the feature map: ``(B, in_channels, H, W)`` to ``(B, 256, H / 4, W / 4)``, rounded up."""
         return F.leaky_relu(self.norm(self.blocks(self.stem(images))), _SLOPE)

@@ -1,4 +1,4 @@
-"""Where images of no known class come from, for methods that learn from them."""
+"""The sources of outliers, images of no known class, for methods that learn from them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from backmix.outliers.dataset import DatasetOutliers
 
 __all__ = ["Backgrounds", "DatasetOutliers", "Outliers", "make_outliers"]
 
-MOST_BYTES = 2 * 2**30  # Decoded outliers live in memory, so large images mean fewer of them.
+MOST_BYTES = 2 * 2**30  # Decoded outliers are kept in memory, so larger images mean fewer outliers.
 
 
 def make_outliers(
@@ -33,18 +33,18 @@ def make_outliers(
     """Build a source of outliers.
 
     Args:
-        source: "backgrounds", or a data set none of whose images shows a known class; its labels are not looked at.
-        num_images: images of the training set.
-        preprocess: how images are decoded and normalised.
-        chain: the augmentation; backgrounds share the foreground bank of a BackMix in it.
-        workers: threads that decode.
-        limit: most images of a data set to use, drawn at random, the same ones in every run; fewer where that many
-            would take more than 2 GiB.
-        share: outliers of a data set for each image of a batch.
+        source: "backgrounds", or a data set whose images show no known class; its labels are not used.
+        num_images: The number of images of the training set.
+        preprocess: How images are decoded and normalised.
+        chain: The augmentation. Backgrounds share the foreground bank of its BackMix, if it has one.
+        workers: The number of threads that decode images.
+        limit: The largest number of images of a data set to use; fewer are used if they would take more than 2 GiB.
+            The images are drawn at random, the same ones in every run.
+        share: The number of outliers of a data set for each image of a batch.
 
     Raises:
-        ValueError: for another string or an option outside its range.
-        DataError: when no image of the data set can be read.
+        ValueError: If the source is another string, or if an option is outside its range.
+        DataError: If no image of the data set can be read.
     """
     if isinstance(source, str):
         if source != "backgrounds":

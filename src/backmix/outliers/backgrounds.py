@@ -1,4 +1,4 @@
-"""Outliers from the training images themselves: their backgrounds, without their objects."""
+"""Outliers made from the training images: their backgrounds without their objects."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ FILLS = ("elsewhere", "grey", "mean")
 
 
 class Backgrounds(Outliers):
-    """Each image of a batch with its foreground replaced by what another image's background shows there.
+    """The images of a batch with their foreground replaced by the background of another image at the same place.
 
-    Ours: where BackMix shows known classes before unrelated backgrounds, this shows those backgrounds as what they are,
-    images of no class. The foreground is the one a BackMix sees: the cells of highest evidence in its bank, which the
-    training loop feeds, or true masks with foreground="masks". Where the other image has its own foreground too, it
-    shows what `fill` says.
+    This is a method of ours. BackMix shows known classes before unrelated backgrounds; this source shows these
+    backgrounds as images of no class. The foreground is the one of a BackMix: the cells of highest evidence in its
+    bank, which the training loop feeds, or true masks with foreground="masks". Where the other image has foreground at
+    the same place, `fill` decides.
 
-    Images whose map the bank does not have yet neither give nor take, so a batch may come back smaller, in the first
-    epoch empty. With true masks, an image whose mask is empty comes back as it is.
+    Images without a map in the bank are left out, so the result may hold fewer images than the batch, and none in the
+    first epoch. With true masks, an image whose mask is empty does not change.
 
     Args:
-        backmix: says what is foreground; an augmentation's own one, or one that does nothing else.
-        fill: what shows where both images have foreground: "elsewhere" is the other image's background from half the
-            image away, as BackMix swaps (its `fill_value` where that is foreground as well); "grey" the `fill_value`
-            and "mean" the mean colour of the image's own background, blocks of one colour which tell these images from
-            known ones.
-        generator: source of randomness; torch's global one when None.
+        backmix: The BackMix that decides what is foreground: the one of the augmentation, or one for this use only.
+        fill: What shows where both images have foreground. "elsewhere" is the other image's background from half the
+            image away, as BackMix swaps, or the `fill_value` of the BackMix if that place is foreground as well;
+            "grey" is that `fill_value`; "mean" is the mean colour of the image's own background. "grey" and "mean" make
+            blocks of one colour, by which these images differ from images of known classes.
+        generator: The source of randomness. None: torch's global generator.
 
     Raises:
-        ValueError: for another fill, or a BackMix that sees no foreground.
+        ValueError: If the fill is another one, or if the BackMix has no foreground.
     """
 
     def __init__(self, backmix: BackMix, *, fill: str = "elsewhere", generator: torch.Generator | None = None) -> None:
@@ -58,20 +58,21 @@ class Backgrounds(Outliers):
         masks: Tensor | None = None,
         view: View | None = None,
     ) -> Tensor:
-        """Backgrounds of a batch.
+        """Return the backgrounds of a batch.
 
         Args:
-            images: (B, C, H, W) float, normalised and not mixed; not changed.
-            index: (B,) int64 position of each image in the training set.
-            labels: not used.
-            masks: (B, H, W) bool, true on the object, in the frame of `images`; needed for foreground="masks" alone.
-            view: what `images` show of the whole images; None: all of it.
+            images: The images, (B, C, H, W) float, normalised and not mixed. They do not change.
+            index: The position of each image in the training set, (B,) int64.
+            labels: Not used.
+            masks: The true masks in the frame of `images`, (B, H, W) bool, true on the object; needed only for
+                foreground="masks".
+            view: The part of the whole images that `images` show. None: all of it.
 
         Returns:
-            (O, C, H, W), O at most B, in the order of the batch.
+            The backgrounds, (O, C, H, W) with O at most B, in the order of the batch.
 
         Raises:
-            ValueError: when shapes do not fit or masks are missing.
+            ValueError: If shapes do not fit, or if masks are needed and missing.
         """
         mix, device = self.backmix, images.device
         if images.ndim != 4:
@@ -108,9 +109,15 @@ class Backgrounds(Outliers):
         return without_objects(images, foreground, donor, filling)
 
     def draw(self, batch: int) -> tuple[Tensor, Tensor | None]:
-        """Draw donors (B,) int64 and, where the BackMix draws its cells at random, (B, g, g) for that.
+        """Draw the donors of a batch.
 
-        Donors are a random cycle through the batch: everyone gives once, nobody to itself unless it is alone.
+        Args:
+            batch: The number of images B.
+
+        Returns:
+            The donors, (B,) int64; and the distances of `Estimate.draw`, (B, g, g) float, or None if the BackMix does
+            not draw its cells at random. Donors are a random cycle through the batch: each image gives once, and none
+            gives to itself unless it is the only one.
         """
         device = device_of(self.generator)
         order = torch.randperm(batch, generator=self.generator, device=device)
@@ -119,22 +126,22 @@ class Backgrounds(Outliers):
         return donor, self.backmix.estimate.draw(batch, self.generator)
 
     def extra_repr(self) -> str:
-        """Show the options in `print`; those of the BackMix follow."""
+        """Show the options in `print`; the options of the BackMix follow."""
         return f"fill={self.fill!r}"
 
 
 def without_objects(images: Tensor, foreground: Foreground, donor: Tensor, filling: Tensor) -> Tensor:
-    """Replace each image's foreground by its donor's background.
+    """Replace the foreground of each image with the background of its donor.
 
     Args:
-        images: (B, C, H, W) float.
-        foreground: of these images.
-        donor: (B,) int64, which image of the batch gives to each.
-        filling: what shows where both have foreground, (B, C, H, W) or of sizes 1 that stand for it.
+        images: The images, (B, C, H, W) float.
+        foreground: The foreground of the images.
+        donor: The position of each image's donor in the batch, (B,) int64.
+        filling: The pixels to show where both have foreground, of a shape that can be broadcast to (B, C, H, W).
 
     Returns:
-        (B, C, H, W), a new tensor.
+        The images without their objects, (B, C, H, W), a new tensor.
     """
     background = ~foreground.everywhere()[:, None]
-    # Images come first each time: the result lies in memory as they do.
+    # `images` is the first operand each time, so the result has its memory layout.
     return images.where(background, images[donor].where(background[donor], filling))

@@ -1,4 +1,4 @@
-"""What a source of outliers is."""
+"""The base class of sources of outliers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from backmix.mixing import BackMix, View
 
 
 class Outliers(nn.Module):
-    """Images of no known class, a batch of them for every training batch.
+    """The base class of sources of outliers, which return images of no known class for every training batch.
 
     Args:
-        generator: source of randomness; torch's global one when None.
+        generator: The source of randomness. None: torch's global generator.
 
     Attributes:
-        backmix: the BackMix whose foreground bank this source reads, so that the training loop feeds it; None where it
-            reads none.
+        backmix: The BackMix whose foreground bank this source reads, so that the training loop feeds the bank. None if
+            it reads no bank.
     """
 
     def __init__(self, *, generator: torch.Generator | None = None) -> None:
@@ -33,17 +33,30 @@ class Outliers(nn.Module):
         masks: Tensor | None = None,
         view: View | None = None,
     ) -> Tensor:
-        """Outliers for a batch: images (B, C, H, W) normalised and not mixed, ... -> (O, C, H, W), normalised alike."""
+        """Return the outliers for a batch.
+
+        Args:
+            images: The images, (B, C, H, W) float, normalised and not mixed.
+            index: The position of each image in the training set, (B,) int64.
+            labels: The class of each image, (B,) int64.
+            masks: The true masks in the frame of `images`, (B, H, W) bool, true on the object.
+            view: The part of the whole images that `images` show. None: all of it.
+
+        Returns:
+            The outliers, (O, C, H, W), with the same normalisation.
+        """
         raise NotImplementedError
 
     def check_bank(self, mix: BackMix | None) -> None:
-        """Refuse an augmentation's BackMix whose bank would starve: of two banks the training loop feeds this one's.
+        """Raise ValueError if the bank of the augmentation's BackMix would never be fed.
+
+        If there are two banks, the training loop feeds the bank of the outliers.
 
         Args:
-            mix: the BackMix of the augmentation beside these outliers; None: it has none.
+            mix: The BackMix of the augmentation beside these outliers. None: it has none.
 
         Raises:
-            ValueError: when these outliers have another BackMix than that, and that one reads its bank.
+            ValueError: If the outliers have another BackMix than `mix`, and `mix` reads its bank.
         """
         if self.backmix is None or mix is None or mix is self.backmix or mix.foreground not in ("free", "clean"):
             return

@@ -1,4 +1,4 @@
-"""Outliers from a data set of images that show none of the known classes."""
+"""Outliers drawn from a data set whose images show none of the known classes."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ from backmix.outliers.base import Outliers
 
 
 class DatasetOutliers(Outliers):
-    """Images drawn from a decoded data set, any of them in any batch, each equally likely.
+    """Outliers drawn from a decoded data set. Every image has the same probability in every batch.
 
-    The images move with `to`, but are no part of `state_dict`.
+    The images move with `to`, but are not part of `state_dict`.
 
     Args:
-        images: (N, 3, S, S) uint8, as `preprocess` decodes them; of no known class and, for honest figures, of none
-            of the unknown classes of the test either.
-        preprocess: how they are normalised.
-        share: outliers for each image of a batch (ours: 1; Outlier Exposure, ICLR 2019: 2).
-        skipped: (name, reason) of each image of the data set that could not be read, for reports.
-        generator: source of randomness; torch's global one when None.
+        images: The images, (N, 3, S, S) uint8, as `preprocess` decodes them. They show no known class and, for fair
+            results, no unknown class of the test either.
+        preprocess: How the images are normalised.
+        share: The number of outliers for each image of a batch (ours: 1; Outlier Exposure, ICLR 2019: 2).
+        skipped: The (name, reason) of each image of the data set that could not be read, for reports.
+        generator: The source of randomness. None: torch's global generator.
 
     Raises:
-        ValueError: for images of another shape or dtype, none at all, or a share of 0 or less.
+        ValueError: If the images have another shape or dtype, if there are none, or if the share is not a finite
+            number above 0.
     """
 
     images: Tensor
@@ -56,7 +57,7 @@ class DatasetOutliers(Outliers):
         self.preprocess = preprocess
         self.share = share
         self.skipped = list(skipped)
-        # Tells one data set from another of the same size when a training is resumed.
+        # When a training is resumed, the checksum tells data sets of the same size apart.
         self._checksum = f"{zlib.crc32(images.contiguous().cpu().numpy().data):08x}"
 
     def forward(
@@ -68,17 +69,21 @@ class DatasetOutliers(Outliers):
         masks: Tensor | None = None,
         view: View | None = None,
     ) -> Tensor:
-        """Draw outliers for a batch; of it only its shape is looked at.
+        """Draw outliers for a batch. Only the shape of the batch is used.
 
         Args:
-            images: (B, 3, S, S) float.
-            index: not used, nor are `labels`, `masks` and `view`.
+            images: The images of the batch, (B, 3, S, S) float.
+            index: Not used.
+            labels: Not used.
+            masks: Not used.
+            view: Not used.
 
         Returns:
-            (O, 3, S, S) float32, normalised; O is `share` times B, rounded, at least 1. A batch may hold one twice.
+            The outliers, (O, 3, S, S) float32, normalised. O is `share` times B, rounded, at least 1. An image may
+            occur twice.
 
         Raises:
-            ValueError: when the batch has images of another size.
+            ValueError: If the images of the batch have another size than the outliers.
         """
         if images.shape[1:] != self.images.shape[1:]:
             raise ValueError(
@@ -99,10 +104,17 @@ class DatasetOutliers(Outliers):
 
 
 def load_outliers(data: str | None, classes: Sequence[str]) -> str | ImageSource | None:
-    """Images of no known class: those of DATA whose class is none of `classes`; "backgrounds" stays as it is.
+    """Load the images of a data set that show no known class.
+
+    Args:
+        data: The data set, "backgrounds" or None.
+        classes: The names of the known classes.
+
+    Returns:
+        The images whose class is none of `classes`; "backgrounds" and None come back unchanged.
 
     Raises:
-        DataError: when DATA holds nothing but known classes.
+        DataError: If the data set holds only known classes.
     """
     if data is None or data == "backgrounds":
         return data
