@@ -63,7 +63,7 @@ def _neighbours(features: Tensor, labels: Tensor) -> dict[str, Any]:
 
 
 def _dimensions(features: Tensor, labels: Tensor) -> dict[str, Any]:
-    """Return d, half the number of dimensions that the features can span. The paper uses 1000 of 2048 and 512 of 768."""
+    """Return d, half the dimensions that the features can span. The paper uses 1000 of 2048 and 512 of 768."""
     return {"d": max(1, min(features.shape) // 2)}
 
 
