@@ -15,7 +15,7 @@ class DataError(BackmixError, ValueError):
 
 
 class RunError(BackmixError):
-    """A run folder is missing something, was altered, or belongs to another version."""
+    """A run folder is incomplete, was altered, or belongs to another version."""
 
 
 class TrainingError(BackmixError):

@@ -118,12 +118,12 @@ class OpenMax(Detector):
         return self.revised(logits).softmax(1)
 
     def decide(self, logits: Tensor, features: Tensor | None = None) -> Tensor:
-        """The likeliest of K + 1: logits (B, K) -> (B,) int64 number of a class, -1 for unknown.
+        """Return the likeliest of the K + 1 classes: logits (B, K) -> (B,) int64 class number, -1 for unknown.
 
-        It is `probabilities(logits).argmax(1) - 1`, but does not round to ties.
+        It equals `probabilities(logits).argmax(1) - 1`, but without ties from rounding. The features are not used.
 
         Raises:
-            ValueError: before `fit`, or for logits of another shape or dtype.
+            ValueError: If `fit` was not called, or the logits have a wrong shape or dtype.
         """
         return self.revised(logits).argmax(1) - 1
 

@@ -76,14 +76,14 @@ def bootstrap_means(
     values, weight = torch.where(present, values, 0.0).double(), present.double()
     sums = torch.zeros(resamples, values.shape[1], dtype=torch.float64)
     weights = torch.zeros_like(sums)
-    of_stratum: dict[int, list[Interval | None]] = {}
+    by_stratum: dict[int, list[Interval | None]] = {}
     for stratum, counts in draw_counts(strata, generator, resamples):
         rows = strata == stratum
         part, part_weight = counts @ values[rows], counts @ weight[rows]
-        of_stratum[stratum] = _intervals(values[rows].sum(0), weight[rows].sum(0), part, part_weight)
+        by_stratum[stratum] = _intervals(values[rows].sum(0), weight[rows].sum(0), part, part_weight)
         sums += part
         weights += part_weight
-    return _intervals(values.sum(0), weight.sum(0), sums, weights), of_stratum
+    return _intervals(values.sum(0), weight.sum(0), sums, weights), by_stratum
 
 
 def percentiles(resampled: Tensor, level: float = LEVEL) -> tuple[float, float]:
@@ -99,9 +99,9 @@ def _intervals(total: Tensor, weight: Tensor, sums: Tensor, weights: Tensor) -> 
         if weight[column] == 0:
             found.append(None)
             continue
-        there = weights[:, column] > 0
+        usable = weights[:, column] > 0
         value = float(total[column] / weight[column])
-        drawn = sums[there, column] / weights[there, column]
+        drawn = sums[usable, column] / weights[usable, column]
         low, high = percentiles(drawn) if len(drawn) else (value, value)
         found.append(Interval(value, low, high))
     return found

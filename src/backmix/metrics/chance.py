@@ -163,8 +163,8 @@ def p_value_bins(p_values: NDArray[np.float64], held_out: NDArray[np.int64], bin
     counts = np.bincount(np.maximum(place, 0), minlength=bins)
     expected, variance = np.zeros(bins), np.zeros(bins)
     low, high = np.zeros(bins), np.zeros(bins)
-    sizes, of_size = np.unique(held_out, return_counts=True)
-    for size, images in zip(sizes.tolist(), of_size.tolist(), strict=True):
+    sizes, numbers = np.unique(held_out, return_counts=True)
+    for size, images in zip(sizes.tolist(), numbers.tolist(), strict=True):
         values = np.bincount((np.arange(1, size + 2) * bins - 1) // (size + 1), minlength=bins)
         share = values / (size + 1)
         expected += images * share

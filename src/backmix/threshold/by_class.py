@@ -62,6 +62,6 @@ def decide(
     for number, threshold in enumerate(by_class or ()):
         if threshold is not None:
             rows = (predicted == number).cpu().nonzero().flatten()
-            mine = scores[rows.to(scores.device)]
-            accepted[rows], p_values[rows] = threshold.accept(mine).cpu(), threshold.p_value(mine)
+            group = scores[rows.to(scores.device)]
+            accepted[rows], p_values[rows] = threshold.accept(group).cpu(), threshold.p_value(group)
     return accepted, p_values

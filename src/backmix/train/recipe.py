@@ -204,8 +204,8 @@ def make_optimizer(
         options: The training options.
         apart: Another optimiser, whose parameters are left out of this one.
     """
-    left = {id(p) for group in apart.param_groups for p in group["params"]} if apart is not None else set()
-    trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad and id(p) not in left]
+    excluded = {id(p) for group in apart.param_groups for p in group["params"]} if apart is not None else set()
+    trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad and id(p) not in excluded]
     decayed = [p for _, p in trained if p.ndim > 1]
     groups: list[dict[str, Any]] = [
         {"params": decayed, "weight_decay": options.weight_decay},
