@@ -1,4 +1,4 @@
-"""`python -m backmix` is the command line."""
+"""The entry point of `python -m backmix`, which runs the command line."""
 
 from backmix.cli import main
 

@@ -1,4 +1,4 @@
-"""The errors a user can meet, so that a command line or a service can catch ours and nothing else."""
+"""The errors that this package raises on purpose, so that a program can catch them and no others."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from collections.abc import Sequence
 
 
 class BackmixError(Exception):
-    """Base of every error raised on purpose by this package."""
+    """The base class of every error that this package raises on purpose."""
 
 
 class DataError(BackmixError, ValueError):
-    """The images, labels or classes given cannot be used as asked."""
+    """The given images, labels or classes cannot be used for the task."""
 
 
 class RunError(BackmixError):
-    """A run folder is missing something, was altered, or belongs to another version."""
+    """A run folder is incomplete, was altered, or belongs to another version."""
 
 
 class TrainingError(BackmixError):
-    """A training cannot go on: a loss that is not finite, changed options on resume, a full disk."""
+    """A training cannot go on, for example after a loss that is not finite, changed options or a full disk."""
 
 
 def in_one_line(error: BaseException) -> str:
-    """What another package says, to be quoted in an error of ours: without line breaks, cut off where it goes on."""
+    """Return the message of an error of another package in one line, shortened to at most 400 characters."""
     return textwrap.shorten(str(error) or type(error).__name__, 400, placeholder=" ...")
 
 
 def some_of(names: Sequence[str], most: int = 10, *, quoted: bool = False) -> str:
-    """The first few names in a line, and how many more there are: "a, b and 7 more".
+    """Return the first few names in one line, and the number of the other names: "a, b and 7 more".
 
     Args:
-        names: of classes, files or the like; of none the line is empty.
-        most: names shown.
-        quoted: whether they stand in quotes, with what cannot be seen spelled out.
+        names: The names of classes or files. If there are none, the line is empty.
+        most: The largest number of names to show.
+        quoted: Whether the names stand in quotes, with invisible characters written as escapes.
     """
     shown = ", ".join(repr(name) if quoted else name for name in names[:most])
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown

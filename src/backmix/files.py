@@ -1,4 +1,4 @@
-"""Files that are either whole or as they were: written under a temporary name, synced, renamed."""
+"""Write files so that an interruption leaves either the whole new file or the old one."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, sync it, then rename it to `path`.
 
     Args:
-        path: the file to make or replace.
-        write: writes a whole file at the path it is given.
+        path: The file to make or replace.
+        write: A function that writes the whole file at a given path.
 
     Raises:
-        TrainingError: when the file cannot be written, a full disk above all. The old file is still there.
+        TrainingError: If the file cannot be written, for example because the disk is full. The old file is kept.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # One name, so that what a killed process left behind is written over by the next one.
+    # The temporary name is always the same, so that the next process overwrites the file of a killed one.
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         write(temporary)
@@ -46,17 +46,17 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file atomically."""
+    """Write a UTF-8 text file atomically, see `write_atomically`."""
     write_atomically(path, lambda temporary: _write_text(temporary, text))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file atomically, readable by people; NaN is refused."""
+    """Write an indented JSON file atomically. A NaN is an error."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def sha256(path: Path) -> str:
-    """Fingerprint of a file's bytes."""
+    """Return the SHA-256 digest of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

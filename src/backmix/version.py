@@ -1,3 +1,3 @@
-"""The version of the package, for files and pages that name it."""
+"""The version of the package."""
 
 __version__ = "0.1.0"

@@ -1,9 +1,9 @@
 """Post-hoc unknown scores on a trained network, by name.
 
-A detector is made with options of its own, fitted once where it needs that and then called:
-`DETECTORS["msp"]()(logits, features)`. To add one, write its file and name it in `DETECTORS`. Names in `WRAPPED` are
-detectors of pytorch-ood, which is looked for when one of them is made. `METHOD` is the score of the trained method
-itself: it is made with the logits and takes no detector.
+A detector is made with its own options, is fitted once if it needs fitting, and is then called:
+`DETECTORS["msp"]()(logits, features)`. To add a detector, write a file for it and add its name to `DETECTORS`. The
+names in `WRAPPED` are detectors of pytorch-ood, which is imported only when one of them is made. `METHOD` stands for
+the score of the trained method itself: the method returns it together with the logits, and no detector is made.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ DETECTORS: dict[str, Callable[..., Detector]] = {
 
 
 def check_name(name: str) -> None:
-    """Raise ValueError, with the names there are, unless `name` is `METHOD` or a detector."""
+    """Raise ValueError, with a list of all names, unless `name` is `METHOD` or the name of a detector."""
     if name != METHOD and name not in DETECTORS:
         raise ValueError(f"no detector {name!r}; there are {', '.join((METHOD, *DETECTORS))}")
 

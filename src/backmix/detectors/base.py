@@ -1,4 +1,4 @@
-"""What every detector offers, and the check that those on logits share."""
+"""The base class of all detectors."""
 
 from __future__ import annotations
 
@@ -13,50 +13,65 @@ if TYPE_CHECKING:
 
 
 class Detector:
-    """A post-hoc unknown score on a trained network: `attach` and `fit` where it needs them, then call.
+    """A post-hoc unknown score on a trained network.
+
+    Call `attach` first, then `fit` or `fit_kept` if `needs_fitting`, and then the detector itself, or `score_images` if
+    `needs_images`.
 
     Attributes:
-        needs_fitting: whether it scores only after `fit`.
-        needs_images: whether it looks at images, and is called as `score_images`, instead of the network's outputs.
+        needs_fitting: Whether the detector must be fitted before it can score images.
+        needs_images: Whether the detector takes images through `score_images`, instead of the outputs of the network.
     """
 
     needs_fitting: bool = False
     needs_images: bool = False
 
     def attach(self, method: Method, backbone: nn.Module, preprocess: Preprocess) -> None:
-        """Take from the network what the detector looks at beside its outputs, such as the linear head.
+        """Take the parts of the network that the detector needs beside its outputs, for example the linear head.
 
         Args:
-            method: in evaluation mode.
-            backbone: normalised images (B, 3, H, W) -> feature map (B, C, h, w), in evaluation mode.
-            preprocess: how images are normalised.
+            method: The method, in evaluation mode.
+            backbone: The backbone, in evaluation mode: normalised images (B, 3, H, W) -> feature map (B, C, h, w).
+            preprocess: The normalisation of the images.
 
         Raises:
-            ValueError: where the network has none of it.
+            ValueError: If the network does not have the part that the detector needs.
         """
 
     def fit(self, logits: Tensor, features: Tensor, labels: Tensor) -> None:
-        """Learn from known training images: logits (N, K), pooled features (N, C), labels (N,) int64."""
+        """Fit the detector on known training images: logits (N, K), pooled features (N, C), labels (N,) int64."""
 
     def fit_kept(self, kept: TrainingOutputs) -> None:
-        """Learn from what is kept of known training images; detectors that look at more than `fit` takes replace this.
+        """Fit the detector on the kept outputs of known training images.
+
+        Detectors that need more than the arguments of `fit` override this function.
+
+        Args:
+            kept: The outputs that were kept of the training images.
 
         Raises:
-            ValueError: where it does not hold what the detector looks at.
+            ValueError: If the kept outputs do not contain the values that the detector needs.
         """
         self.fit(kept.logits, kept.features.float(), kept.labels)
 
     def __call__(self, logits: Tensor, features: Tensor) -> Tensor:
-        """Unknown scores (B,), higher = more unknown, of logits (B, K) and pooled features (B, C)."""
+        """Return the unknown scores (B,), higher = more unknown, of logits (B, K) and pooled features (B, C)."""
         raise NotImplementedError
 
     def score_images(self, images: Tensor) -> Tensor:
-        """Unknown scores (B,), higher = more unknown, of normalised images (B, 3, H, W), where `needs_images`."""
+        """Return the unknown scores (B,), higher = more unknown, of normalised images (B, 3, H, W).
+
+        Only detectors with `needs_images` have this.
+        """
         raise NotImplementedError
 
     def decide(self, logits: Tensor, features: Tensor) -> Tensor | None:
-        """Answers (B,) int64, -1 for unknown, where the detector has a rule of its own that needs no threshold.
+        """Return the answers (B,) int64, -1 for unknown, of the detector's own rule, which needs no threshold.
 
-        None where it has none.
+        Return None if the detector has no such rule.
+
+        Args:
+            logits: (B, K) class logits.
+            features: (B, C) pooled features.
         """
         return None

@@ -1,4 +1,4 @@
-"""Free energy of the logits."""
+"""The energy detector: the free energy of the logits."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from backmix.methods.logit_scores import check_logits
 
 
 class Energy(Detector):
-    """Free energy -T logsumexp(z / T) (Liu et al., "Energy-based out-of-distribution detection", NeurIPS 2020, eq. 4).
+    """The free energy -T logsumexp(z / T) of the logits z.
+
+    Source: Liu et al., "Energy-based out-of-distribution detection", NeurIPS 2020, eq. 4.
 
     Args:
-        temperature: T above 0. A small one approaches the maximum logit, a large one the mean of the logits (less
-            a constant); 1 in the paper.
+        temperature: The temperature T, above 0; 1 in the paper. With a small T the score is close to minus the maximum
+            logit, with a large T it is close to minus the mean of the logits, up to a constant.
 
     Raises:
-        ValueError: for a temperature that is not finite and above 0.
+        ValueError: If the temperature is not a finite number above 0.
     """
 
     def __init__(self, *, temperature: float = 1.0) -> None:
@@ -27,11 +29,11 @@ class Energy(Detector):
         self.temperature = temperature
 
     def __call__(self, logits: Tensor, features: Tensor | None = None) -> Tensor:
-        """Unknown scores: logits (B, K) float, features not looked at -> (B,) float64.
+        """Return unknown scores: logits (B, K) float -> (B,) float64. The features are not used.
 
-        A NaN among an image's logits makes its score NaN.
+        The score is NaN if one of the logits of the image is NaN.
 
         Raises:
-            ValueError: when the logits have another shape or dtype.
+            ValueError: If the logits have a wrong shape or dtype.
         """
         return -self.temperature * (check_logits(logits) / self.temperature).logsumexp(1)

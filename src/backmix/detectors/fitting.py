@@ -1,4 +1,4 @@
-"""A detector by name, made ready for one network."""
+"""Make a detector by name, ready for one network."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ if TYPE_CHECKING:
 def ready_detector(
     name: str, network: Network, preprocess: Preprocess, training: Callable[[], TrainingOutputs | None] | None
 ) -> Detector:
-    """Make a detector, attach it to a network and fit it where it needs that.
+    """Make a detector, attach it to a network, and fit it if it needs fitting.
 
     Args:
-        name: key of `DETECTORS`.
-        network: left in the mode it is in.
-        preprocess: how its images are normalised.
-        training: what to fit on, asked for where it is needed; None: leave it unfitted.
+        name: The name of the detector, a key of `DETECTORS`.
+        network: The network. Its training or evaluation mode does not change.
+        preprocess: The normalisation of the network's images.
+        training: A function that returns the outputs to fit on. It is called only if the detector needs fitting. None:
+            do not fit the detector.
 
     Raises:
-        ValueError: for a name that is not there, or a detector that this network or these images do not allow.
+        ValueError: If no detector has this name, the detector does not work with this network or these images, or
+            there are no training outputs to fit on.
     """
     check_name(name)
     detector = DETECTORS[name]()

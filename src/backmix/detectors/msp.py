@@ -1,4 +1,4 @@
-"""Maximum softmax probability, in log space."""
+"""The maximum softmax probability detector, computed in log space."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from backmix.methods.logit_scores import msp
 class MSP(Detector):
     """Minus the log of the largest softmax probability: logsumexp(z) - max z, in nats, 0 or more.
 
-    It ranks images as the largest probability does (Hendrycks and Gimpel, ICLR 2017), but without its ties, see
-    `backmix.methods.logit_scores.msp`.
+    It ranks images in the same order as the largest probability (Hendrycks and Gimpel, ICLR 2017), but without its
+    ties, see `backmix.methods.logit_scores.msp`.
     """
 
     def __call__(self, logits: Tensor, features: Tensor | None = None) -> Tensor:
-        """Unknown scores: logits (B, K) float, features not looked at -> (B,) float64.
+        """Return unknown scores: logits (B, K) float -> (B,) float64. The features are not used.
 
-        A NaN among an image's logits makes its score NaN.
+        The score is NaN if one of the logits of the image is NaN.
 
         Raises:
-            ValueError: when the logits have another shape or dtype.
+            ValueError: If the logits have a wrong shape or dtype.
         """
         return msp(logits)

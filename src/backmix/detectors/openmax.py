@@ -1,4 +1,4 @@
-"""OpenMax: probabilities of the known classes and of one more, "unknown"."""
+"""OpenMax: probabilities of the known classes and of one more class, "unknown"."""
 
 from __future__ import annotations
 
@@ -14,36 +14,42 @@ Distance = Literal["eucos", "euclidean"]
 
 
 class OpenMax(Detector):
-    """Extreme-value statistics of the distance to each class mean, in logit space (Bendale and Boult, CVPR 2016).
+    """A detector that uses extreme-value statistics of the distance to each class mean in logit space.
 
-    Fitting takes for each class c the mean v_c of the logits z of its correctly classified training images and the
-    `tail` largest of their distances d to it, and fits an extreme-value distribution W_c to these. An image's classes
-    are then ranked by logit, and the i-th of the first `alpha` ones gives up a part of its logit to the unknown:
+    Source: Bendale and Boult, CVPR 2016.
+
+    The fit computes, for each class c, the mean v_c of the logits z of its correctly classified training images. It
+    takes the `tail` largest distances d of these images to v_c, and fits an extreme-value distribution W_c to them. If
+    no training image of a class is classified correctly, all its training images are used. To score an image, its
+    classes are ranked by logit, and each of the first `alpha` classes, with rank i, gives a part of its logit to the
+    unknown:
 
         o = (alpha + 1 - i) / alpha,   z^_c = z_c (1 - o_c W_c(d_c)),   z^_0 = sum_c (z_c - z^_c)
 
-    with o = 0 for the others; the probabilities are softmax([z^_0, z^_1, ..., z^_K]). Negative logits grow by the
-    same formula, as published. A class none of whose training images is classified correctly takes all of them.
+    For the other classes o = 0. The probabilities are softmax([z^_0, z^_1, ..., z^_K]). As published, the same formula
+    makes negative logits larger.
 
-    W_c is the Weibull fit of libMR, the library of the paper: it shifts the tail to end at 10000, where a Weibull
-    distribution is a Gumbel distribution of minima to four digits. Here that one is fitted, to d minus the least of
-    the tail, which needs no such shift.
+    libMR, the library of the paper, fits a Weibull distribution to the tail after it shifts the tail to end at 10000.
+    There a Weibull distribution agrees to four digits with a Gumbel distribution of minima. This class fits the Gumbel
+    distribution to d minus the smallest distance of the tail, which needs no shift to 10000.
 
-    The unknown score is not P_0 itself, which rounds to exactly 1 for strong logits whose images then tie, but its
-    log-odds log(P_0 / (1 - P_0)) = z^_0 - logsumexp(z^_1 ... z^_K): the same order without the ties.
+    The unknown score is the log-odds log(P_0 / (1 - P_0)) = z^_0 - logsumexp(z^_1 ... z^_K). P_0 itself rounds to
+    exactly 1 for strong logits, so that images tie; the log-odds have the same order without ties.
 
     Args:
-        tail: how many of the largest distances are fitted; 20 in the paper's code. A class with fewer correctly
-            classified training images takes all of theirs.
-        alpha: how many of the classes with the largest logits are revised; 10 in the paper's code. At most K are.
-        distance: "eucos", Euclidean distance / 200 + cosine distance, or "euclidean", the first part alone.
+        tail: The number of largest distances that are fitted; 20 in the paper's code. A class with fewer correctly
+            classified training images uses the distances of all of them.
+        alpha: The number of classes with the largest logits whose logits are revised; 10 in the paper's code. If it is
+            above K, all K logits are revised.
+        distance: "eucos" is the Euclidean distance / 200 plus the cosine distance; "euclidean" is only the first part.
 
     Attributes:
-        means: (K, K) float, v_c in rows; None before `fit`.
-        location, scale: (K,) float, of the Gumbel distributions of d.
+        means: (K, K) float, the means v_c as rows; None before `fit`.
+        location: (K,) float locations of the Gumbel distributions of d.
+        scale: (K,) float scales of the Gumbel distributions of d.
 
     Raises:
-        ValueError: for an option outside its range.
+        ValueError: If an option is outside its range.
     """
 
     needs_fitting = True
@@ -60,10 +66,10 @@ class OpenMax(Detector):
         self.location = self.scale = torch.empty(0)
 
     def fit(self, logits: Tensor, features: Tensor | None, labels: Tensor) -> None:
-        """Learn from known training images: logits (N, K), features not looked at, labels (N,) int64.
+        """Fit the detector on known training images: logits (N, K), labels (N,) int64. The features are not used.
 
         Raises:
-            ValueError: for logits of another shape or dtype, or a class without a training image.
+            ValueError: If the logits have a wrong shape or dtype, or a class has no training image.
         """
         logits = check_logits(logits)
         correct = logits.argmax(1) == labels
@@ -82,10 +88,12 @@ class OpenMax(Detector):
         self.means, self.location, self.scale = torch.stack(means), torch.stack(location), torch.stack(scale)
 
     def revised(self, logits: Tensor) -> Tensor:
-        """Revised logits z^, that of "unknown" in column 0: logits (B, K) -> (B, K + 1), float64 where there is that.
+        """Return the revised logits z^ with "unknown" in column 0: logits (B, K) -> (B, K + 1).
+
+        The dtype is float64, or float32 on devices without float64.
 
         Raises:
-            ValueError: before `fit`, or for logits of another shape or dtype.
+            ValueError: If `fit` was not called, or the logits have a wrong shape or dtype.
         """
         logits = check_logits(logits)
         if self.means is None:
@@ -96,43 +104,43 @@ class OpenMax(Detector):
         alpha = min(self.alpha, logits.shape[1])
         rank = logits.argsort(1, descending=True).argsort(1)
         share = ((alpha - rank) / alpha).clamp(min=0)
-        # CDF of the Gumbel distribution of minima, 1 - exp(-exp(x)).
+        # The CDF of the Gumbel distribution of minima is 1 - exp(-exp(x)).
         tail = -torch.expm1(-torch.exp((self._distances(logits, means) - location) / scale))
         moved = logits * share * tail
         return torch.cat([moved.sum(1, keepdim=True), logits - moved], 1)
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Probabilities of "unknown", in column 0, and of the known classes: logits (B, K) -> (B, K + 1).
+        """Return the probabilities of "unknown", in column 0, and of the known classes: logits (B, K) -> (B, K + 1).
 
         Raises:
-            ValueError: before `fit`, or for logits of another shape or dtype.
+            ValueError: If `fit` was not called, or the logits have a wrong shape or dtype.
         """
         return self.revised(logits).softmax(1)
 
     def decide(self, logits: Tensor, features: Tensor | None = None) -> Tensor:
-        """The likeliest of K + 1: logits (B, K) -> (B,) int64 number of a class, -1 for unknown.
+        """Return the likeliest of the K + 1 classes: logits (B, K) -> (B,) int64 class number, -1 for unknown.
 
-        It is `probabilities(logits).argmax(1) - 1`, but does not round to ties.
+        It equals `probabilities(logits).argmax(1) - 1`, but without ties from rounding. The features are not used.
 
         Raises:
-            ValueError: before `fit`, or for logits of another shape or dtype.
+            ValueError: If `fit` was not called, or the logits have a wrong shape or dtype.
         """
         return self.revised(logits).argmax(1) - 1
 
     def __call__(self, logits: Tensor, features: Tensor | None = None) -> Tensor:
-        """Unknown scores, the log-odds of "unknown" in nats: logits (B, K), features not looked at -> (B,).
+        """Return unknown scores, the log-odds of "unknown" in nats: logits (B, K) -> (B,). The features are not used.
 
-        A NaN among an image's logits makes its score NaN.
+        The score is NaN if one of the logits of the image is NaN.
 
         Raises:
-            ValueError: before `fit`, or for logits of another shape or dtype.
+            ValueError: If `fit` was not called, or the logits have a wrong shape or dtype.
         """
         revised = self.revised(logits)
         return revised[:, 0] - revised[:, 1:].logsumexp(1)
 
     def _distances(self, logits: Tensor, means: Tensor) -> Tensor:
-        """(B, K) and (M, K) -> (B, M)."""
-        # Differences first: |z|^2 - 2 z.v + |v|^2 loses what is small beside the norms.
+        """Return the distances of logits (B, K) to means (M, K) -> (B, M)."""
+        # cdist takes differences first: |z|^2 - 2 z.v + |v|^2 would lose distances that are small beside the norms.
         euclidean: Tensor = torch.cdist(logits, means, compute_mode="donot_use_mm_for_euclid_dist") / 200
         if self.distance == "euclidean":
             return euclidean
@@ -142,10 +150,11 @@ class OpenMax(Detector):
 
 
 def fit_gumbel_of_minima(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Location and scale of the likeliest Gumbel distribution of minima, F(x) = 1 - exp(-exp((x - location) / scale)).
+    """Return location and scale of the maximum-likelihood Gumbel distribution of minima.
 
-    The scale s solves s = sum x w / sum w - mean x with w = exp(x / s), and location = s log mean w. Where all values
-    are equal every scale is too wide; then s is 1e-6 of their size (of 1 below it), and F all but a step.
+    The distribution is F(x) = 1 - exp(-exp((x - location) / scale)). The scale s solves s = sum x w / sum w - mean x
+    with w = exp(x / s), and location = s log mean w. If all values are equal, no scale is small enough; then s is 1e-6
+    times their size, or 1e-6 if their size is below 1, and F is almost a step.
 
     Args:
         values: (N,) float, N at least 1.
@@ -153,7 +162,7 @@ def fit_gumbel_of_minima(values: Tensor) -> tuple[Tensor, Tensor]:
     mean, top = values.mean(), values.max()
     smallest = 1e-6 * values.abs().max().clamp(min=1)
     low, high = smallest, smallest.maximum(top - values.min())
-    for _ in range(100):  # Bisection: the right side less s falls as s grows.
+    for _ in range(100):  # Bisection works because the right side minus s falls as s grows.
         middle = (low + high) / 2
         weights = ((values - top) / middle).exp()
         too_small = (values * weights).sum() / weights.sum() - mean > middle

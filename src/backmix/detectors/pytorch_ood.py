@@ -1,4 +1,4 @@
-"""Detectors of pytorch-ood that look at logits, pooled features or a linear head."""
+"""Detectors of pytorch-ood that use logits, pooled features or a linear head."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ if TYPE_CHECKING:
     from backmix.data.preprocess import Preprocess
     from backmix.methods import Method
 
-CHUNK = 2**24  # Numbers in a (B, K, C) tensor, which some detectors make.
+CHUNK = 2**24  # The largest number of values in a (B, K, C) tensor, which some detectors make.
 
 
 class PytorchOOD(Detector):
-    """A detector of pytorch-ood (Kirchheim et al., CVPR workshops 2022) by the name it has in `WRAPPED`.
+    """A detector of pytorch-ood (Kirchheim et al., CVPR workshops 2022), by its name in `WRAPPED`.
 
-    Scores are pytorch-ood's, whose outlier scores too are higher = more unknown. It runs on the CPU.
+    The scores are the outlier scores of pytorch-ood, which also are higher = more unknown. The detector runs on the
+    CPU.
 
     Args:
-        name: key of `WRAPPED`.
-        weight: (K, C) float, of the linear head, for detectors that look at one; None: taken by `attach`.
-        bias: (K,) float, of the same; None: zero.
-        options: of pytorch-ood's class, see docs/detectors.md.
+        name: The name of the detector, a key of `WRAPPED`.
+        weight: (K, C) float weight of the linear head, for detectors that use one; None: `attach` takes it.
+        bias: (K,) float bias of the linear head; None: zero.
+        options: The options of pytorch-ood's class, see docs/detectors.md.
 
     Raises:
-        ValueError: without pytorch-ood, with how to install it.
+        ValueError: If pytorch-ood is not installed; the message says how to install it.
     """
 
     def __init__(self, name: str, *, weight: Tensor | None = None, bias: Tensor | None = None, **options: Any) -> None:
@@ -45,15 +46,15 @@ class PytorchOOD(Detector):
         self.options = options
         self.head: nn.Linear | None = None if weight is None else linear(weight, bias)
         self.white: Whitening | None = None
-        self.inner: Any = None  # Made by `fit`, which knows the options that follow from the features.
+        self.inner: Any = None  # `fit` makes it, because some options depend on the features.
 
     def attach(self, method: Method, backbone: nn.Module, preprocess: Preprocess) -> None:
-        """Take the linear head of the method, `method.head`, where the detector looks at one.
+        """Take the linear head of the method, `method.head`, if the detector uses one.
 
-        Of a head with more rows than known classes, such as PROSER's, it takes those of the known ones.
+        If the head has more rows than known classes, as PROSER's has, only the rows of the known classes are taken.
 
         Raises:
-            ValueError: where the method has none, or its logits are not those of its head on pooled features.
+            ValueError: If the method has no linear head, or its logits are not those of its head on pooled features.
         """
         if not self.spec.looks.needs_head or self.head is not None:
             return
@@ -72,11 +73,11 @@ class PytorchOOD(Detector):
             self._check_head(self._plain(method.logits(maps)), self._plain(method.pooled(maps)))
 
     def fit(self, logits: Tensor, features: Tensor, labels: Tensor) -> None:
-        """Learn from known training images: logits (N, K), pooled features (N, C), labels (N,) int64.
+        """Fit the detector on known training images: logits (N, K), pooled features (N, C), labels (N,) int64.
 
         Raises:
-            ValueError: for a class without an image, a linear head that does not give these logits, or whatever
-                pytorch-ood cannot be fitted on.
+            ValueError: If a class has no image, the linear head does not give these logits, or pytorch-ood cannot be
+                fitted on the inputs.
         """
         logits, features = self._plain(logits), self._plain(features)
         with torch.inference_mode(False):
@@ -102,11 +103,11 @@ class PytorchOOD(Detector):
                     self.inner.fit_features(features, labels)
 
     def __call__(self, logits: Tensor, features: Tensor) -> Tensor:
-        """Unknown scores (B,) float, higher = more unknown, of logits (B, K) and pooled features (B, C).
+        """Return the unknown scores (B,) float, higher = more unknown, of logits (B, K) and pooled features (B, C).
 
         Raises:
-            ValueError: before `fit` where it needs fitting, for a head that does not give these logits, or whatever
-                pytorch-ood cannot score.
+            ValueError: If the detector needs fitting and `fit` was not called, the linear head does not give these
+                logits, or pytorch-ood cannot score the inputs.
         """
         device = logits.device
         logits, features = self._plain(logits), self._plain(features)
@@ -140,7 +141,7 @@ class PytorchOOD(Detector):
         return scores
 
     def _build(self, options: dict[str, Any]) -> Any:
-        """pytorch-ood's detector, with the head as it takes one."""
+        """Make pytorch-ood's detector, with the linear head in the form that it needs."""
         options = {**self.spec.defaults, **options}
         looks = self.spec.looks
         if looks in (Looks.LOGITS, Looks.FEATURES):
@@ -155,7 +156,7 @@ class PytorchOOD(Detector):
             case Looks.SHAPED:
                 return self.cls(None, nn.Sequential(nn.Flatten(), self.head), **options)
             case Looks.GRADIENT:
-                # The gradient of the last layer's weights, the paper's choice, follows from the features alone.
+                # The paper uses the gradient of the last layer's weights, which depends only on the features.
                 return self.cls(self.head, param_filter=lambda name: name == "weight", **options)
             case _:
                 neurons = _Neurons()
@@ -182,14 +183,14 @@ class PytorchOOD(Detector):
             )
 
     def _plain(self, values: Tensor) -> Tensor:
-        """As pytorch-ood takes it: on the CPU, float32, without gradient, and not made in inference mode."""
+        """Return values as pytorch-ood needs them: float32 on the CPU, without gradient, no inference tensor."""
         with torch.inference_mode(False):
             plain = values.detach().cpu().float()
             return plain.clone() if plain.is_inference() else plain
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
-        """Let errors of pytorch-ood say which detector they are of."""
+        """Turn errors of pytorch-ood into a ValueError that names the detector."""
         try:
             yield
         except (AssertionError, RuntimeError, TypeError, ValueError, IndexError) as error:
@@ -199,18 +200,18 @@ class PytorchOOD(Detector):
 class Whitening:
     """A linear map after which the mean covariance within classes is the identity.
 
-    Mahalanobis distances do not change by it, and the inverse that pytorch-ood takes in float32 loses nothing any
-    more, at any scale of the features. Directions without variance are dropped, which makes that inverse a
-    pseudo-inverse: features of fewer images than channels have many of them, and pytorch-ood alone then answers with
-    negative distances.
+    The map does not change Mahalanobis distances. After it, the inverse covariance that pytorch-ood computes in float32
+    is exact at any scale of the features. Directions without variance are dropped, so the inverse is a pseudo-inverse.
+    There are many such directions if there are fewer images than channels; pytorch-ood alone then returns negative
+    distances.
 
     Args:
-        features: (N, C) float.
-        labels: (N,) int64.
-        least: share of the largest variance up to which a direction has none.
+        features: (N, C) float features of training images.
+        labels: (N,) int64 label of each image.
+        least: The largest variance of a direction that counts as none, as a share of the largest variance.
 
     Raises:
-        ValueError: where the features of no class vary.
+        ValueError: If the features do not vary within any class.
     """
 
     def __init__(self, features: Tensor, labels: Tensor, *, least: float = 1e-6) -> None:
@@ -226,22 +227,22 @@ class Whitening:
         self.matrix = directions[:, kept] / variances[kept].sqrt()
 
     def __call__(self, features: Tensor) -> Tensor:
-        """(B, C) float32 -> (B, C or fewer) float32, on the device of the features; gradient passes."""
-        # On the CPU where the device has no float64: in float32 it would lose what it is there to save.
+        """Map features (B, C) float32 -> (B, C or fewer) float32, on the device of the features, with gradient."""
+        # A device without float64 leaves this to the CPU, because float32 would lose the precision that the map saves.
         wide = (features if has_float64(features.device) else features.cpu()).double()
         white: Tensor = (wide - self.mean.to(wide.device)) @ self.matrix.to(wide.device)
         return white.to(features)
 
 
 class _Neurons(nn.Module):
-    """Features as a layer whose output takes a gradient."""
+    """A layer that returns its input features, as a tensor that takes a gradient."""
 
     def forward(self, features: Tensor) -> Tensor:
         return features.detach().requires_grad_()
 
 
 def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
-    """A linear head of its own, float32 on the CPU, in evaluation mode; without a bias it has one of zeros."""
+    """Return a new linear head with this weight and bias, float32 on the CPU, in evaluation mode. None: zero bias."""
     classes, channels = weight.shape
     head = nn.Linear(channels, classes)
     with torch.no_grad():
@@ -251,10 +252,10 @@ def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
 
 
 def load_class(name: str) -> Callable[..., Any]:
-    """The class of pytorch-ood behind a name of `WRAPPED`.
+    """Return the class of pytorch-ood that belongs to a name of `WRAPPED`.
 
     Raises:
-        ValueError: without pytorch-ood, with how to install it.
+        ValueError: If pytorch-ood is not installed; the message says how to install it.
     """
     try:
         from pytorch_ood import detector

@@ -1,4 +1,4 @@
-"""Detectors of pytorch-ood that run the network on images again, most of them for a gradient."""
+"""Detectors of pytorch-ood that run the network on the images again, most of them for a gradient."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 
 class PytorchOODOnImages(PytorchOOD):
-    """A detector of pytorch-ood that looks at images; it runs in float32 on the device of the network.
+    """A detector of pytorch-ood that takes images. It runs in float32 on the device of the network.
 
-    `odin` and `mahalanobis_odin` step once against the sign of a gradient at the image, divided by the standard
-    deviations of the normalisation. `rankfeat` changes the feature map. `mcd` switches `nn.Dropout` and its likes on,
-    with masks that all images share and that are the same for each call, see `shared_dropout`; all else stays in
+    `odin` and `mahalanobis_odin` make one step against the sign of a gradient at the image, divided by the standard
+    deviations of the normalisation. `rankfeat` changes the feature map. `mcd` turns on `nn.Dropout` and its variants,
+    with masks that all images share and that are the same in each call, see `shared_dropout`; all other modules stay in
     evaluation mode.
 
     Args:
-        name: key of `WRAPPED`.
-        options: of pytorch-ood's class, see docs/detectors.md.
+        name: The name of the detector, a key of `WRAPPED`.
+        options: The options of pytorch-ood's class, see docs/detectors.md.
 
     Raises:
-        ValueError: for options that the class does not take.
+        ValueError: If pytorch-ood is not installed; the message says how to install it.
     """
 
     def __init__(self, name: str, **options: Any) -> None:
@@ -37,17 +37,18 @@ class PytorchOODOnImages(PytorchOOD):
         self.network: NetworkPart | None = None
 
     def attach(self, method: Method, backbone: nn.Module, preprocess: Preprocess) -> None:
-        """Take the network and its normalisation, and try them on one image.
+        """Take the network and its normalisation, and test them on one image.
 
         Raises:
-            ValueError: for a network without dropout where that is looked at, one that gives no gradient, or one
-                whose pooled features are no mean of the feature map where they need a gradient.
+            ValueError: If the detector needs dropout and the network has none, the detector needs a gradient and the
+                network gives none, the detector needs the mean of the feature map and the method pools it in another
+                way, or the class does not accept the options.
         """
         options, std = {**self.spec.defaults, **self.options}, list(preprocess.std)
         trial = torch.zeros(1, 3, preprocess.image_size, preprocess.image_size).to(next(backbone.parameters()))
         with self._named_errors():
             if self.name == "rankfeat":
-                # pytorch-ood reshapes the map, which memory with channels last does not allow.
+                # pytorch-ood reshapes the map, which is not possible if the memory has channels last.
                 self.network = NetworkPart(method, backbone, lambda maps: maps.contiguous())
                 self.inner = self.cls(self.network, method.logits, **options)
             elif self.name == "mahalanobis_odin":
@@ -65,7 +66,11 @@ class PytorchOODOnImages(PytorchOOD):
             self.score_images(trial)
 
     def fit(self, logits: Tensor, features: Tensor, labels: Tensor) -> None:
-        """Learn from the pooled features (N, C) of known training images and their labels (N,) int64."""
+        """Fit the detector on the pooled features (N, C) of known training images and their labels (N,) int64.
+
+        Raises:
+            ValueError: If `attach` was not called, a class has no image, or pytorch-ood cannot be fitted on the inputs.
+        """
         if not self.needs_fitting:
             return
         if self.network is None:
@@ -78,14 +83,15 @@ class PytorchOODOnImages(PytorchOOD):
             self.inner.fit_features(self.white(features).to(device), labels.to(device))
 
     def __call__(self, logits: Tensor, features: Tensor) -> Tensor:
-        """Not from outputs; see `score_images`."""
+        """Raise ValueError, because the detector needs images; see `score_images`."""
         raise ValueError(f"{self.name} looks at images; call score_images")
 
     def score_images(self, images: Tensor) -> Tensor:
-        """Unknown scores (B,), higher = more unknown, of normalised images (B, 3, H, W).
+        """Return the unknown scores (B,), higher = more unknown, of normalised images (B, 3, H, W).
 
         Raises:
-            ValueError: before `attach`, before `fit` where it needs fitting, or whatever pytorch-ood cannot score.
+            ValueError: If `attach` was not called, the detector needs fitting and `fit` was not called, or pytorch-ood
+                cannot score the images.
         """
         if self.network is None or not self._is_fitted():
             missing = "attach it to a network" if self.network is None else "fit it on training images"
@@ -117,7 +123,15 @@ class PytorchOODOnImages(PytorchOOD):
 
 
 class NetworkPart(nn.Module):
-    """The backbone and what is taken of its map, in float32; holds the method so that its device is known."""
+    """The backbone followed by a function of its feature map, in float32.
+
+    It contains the method, so that the device of the method is known.
+
+    Args:
+        method: The method.
+        backbone: Normalised images (B, 3, H, W) -> feature map (B, C, h, w).
+        then: The function of the feature map.
+    """
 
     def __init__(self, method: Method, backbone: nn.Module, then: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -127,13 +141,13 @@ class NetworkPart(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """What is taken of the map of images (B, 3, H, W)."""
+        """Return the function of the feature map of images (B, 3, H, W)."""
         return self.then(self.backbone(images).float())
 
 
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
-    """In evaluation mode, and without gradients of parameters, which nobody here asks for."""
+    """Put a network in evaluation mode, and turn off the gradients of its parameters within the block."""
     network.eval()
     learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
     for parameter in learned:
@@ -149,21 +163,22 @@ Dropout = nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d
 
 
 def dropouts_of(network: nn.Module) -> list[Dropout]:
-    """Modules that drop something."""
+    """Return the dropout modules of a network whose probability is above 0."""
     return [module for module in network.modules() if isinstance(module, Dropout) and module.p > 0]
 
 
 @contextmanager
 def shared_dropout(network: nn.Module, seed: int = 0) -> Iterator[None]:
-    """Dropout in a network in evaluation mode, with masks that all images of a batch share.
+    """Turn on dropout in a network in evaluation mode, with masks that all images of a batch share.
 
-    An image's answers then depend neither on its place in the batch nor on the batch, and torch's own random numbers
-    are left alone. Each forward pass draws new masks; what is kept is divided by 1 - p. `nn.Dropout` drops single
-    numbers, the others whole channels.
+    The answers for an image then depend neither on its place in the batch nor on the other images, and the global
+    random numbers of torch are not used. Each forward pass draws new masks, and the kept values are divided by 1 - p.
+    `nn.Dropout` drops single numbers, the other modules drop whole channels.
 
     Args:
-        network: told to be in training mode, which its parts are not: that keeps pytorch-ood from switching them.
-        seed: of the masks, anew each time this is entered.
+        network: The network. Within the block it is marked as in training mode, but its submodules are not, so that
+            pytorch-ood does not switch them.
+        seed: The seed of the masks, used again at the start of each block.
     """
     generator = torch.Generator().manual_seed(seed)
 

@@ -1,4 +1,4 @@
-"""The detector of pytorch-ood that looks at the maps inside the network."""
+"""The detector of pytorch-ood that uses the feature maps inside the network."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 class PytorchOODOnStages(PytorchOODOnImages):
     """`multi_mahalanobis`: Mahalanobis distances, summed over layers (Lee et al., NeurIPS 2018, without the step).
 
-    Layers are the means of the maps inside the network, see `stage_means`, and the pooled features; each is whitened.
+    The layers are the means of the maps inside the network, see `stage_means`, and the pooled features. Each layer is
+    whitened.
 
     Args:
-        name: key of `WRAPPED`.
-        options: of pytorch-ood's class: `alpha`, a weight for each layer (1).
+        name: The name of the detector, a key of `WRAPPED`.
+        options: The options of pytorch-ood's class: `alpha`, a weight for each layer (default 1).
 
     Raises:
-        ValueError: without pytorch-ood, with how to install it.
+        ValueError: If pytorch-ood is not installed; the message says how to install it.
     """
 
     def __init__(self, name: str, **options: Any) -> None:
@@ -36,10 +37,10 @@ class PytorchOODOnStages(PytorchOODOnImages):
         self.whites: list[Whitening] = []
 
     def attach(self, method: Method, backbone: nn.Module, preprocess: Preprocess) -> None:
-        """Take the network, and try it on one image.
+        """Take the network, and test it on one image.
 
         Raises:
-            ValueError: for a network that tells of no stages inside.
+            ValueError: If the network does not name any stages inside.
         """
         trial = torch.zeros(1, 3, preprocess.image_size, preprocess.image_size).to(next(backbone.parameters()))
         with self._named_errors(), torch.no_grad():
@@ -52,14 +53,14 @@ class PytorchOODOnStages(PytorchOODOnImages):
         self.network = NetworkPart(method, backbone, method.logits)
 
     def fit(self, logits: Tensor, features: Tensor, labels: Tensor) -> None:
-        """Not from pooled features alone; see `fit_layers`."""
+        """Raise ValueError, because the pooled features are not enough; see `fit_layers`."""
         raise ValueError(f"{self.name} is fitted on several layers; call fit_layers")
 
     def fit_kept(self, kept: TrainingOutputs) -> None:
-        """Learn from what a run keeps.
+        """Fit the detector on the kept outputs of known training images.
 
         Raises:
-            ValueError: where it kept no means of maps, with what to do.
+            ValueError: If no means of maps were kept; the message says what to do.
         """
         if not kept.stages:
             raise ValueError(
@@ -70,10 +71,14 @@ class PytorchOODOnStages(PytorchOODOnImages):
         self.fit_layers([*kept.stages, kept.features], kept.labels)
 
     def fit_layers(self, layers: Sequence[Tensor], labels: Tensor) -> None:
-        """Learn from known training images: (N, C_l) of each stage inside, pooled features (N, C), labels (N,) int64.
+        """Fit the detector on known training images.
+
+        Args:
+            layers: The means (N, C_l) of each stage inside the network, and last the pooled features (N, C).
+            labels: (N,) int64 label of each image.
 
         Raises:
-            ValueError: before `attach`, for a class without an image, or a layer that does not vary.
+            ValueError: If `attach` was not called, a class has no image, or a layer does not vary.
         """
         if self.network is None:
             raise ValueError(f"{self.name}: attach it to a network first")

@@ -1,4 +1,4 @@
-"""Means of the maps inside a network."""
+"""The means of the feature maps inside a network."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from torch import Tensor, nn
 
 from backmix.models.backbone import keeps_channels_last, stages_inside
 
-STAGES_LIMIT = 4  # Transformers tell of a dozen blocks, whose means would outweigh the weights in a run.
+# Transformers have a dozen blocks, and the means of all of them would need more space than the weights in a run.
+STAGES_LIMIT = 4
 
 
 def stages_of(backbone: nn.Module) -> list[nn.Module]:
-    """Modules inside a backbone that give maps to look at: its `stages_inside` but the last, whose map the method sees.
+    """Return the stages inside a backbone whose maps a detector can use.
 
-    Of many, `STAGES_LIMIT` evenly spread ones. None where a backbone does not tell.
+    They are its `stages_inside` without the last one, whose map the method already uses. If there are more than
+    `STAGES_LIMIT`, that many are taken, evenly spread. The list is empty if the backbone does not name its stages.
     """
     stages = stages_inside(backbone)
     parts = min(len(stages), STAGES_LIMIT + 1)
@@ -22,13 +24,14 @@ def stages_of(backbone: nn.Module) -> list[nn.Module]:
 
 
 def stage_means(backbone: nn.Module, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Feature map of images, and (B, C_l) float32 means of the map after each of `stages_of`.
+    """Return the feature map of images, and the means (B, C_l) float32 of the map after each of `stages_of`.
 
-    They are means over places, or over the tokens of a transformer. A stage that gives something else is passed over.
+    The means are over the places of a map, or over the tokens of a transformer. A stage with another kind of output is
+    left out.
 
     Args:
-        backbone: normalised images (B, 3, H, W) -> feature map (B, C, h, w).
-        images: (B, 3, H, W) float.
+        backbone: Normalised images (B, 3, H, W) -> feature map (B, C, h, w).
+        images: (B, 3, H, W) float normalised images.
     """
     stages = stages_of(backbone)
     channels_last = keeps_channels_last(getattr(backbone, "model", None))
@@ -36,7 +39,7 @@ def stage_means(backbone: nn.Module, images: Tensor) -> tuple[Tensor, list[Tenso
 
     def hook(number: int) -> Any:
         def keep(module: nn.Module, _: Any, output: Any) -> None:
-            # At once: an activation in place may follow.
+            # The means are taken at once, because an in-place activation may follow.
             means = _mean_over_places(output, channels_last) if isinstance(output, Tensor) else None
             if means is not None:
                 found[number] = means
@@ -58,6 +61,6 @@ def _mean_over_places(output: Tensor, channels_last: bool) -> Tensor | None:
     if output.ndim != 4:
         return None
     _, second, third, fourth = output.shape
-    # Maps are square, as images are. Not every model of timm says that it keeps channels last.
+    # Maps are square, because images are. Not every model of timm declares that it keeps channels last.
     last = channels_last or second == third != fourth
     return output.float().mean((1, 2) if last else (2, 3))

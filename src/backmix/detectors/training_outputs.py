@@ -1,4 +1,4 @@
-"""What a network says of known training images, kept for detectors to be fitted on."""
+"""The outputs of a network for known training images, which are kept so that detectors can be fitted on them."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-TRAINING_LIMIT = 20_000  # Images that detectors are fitted on at most.
+TRAINING_LIMIT = 20_000  # The largest number of images that detectors are fitted on.
 
 
-HALF_LIMIT = 6e4  # float16 ends at 65504.
+HALF_LIMIT = 6e4  # The largest number in float16 is 65504.
 
 
 @dataclass(frozen=True)
 class TrainingOutputs:
-    """What a network says of known training images, for detectors to be fitted on.
+    """The outputs of a network for known training images, on which detectors are fitted.
 
     Attributes:
-        logits: (N, K) float32.
-        features: (N, C) float16, pooled; float32 where a number is too large for that.
-        labels: (N,) int64.
-        stages: (N, C_l) means of the map after each stage inside the network, see `stage_means`, likewise float16 or
-            float32; empty where the network tells of no stages, and in runs of earlier versions.
+        logits: (N, K) float32 logits.
+        features: (N, C) float16 pooled features; float32 if a number is too large for float16.
+        labels: (N,) int64 labels.
+        stages: (N, C_l) means of the map after each stage inside the network, see `stage_means`, each float16 or
+            float32 like `features`. The list is empty if the network names no stages, and in runs of earlier versions.
     """
 
     logits: Tensor
@@ -33,15 +33,22 @@ class TrainingOutputs:
 
     @classmethod
     def of(cls, logits: Tensor, features: Tensor, labels: Tensor, stages: Sequence[Tensor] = ()) -> TrainingOutputs:
-        """Rounded as they are written, so that scores are the same before and after."""
+        """Round outputs to the dtypes of a file, so that scores are the same before and after writing it.
+
+        Args:
+            logits: (N, K) float logits.
+            features: (N, C) float pooled features.
+            labels: (N,) int64 labels.
+            stages: (N, C_l) float means of the map after each stage.
+        """
         return cls(logits.float(), _halved(features), labels, [_halved(means) for means in stages])
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> TrainingOutputs:
-        """What `tensors` gave.
+        """Make the outputs from the dictionary that `tensors` returned.
 
         Raises:
-            TypeError: where one is missing or has another name.
+            TypeError: If a tensor is missing or has another name.
         """
         numbers = range(len(tensors) - 3)
         plain = {name: value for name, value in tensors.items() if not name.startswith(_STAGE)}
@@ -51,7 +58,7 @@ class TrainingOutputs:
             raise TypeError(f"no {error.args[0]}") from None
 
     def tensors(self) -> dict[str, Tensor]:
-        """By the names they are written under."""
+        """Return all tensors by the names under which they are written to a file."""
         stages = {f"{_STAGE}{number}": means for number, means in enumerate(self.stages)}
         return {"logits": self.logits, "features": self.features, "labels": self.labels, **stages}
 
@@ -64,7 +71,13 @@ def _halved(values: Tensor) -> Tensor:
 
 
 def evenly_spread(positions: Tensor, labels: Tensor, limit: int = TRAINING_LIMIT) -> Tensor:
-    """At most `limit` of the positions (M,) int64, evenly spread over the classes `labels` (M,) gives them."""
+    """Return at most `limit` of the positions, evenly spread over the classes.
+
+    Args:
+        positions: (M,) int64 positions of images.
+        labels: (M,) class of each image.
+        limit: The largest number of positions to return.
+    """
     if len(positions) <= limit:
         return positions
     ordered = positions[labels.argsort(stable=True)]

@@ -1,4 +1,4 @@
-"""Which detectors of pytorch-ood there are here, under which names, and what each looks at."""
+"""The detectors of pytorch-ood that can be used here, with their names and inputs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class Looks(Enum):
-    """What a detector looks at; the value is how documentation and errors put it."""
+    """The inputs of a detector. The value is the text that the documentation and errors show."""
 
     LOGITS = "logits"
     FEATURES = "pooled features"
@@ -32,7 +32,7 @@ class Looks(Enum):
 
     @property
     def needs_images(self) -> bool:
-        """Whether the network is run on images again, and the outputs do not do."""
+        """Whether the network must run on the images again, because its kept outputs are not enough."""
         return self in (Looks.IMAGES, Looks.IMAGE_FEATURES, Looks.IMAGE_MAPS, Looks.IMAGE_STAGES)
 
 
@@ -41,12 +41,13 @@ class Wrapped:
     """A detector of pytorch-ood.
 
     Attributes:
-        cls: name of its class in `pytorch_ood.detector`.
-        looks: what it looks at.
-        defaults: options that pytorch-ood asks for or that we set otherwise.
-        fitted: options that follow from the training features (N, C) and labels (N,) where they are not given.
-        whiten: whether it inverts covariances, in float32 or with a constant added that is small for features of size
-            1 alone, and takes features in which they are the identity.
+        cls: The name of its class in `pytorch_ood.detector`.
+        looks: The inputs of the detector.
+        defaults: Options that pytorch-ood requires, or whose defaults differ here.
+        fitted: A function that returns options from the training features (N, C) and labels (N,). Given options replace
+            them.
+        whiten: Whether the detector gets features whose covariance is the identity. This is for detectors that invert
+            covariances, in float32 or after adding a constant that is small only for features of size 1.
     """
 
     cls: str
@@ -57,12 +58,12 @@ class Wrapped:
 
 
 def _neighbours(features: Tensor, labels: Tensor) -> dict[str, Any]:
-    """50 neighbours, as on CIFAR-10 in the paper, but no more than the smallest class has images."""
+    """Return k = 50 neighbours, as in the paper on CIFAR-10, but at most the number of images of the smallest class."""
     return {"k": max(1, min(50, int(labels.bincount().min())))}
 
 
 def _dimensions(features: Tensor, labels: Tensor) -> dict[str, Any]:
-    """Half the dimensions that the features can span; the paper takes 1000 of 2048 and 512 of 768."""
+    """Return d, half the dimensions that the features can span. The paper uses 1000 of 2048 and 512 of 768."""
     return {"d": max(1, min(features.shape) // 2)}
 
 
@@ -76,7 +77,7 @@ WRAPPED: dict[str, Wrapped] = {
     "rmd": Wrapped("RMD", Looks.FEATURES, whiten=True),
     "gmm": Wrapped("GMM", Looks.FEATURES, whiten=True),
     "vim": Wrapped("ViM", Looks.WEIGHTS, fitted=_dimensions),
-    # The share of weights left out that the paper takes on CIFAR.
+    # The paper leaves out this share of the weights on CIFAR.
     "dice": Wrapped("DICE", Looks.WEIGHTS, {"p": 0.9}),
     "nnguide": Wrapped("NNGuide", Looks.HEAD),
     "she": Wrapped("SHE", Looks.HEAD),
@@ -107,4 +108,4 @@ LEFT_OUT: dict[str, str] = {
     "WeightedEBO": "needs weights that only a training with VOS learns",
     "Gram": "learns bounds from whole maps of all training images; a run keeps the means of the maps alone",
 }
-"""Classes of pytorch-ood that have no name here, and why."""
+"""The classes of pytorch-ood that have no name here, each with the reason."""

@@ -1,7 +1,7 @@
-"""Training objectives, each with its logits, its unknown score and its evidence map.
+"""The methods: training objectives, each with its logits, its unknown score and its evidence map.
 
-A method is a `Method` made from (num_features, num_classes, **options). To add one, write its file and name it in
-`METHODS`.
+A method is a subclass of `Method` that is made from (num_features, num_classes, **options). To add a method, write a
+file for it and add its name to `METHODS`.
 """
 
 from __future__ import annotations

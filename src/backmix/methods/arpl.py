@@ -1,4 +1,4 @@
-"""Adversarial reciprocal point learning: far from the class's reciprocal point, but within one bounded space."""
+"""Adversarial reciprocal point learning: images are far from their class's reciprocal point, in one bounded space."""
 
 from __future__ import annotations
 
@@ -15,25 +15,27 @@ from backmix.mixing.checks import check
 
 
 class ARPL(Method):
-    """Reciprocal points with distances in length and angle, held together by a margin.
+    """Reciprocal points with distances in length and angle, limited by a margin.
 
-    With the pooled features F (C numbers) and one point P_k per class, the logits are d_k = ||F - P_k||^2 / C - F.P_k;
-    only the squared part is divided by C. The loss is the cross-entropy of d plus weight times the mean of
-    max(0, ||F - P_y||^2 / C - R + 1), with one learned radius R for all classes. Chen et al., "Adversarial reciprocal
-    points learning for open set recognition", TPAMI 2022, with the constants of the authors' release. They train
-    with SGD at learning rate 0.1 (Tiny-ImageNet: Adam at 0.001); points and radius are trained along.
+    F are the pooled features (C numbers) and P_k is the point of class k. The logits are
+    d_k = ||F - P_k||^2 / C - F.P_k; only the squared part is divided by C. The loss is the cross-entropy of d, plus
+    weight times the mean of max(0, ||F - P_y||^2 / C - R + 1), with one learned radius R for all classes.
+
+    Source: Chen et al., "Adversarial reciprocal points learning for open set recognition", TPAMI 2022, with the
+    constants of the authors' release. The authors train with SGD at learning rate 0.1 (Tiny-ImageNet: Adam at 0.001).
+    Points and radius are trained together with the network.
 
     Args:
-        num_features: channels C of the feature map.
-        num_classes: known classes K, at least 2.
-        weight: of the margin term, 0 or more; 0.1 in the release.
+        num_features: The number of channels C of the feature map.
+        num_classes: The number of known classes K, at least 2.
+        weight: The weight of the margin term, 0 or more; 0.1 in the release.
 
     Attributes:
-        points: (K, C), from 0.1 * normal.
-        radius: R, a scalar from 0.
+        points: (K, C) reciprocal points, which start as 0.1 * normal.
+        radius: The scalar radius R, which starts at 0.
 
     Raises:
-        ValueError: for fewer than two classes or a negative weight.
+        ValueError: If there are fewer than two classes, or the weight is negative.
     """
 
     name: ClassVar[str] = "arpl"
@@ -46,24 +48,24 @@ class ARPL(Method):
         self.radius = nn.Parameter(torch.zeros(()))
 
     def loss(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy and margin term: features (B, C, h, w), labels (B,) int64 -> scalar."""
+        """Return the cross-entropy plus the margin term: features (B, C, h, w), labels (B,) int64 -> scalar."""
         self.check(features, labels)
         squared, dot = self._parts(features)
         own = squared.gather(1, labels[:, None])
         return F.cross_entropy(squared - dot, labels) + self.weight * F.relu(own - self.radius + 1).mean()
 
     def logits(self, features: Tensor) -> Tensor:
-        """||F - P_k||^2 / C - F.P_k: features (B, C, h, w) -> (B, K) float32."""
+        """Return the logits ||F - P_k||^2 / C - F.P_k: features (B, C, h, w) -> (B, K) float32."""
         squared, dot = self._parts(features)
         return squared - dot
 
     def unknown_score(self, features: Tensor) -> Tensor:
-        """Minus the largest logit: features (B, C, h, w) -> (B,) float32, higher = more unknown."""
+        """Return minus the largest logit: features (B, C, h, w) -> (B,) float32, higher = more unknown."""
         return -self.logits(features).amax(1)
 
     @torch.no_grad()
     def evidence(self, features: Tensor, labels: Tensor) -> Tensor:
-        """The label's logit at each cell, scaled: (B, C, h, w), (B,) -> (B, h, w) in 0..1, without gradient."""
+        """Return the label's logit at each cell, scaled: (B, C, h, w), (B,) -> (B, h, w) in 0..1, without gradient."""
         self.check(features, labels)
         points = self.points[labels]
         with torch.autocast(features.device.type, enabled=False):
@@ -71,7 +73,7 @@ class ARPL(Method):
         return scale_map(cell_distance(features, points) - dot)
 
     def _parts(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Squared distances over C, and dot products: features (B, C, h, w) -> (B, K), (B, K) float32."""
+        """Return squared distances / C, and dot products: features (B, C, h, w) -> (B, K), (B, K) float32."""
         self.check_features(features)
         pooled = features.float().mean((2, 3))
         with torch.autocast(features.device.type, enabled=False):

@@ -1,4 +1,4 @@
-"""ARPL with confusing samples: a generator draws images that the classifier should be unsure of."""
+"""ARPL with confusing samples: a generator makes images that the classifier should be uncertain about."""
 
 from __future__ import annotations
 
@@ -19,40 +19,45 @@ from backmix.models.dual_batch_norm import add_second_batch_norm, use_branch
 
 
 class ARPLCS(ARPL):
-    """ARPL that also learns to be unsure of images from a DCGAN trained beside it.
+    """ARPL that also learns to be uncertain about images from a DCGAN, which is trained at the same time.
 
-    With H(x) = exp(mean_b sum_k q_k log q_k), q = softmax(||F - P_k||^2 / C) without ARPL's dot product, which is 1
-    where the classifier is certain and 1 / K where it is not, and noise n, n':
+    H(x) = exp(mean_b sum_k q_k log q_k) with q = softmax(||F - P_k||^2 / C), without ARPL's dot product. H is 1 if the
+    classifier is certain, and 1 / K if it is not. n and n' are noise. Three networks are trained:
 
-    - the discriminator D minimises the cross-entropy of telling training images, as they are shown, from G(n);
-    - the generator G minimises the cross-entropy of G(n) passing as real, plus confusing_weight * H(G(n));
-    - the classifier minimises ARPL's loss on the images plus confusing_weight * H(G(n')).
+    - The discriminator D minimises the cross-entropy of the distinction between the training images, as they are shown,
+      and G(n).
+    - The generator G minimises the cross-entropy of G(n) being classified as real, plus confusing_weight * H(G(n)).
+    - The classifier minimises ARPL's loss on the images, plus confusing_weight * H(G(n')).
 
-    Generated images run through a second set of batch norms (`DualBatchNorm2d`), so that statistics of branch 0,
-    which evaluation uses, never see them. Those of branch 1 see two batches a step, G(n) and G(n').
-    Chen et al., "Adversarial reciprocal points learning for open set recognition", TPAMI 2022.
+    Generated images go through a second set of batch norms (`DualBatchNorm2d`). So the statistics of branch 0, which
+    evaluation uses, never contain them. The statistics of branch 1 use two batches in each step, G(n) and G(n').
 
-    Where this differs from the authors' release: all three take their step at once, from the same weights, instead of
-    one after the other. Steps with an even number run as above, odd ones are plain ARPL, where the release alternates
-    whole passes over the data; an epoch here has half as many steps of either kind as one of theirs. The generator's
-    sigmoid gives 0..1, which is then normalised as the images are: by mean and deviation of the backbone's published
-    weights, else by 0.5 and 0.25; the release does not normalise.
+    Source: Chen et al., "Adversarial reciprocal points learning for open set recognition", TPAMI 2022. Differences from
+    the authors' release:
+
+    - All three networks make their step at the same time, from the same weights, not one after the other.
+    - Steps with an even number run as above, and steps with an odd number are plain ARPL. The release alternates whole
+      passes over the data. So an epoch here has half as many steps of each kind as an epoch of the release.
+    - The generator's sigmoid gives pixels in 0..1, which are then normalised like the images: by the mean and standard
+      deviation of the backbone's published weights, or else by 0.5 and 0.25. The release does not normalise.
 
     Args:
-        num_features: channels C of the feature map.
-        num_classes: known classes K, at least 2.
-        weight: of ARPL's margin term, 0 or more; 0.1 in the release.
-        confusing_weight: of H (beta), 0 or more; 0.1 in the release.
-        adversary_lr: learning rate of Adam (betas 0.5, 0.999) for G and D, above 0; 2e-4 in the release.
-        noise: length of n; 100 in the release.
+        num_features: The number of channels C of the feature map.
+        num_classes: The number of known classes K, at least 2.
+        weight: The weight of ARPL's margin term, 0 or more; 0.1 in the release.
+        confusing_weight: The weight beta of H, 0 or more; 0.1 in the release.
+        adversary_lr: The learning rate of Adam (betas 0.5, 0.999) for G and D, above 0; 2e-4 in the release.
+        noise: The length of n, at least 1; 100 in the release.
 
     Attributes:
-        generator, discriminator: made by `prepare`, and saved with the weights.
-        mean, std: (3, 1, 1), how pixels in 0..1 are normalised; set by `prepare`. Not saved: nothing is generated after
-            training.
+        generator: The generator G. `prepare` makes it, and it is saved with the weights.
+        discriminator: The discriminator D. `prepare` makes it, and it is saved with the weights.
+        mean: (3, 1, 1) mean by which pixels in 0..1 are normalised. `prepare` sets it. It is not saved, because nothing
+            is generated after the training.
+        std: (3, 1, 1) standard deviation by which pixels in 0..1 are normalised. `prepare` sets it; it is not saved.
 
     Raises:
-        ValueError: for fewer than two classes or options outside their range.
+        ValueError: If there are fewer than two classes, or an option is outside its range.
     """
 
     name: ClassVar[str] = "arpl-cs"
@@ -83,9 +88,14 @@ class ARPLCS(ARPL):
         self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
 
     def prepare(self, backbone: nn.Module, image_size: int) -> None:
-        """Give the backbone its second batch norms, and build G and D for the next power of two above the side.
+        """Add the second batch norms to the backbone, and make G and D.
 
-        Looks at the backbone's `mean` and `std`, those of its published weights, where it has them.
+        The images of G and D have the next power of two as their side, at least `image_size` and at least 8. The
+        backbone's `mean` and `std`, those of its published weights, are used if it has them.
+
+        Args:
+            backbone: The backbone.
+            image_size: The side of the images in pixels.
         """
         add_second_batch_norm(backbone)
         mean, std = getattr(backbone, "mean", None), getattr(backbone, "std", None)
@@ -97,17 +107,19 @@ class ARPLCS(ARPL):
         self.discriminator = make_discriminator(side)
 
     def own_optimizer(self) -> torch.optim.Optimizer:
-        """Adam over G and D."""
+        """Return Adam for the parameters of G and D."""
         generator, discriminator = self._adversaries()
         parameters = [*generator.parameters(), *discriminator.parameters()]
         return torch.optim.Adam(parameters, lr=self.adversary_lr, betas=(0.5, 0.999))
 
     def training_loss(self, backbone: Images2Features, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
-        """One step: feature map of the batch, and the sum of all losses, each with gradient for its own part alone.
+        """Return the feature map of the batch, and the sum of all losses.
+
+        Each loss has gradients only for the network that it trains.
 
         Raises:
-            RuntimeError: before `prepare`.
-            TypeError: when the backbone is not a module.
+            RuntimeError: If `prepare` was not called.
+            TypeError: If the backbone is not a module.
         """
         _, discriminator = self._adversaries()
         if not isinstance(backbone, nn.Module):
@@ -120,15 +132,15 @@ class ARPLCS(ARPL):
         loss = loss + _bce(run_frozen(discriminator, fakes), 1)
         with use_branch(backbone, 1):
             unsure = self.certainty(run_frozen(backbone, fakes), self.points.detach())
-            # Not under no_grad: autocast would keep the generator's rounded weights without gradient for later.
+            # This does not use no_grad, because autocast would keep the generator's rounded weights without gradient.
             unsure = unsure + self.certainty(backbone(self.generate(batch.images).detach()), self.points)
         return features, loss + self.confusing_weight * unsure
 
     def generate(self, images: Tensor) -> Tensor:
-        """As many generated images as are given, of the same size: (B, 3, H, W) -> (B, 3, H, W) float32, normalised.
+        """Return as many generated images as given, of the same size: (B, 3, H, W) -> (B, 3, H, W) float32, normalised.
 
-        They lie in `(0 - mean) / std`..`(1 - mean) / std`, without published weights -2..2. Noise comes from torch's
-        global generator.
+        Their range is `(0 - mean) / std`..`(1 - mean) / std`, which is -2..2 without published weights. The noise comes
+        from torch's global generator.
         """
         generator, _ = self._adversaries()
         noise = torch.randn(len(images), self.noise, 1, 1, device=images.device)
@@ -138,7 +150,7 @@ class ARPLCS(ARPL):
         return (pixels - self.mean) / self.std
 
     def certainty(self, features: Tensor, points: Tensor) -> Tensor:
-        """H of feature maps (B, C, h, w) with reciprocal points (K, C): a scalar, 1 / K unsure .. 1 certain."""
+        """Return H of feature maps (B, C, h, w) with reciprocal points (K, C): a scalar, 1 / K uncertain..1 certain."""
         self.check_features(features)
         log_q = mean_squared_distance(features.float().mean((2, 3)), points).log_softmax(1)
         return (log_q.exp() * log_q).sum(1).mean().exp()
@@ -150,10 +162,14 @@ class ARPLCS(ARPL):
 
 
 def make_generator(noise: int, side: int) -> nn.Sequential:
-    """DCGAN generator (Radford et al., ICLR 2016): noise (B, noise, 1, 1) -> (B, 3, side, side) in 0..1.
+    """Make a DCGAN generator (Radford et al., ICLR 2016): noise (B, noise, 1, 1) -> (B, 3, side, side) in 0..1.
 
-    From 4x4 on every layer doubles the side, a power of two from 8 on; 64 channels before the last layer, twice as
-    many before each one above it, at most 512.
+    The first layer gives a 4x4 map, and every following layer doubles the side. The map before the last layer has 64
+    channels, and each map before that has twice as many as the next one, at most 512.
+
+    Args:
+        noise: The length of the noise.
+        side: The side of the images, a power of two of at least 8.
     """
     widths = _widths(side)[::-1]
     layers: list[nn.Module] = [nn.ConvTranspose2d(noise, widths[0], 4, bias=False)]
@@ -164,9 +180,12 @@ def make_generator(noise: int, side: int) -> nn.Sequential:
 
 
 def make_discriminator(side: int) -> nn.Sequential:
-    """DCGAN discriminator: images (B, 3, H, W) -> logits (B, 1) of being real.
+    """Make a DCGAN discriminator: images (B, 3, H, W) -> logits (B, 1) of being real.
 
-    Its last map, 4x4 for images of `side`, is averaged, so that images shown smaller also fit.
+    Its last map, 4x4 for images of `side`, is averaged, so that it also accepts images that are shown smaller.
+
+    Args:
+        side: The side of the images, a power of two of at least 8.
     """
     widths = _widths(side)
     layers: list[nn.Module] = [nn.Conv2d(3, widths[0], 4, 2, 1, bias=False), nn.LeakyReLU(0.2)]
@@ -176,7 +195,7 @@ def make_discriminator(side: int) -> nn.Sequential:
 
 
 def run_frozen(network: nn.Module, images: Tensor) -> Tensor:
-    """Run a network so that gradients reach the images but not its weights; running statistics move as ever."""
+    """Run a network so that gradients reach the images but not its weights. Running statistics change as usual."""
     weights = {name: weight.detach() for name, weight in network.named_parameters()}
     return cast(Tensor, functional_call(network, weights, (images,)))
 

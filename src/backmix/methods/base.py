@@ -1,4 +1,4 @@
-"""What a method is: four calls of its own, and defaults for what only some methods need."""
+"""The base class of all methods, with defaults for the functions that only some methods need."""
 
 from __future__ import annotations
 
@@ -17,15 +17,18 @@ Images2Features = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """What the training loop hands to a method.
+    """The inputs of a method for one training step.
 
     Attributes:
-        images: (V * B, 3, H, W) float, normalised, mixed and cropped; V views of the batch, one after the other.
+        images: (V * B, 3, H, W) float images: normalised, mixed and cropped. They are V views of the batch, one view
+            after the other.
         labels: (B,) int64 known class of each image.
-        targets: labels (B,) with weights that sum to 1, where an augmentation mixed labels; None: `labels`, weight 1.
-        outliers: (O, 3, H, W) float images of no known class, cropped as `images`; None without a source of them.
-        progress: share of the training that is done, 0..1.
-        step: number of the step, over the whole training.
+        targets: Pairs of labels (B,) and a weight, whose weights sum to 1, if an augmentation mixed labels; None:
+            `labels` with weight 1.
+        outliers: (O, 3, H, W) float images of no known class, cropped like `images`; None if there is no source of
+            outliers.
+        progress: The share of the training that is done, 0..1.
+        step: The number of the step in the whole training.
     """
 
     images: Tensor
@@ -36,7 +39,10 @@ class TrainingBatch:
     step: int = 0
 
     def weighted(self, loss: Callable[[Tensor], Tensor]) -> Tensor:
-        """Mean of `loss(labels)` over the targets, by weight: for a linear loss what soft labels would give."""
+        """Return the weighted mean of `loss(labels)` over the targets.
+
+        For a loss that is linear in the labels, it equals the loss with soft labels.
+        """
         if self.targets is None:
             return loss(self.labels)
         return torch.stack([weight * loss(labels) for labels, weight in self.targets]).sum()
@@ -44,7 +50,13 @@ class TrainingBatch:
 
 @dataclass(frozen=True)
 class Response:
-    """What a network says of images: class logits (B, K), pooled features (B, C), the method's score (B,), float32."""
+    """The outputs of a network for images, all float32.
+
+    Attributes:
+        logits: (B, K) class logits.
+        features: (B, C) pooled features.
+        score: (B,) unknown scores of the method, higher = more unknown.
+    """
 
     logits: Tensor
     features: Tensor
@@ -54,26 +66,26 @@ class Response:
 class Method(nn.Module):
     """A training objective with its logits, its unknown score and its evidence map.
 
-    A subclass writes `loss`, `logits`, `unknown_score` and `evidence`; all take the feature map (B, C, h, w) before
-    pooling, in any float dtype, and compute in float32 where half precision would round away what matters. The rest
-    has defaults. A method neither knows the training loop nor moves anything between devices.
+    A subclass implements `loss`, `logits`, `unknown_score` and `evidence`. These take the feature map (B, C, h, w)
+    before pooling, in any float dtype, and compute in float32 where half precision would lose too much. All other
+    functions have defaults. A method does not use the training loop and does not move tensors between devices.
 
     Args:
-        num_features: channels C of the feature map.
-        num_classes: known classes K, at least 2.
+        num_features: The number of channels C of the feature map.
+        num_classes: The number of known classes K, at least 2.
 
     Attributes:
-        name: as in `METHODS`; errors begin with it.
-        views: how many crops of each image `TrainingBatch.images` must hold.
-        needs_outliers: whether training without outliers is an error.
-        uses_outliers: whether outliers are looked at when there are some.
-        outlier_share: how many outliers of a data set to show for each image.
-        partial_gradients: whether some steps leave some parameters without a gradient, which several processes that
-            train together must know.
-        needs_statistics: whether `learn` wants to see the training images once more when training is over.
+        name: The name in `METHODS`. Errors begin with it.
+        views: The number of crops of each image that `TrainingBatch.images` must contain.
+        needs_outliers: Whether training without outliers is an error.
+        uses_outliers: Whether the method uses outliers if there are any.
+        outlier_share: The number of outliers from a data set to show for each image.
+        partial_gradients: Whether some parameters get no gradient in some steps. Several processes that train together
+            need this information.
+        needs_statistics: Whether `learn` must be called with the training images after the training.
 
     Raises:
-        ValueError: for fewer than two classes.
+        ValueError: If there are fewer than two classes.
     """
 
     name: ClassVar[str] = "method"
@@ -91,67 +103,79 @@ class Method(nn.Module):
         self.num_classes = num_classes
 
     def loss(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Scalar to minimise: features (B, C, h, w), labels (B,) int64."""
+        """Return the scalar loss to minimise: features (B, C, h, w), labels (B,) int64 -> scalar."""
         raise NotImplementedError
 
     def logits(self, features: Tensor) -> Tensor:
-        """Class logits (B, K)."""
+        """Return the class logits: features (B, C, h, w) -> (B, K)."""
         raise NotImplementedError
 
     def unknown_score(self, features: Tensor) -> Tensor:
-        """Scores (B,) float32, higher = more unknown."""
+        """Return the unknown scores: features (B, C, h, w) -> (B,) float32, higher = more unknown."""
         raise NotImplementedError
 
     def evidence(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Evidence for the labels at each place: (B, C, h, w), (B,) -> (B, h, w) in 0..1, without gradient."""
+        """Return the evidence for the labels at each place: (B, C, h, w), (B,) -> (B, h, w) in 0..1, no gradient."""
         raise NotImplementedError
 
     def prepare(self, backbone: nn.Module, image_size: int) -> None:
-        """Change or look at the backbone, once, before anything else. `backmix.models.Backbone`; side in pixels."""
+        """Read or change the backbone. This is called once, before everything else.
+
+        Args:
+            backbone: The backbone, see `backmix.models.Backbone`.
+            image_size: The side of the images in pixels.
+        """
 
     def training_loss(self, backbone: Images2Features, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
-        """One step: feature map (B, C, h, w) of the batch's first view, and the scalar loss.
+        """Return the feature map (B, C, h, w) of the first view of a batch, and the scalar loss of a training step.
 
-        Methods that look at other images than the batch, or at layers below the feature map, replace this.
+        Methods that use other images than those of the batch, or layers before the feature map, override this function.
         """
         features = backbone(batch.images)
         return features, batch.weighted(lambda labels: self.loss(features, labels))
 
     def respond(self, backbone: Images2Features, images: Tensor) -> Response:
-        """Answer images (B, 3, H, W); methods that score other versions of an image than itself replace this."""
+        """Return the outputs for images (B, 3, H, W).
+
+        Methods whose score uses other versions of an image, for example rotated ones, override this function.
+        """
         features = backbone(images)
         return Response(self.logits(features).float(), self.pooled(features), self.unknown_score(features).float())
 
     @torch.no_grad()
     def pooled(self, features: Tensor) -> Tensor:
-        """Pooled features that detectors look at: (B, C, h, w) -> (B, C) float32."""
+        """Return the pooled features, which detectors use: (B, C, h, w) -> (B, C) float32."""
         return features.float().mean((2, 3))
 
     def learn(self, batches: Callable[[], Iterable[tuple[Tensor, Tensor]]]) -> None:
-        """Gather statistics when training is over, if `needs_statistics`.
+        """Compute statistics after the training, if `needs_statistics`.
 
         Args:
-            batches: each call goes once through the training images, not augmented, in evaluation mode: pairs of
-                feature maps (B, C, h, w) float32 and labels (B,) int64, without gradient.
+            batches: A function of which each call iterates once over the training images without augmentation, in
+                evaluation mode. It yields pairs of feature maps (B, C, h, w) float32 and labels (B,) int64, without
+                gradient.
         """
 
     def rate(self, progress: float, schedule: Callable[[float], float]) -> float:
-        """Learning rate of a step, as a share of the largest.
+        """Return the learning rate of a step, as a share of the largest learning rate.
 
-        Methods that train in parts replace this.
+        Methods that train in several parts override this function.
 
         Args:
-            progress: share of the training that is done, 0..1.
-            schedule: the share that the training's schedule gives at a progress of 0..1.
+            progress: The share of the training that is done, 0..1.
+            schedule: The schedule of the training: a function from a progress 0..1 to a share of the largest rate.
         """
         return schedule(progress)
 
     def own_optimizer(self) -> torch.optim.Optimizer | None:
-        """Optimiser of parameters that the training's own must leave alone, such as those of an adversary."""
+        """Return a second optimiser, for parameters that the main optimiser must not change, or None.
+
+        An example is the parameters of an adversary.
+        """
         return None
 
     def check(self, features: Tensor, labels: Tensor) -> None:
-        """Raise ValueError, with the method's name, unless features and labels fit."""
+        """Raise ValueError, with the method's name, unless features and labels are valid and fit together."""
         self.check_features(features)
         try:
             check_labels(labels, len(features), self.num_classes)
@@ -159,7 +183,7 @@ class Method(nn.Module):
             raise ValueError(f"{self.name}: {error}") from None
 
     def check_features(self, features: Tensor) -> None:
-        """Raise ValueError, with the method's name, unless features are (B, C, h, w) with C as announced."""
+        """Raise ValueError, with the method's name, unless features are (B, C, h, w) with C = `num_features`."""
         if features.ndim != 4 or features.shape[1] != self.num_features:
             raise ValueError(
                 f"{self.name} takes feature maps (B, {self.num_features}, h, w) before pooling; "
@@ -167,7 +191,7 @@ class Method(nn.Module):
             )
 
     def check_outliers(self, batch: TrainingBatch) -> Tensor:
-        """The outliers of a batch; ValueError, with the method's name, when there are none."""
+        """Return the outliers of a batch, or raise ValueError, with the method's name, if the batch has none."""
         if batch.outliers is None:
             raise ValueError(
                 f"{self.name} learns from images of no known class and was given none. Give --outliers DATA, a data "

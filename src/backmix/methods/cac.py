@@ -1,4 +1,4 @@
-"""Class anchor clustering: logits are drawn to one fixed point per class."""
+"""Class anchor clustering: the outputs for a class move towards one fixed point, the anchor of the class."""
 
 from __future__ import annotations
 
@@ -18,26 +18,28 @@ from backmix.mixing.checks import check
 class CAC(Method):
     """A linear layer to K numbers z, and the distances d_k = ||z - c_k|| to one anchor per class.
 
-    In training the anchors are c_k = alpha * e_k and stay there; the loss is the mean of
-    log(1 + sum_{j != y} exp(d_y - d_j)), which is the cross-entropy of -d, plus weight times the mean of d_y. When
-    training is over each c_k moves to the mean z of the training images of its class that are classified correctly,
-    as the authors' evaluation does (they also show each image mirrored there; here it is seen once); a class without
-    such an image keeps its anchor. Miller et al., "Class anchor clustering: a loss for distance-based open set
-    recognition", WACV 2021. Distances are not squared.
+    During training the anchors are fixed at c_k = alpha * e_k. The loss is the mean of
+    log(1 + sum_{j != y} exp(d_y - d_j)), which is the cross-entropy of -d, plus weight times the mean of d_y. Distances
+    are not squared. After the training, each c_k moves to the mean z of the correctly classified training images of its
+    class, as in the authors' evaluation. (The authors also show each image mirrored; here each image is seen once.) A
+    class without such an image keeps its anchor.
+
+    Source: Miller et al., "Class anchor clustering: a loss for distance-based open set recognition", WACV 2021.
 
     Args:
-        num_features: channels C of the feature map.
-        num_classes: known classes K, at least 2.
-        alpha: distance of the anchors from the origin, above 0; 10 in the paper.
-        weight: of the anchor term (lambda), 0 or more; 0.1 in the paper.
+        num_features: The number of channels C of the feature map.
+        num_classes: The number of known classes K, at least 2.
+        alpha: The distance of the anchors from the origin, above 0; 10 in the paper.
+        weight: The weight lambda of the anchor term, 0 or more; 0.1 in the paper.
 
     Attributes:
-        head: the linear layer, weights from normal of deviation 0.01 and bias from 0, as in the authors' code.
-        anchors: (K, K), what the loss draws to.
-        centres: (K, K), what logits and score are measured from; the anchors until `learn`.
+        head: The linear layer. Its weights start as normal with standard deviation 0.01 and its bias as 0, as in the
+            authors' code.
+        anchors: (K, K) anchors, which the loss uses.
+        centres: (K, K) centres, which logits and score use. They are the anchors until `learn` moves them.
 
     Raises:
-        ValueError: for fewer than two classes or options outside their range.
+        ValueError: If there are fewer than two classes, or an option is outside its range.
     """
 
     name: ClassVar[str] = "cac"
@@ -57,33 +59,34 @@ class CAC(Method):
         self.register_buffer("centres", self.anchors.clone())
 
     def loss(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Tuplet and anchor term, on the fixed anchors: features (B, C, h, w), labels (B,) int64 -> scalar."""
+        """Return the tuplet term plus the anchor term, on the fixed anchors: (B, C, h, w), (B,) int64 -> scalar."""
         self.check(features, labels)
         distances = self._distances(features, self.anchors)
         own = distances.gather(1, labels[:, None])
         return F.cross_entropy(-distances, labels) + self.weight * own.mean()
 
     def logits(self, features: Tensor) -> Tensor:
-        """Minus the distances to the centres: features (B, C, h, w) -> (B, K) float32."""
+        """Return minus the distances to the centres: features (B, C, h, w) -> (B, K) float32."""
         return -self._distances(features, self.centres)
 
     def unknown_score(self, features: Tensor) -> Tensor:
-        """min_k d_k (1 - softmin(d)_k): features (B, C, h, w) -> (B,) float32, 0 or more.
+        """Return min_k d_k (1 - softmin(d)_k): features (B, C, h, w) -> (B,) float32, 0 or more, higher = more unknown.
 
-        Both factors are smallest for the nearest centre, so that is where the product is smallest.
+        Both factors are smallest for the nearest centre, so the product is smallest there too.
         """
         distances = self._distances(features, self.centres)
         nearest, best = distances.min(1, keepdim=True)
-        # 1 - softmin rounds to 0 for confident images, which then tie; the sum over the other classes does not.
+        # For confident images 1 - softmin rounds to 0, and they tie. The sum over the other classes stays above 0.
         others = (nearest - distances).exp().scatter(1, best, 0.0).sum(1)
         return nearest[:, 0] * others / (1 + others)
 
     @torch.no_grad()
     def evidence(self, features: Tensor, labels: Tensor) -> Tensor:
-        """What speaks for the label more than for other classes at each cell: -> (B, h, w) in 0..1, without gradient.
+        """Return the evidence for the label, compared with other classes, at each cell, without gradient.
 
-        Minus half the squared distance to the label's centre less the mean of all: z(u).(c_y - mean c) and a constant.
-        The distance itself also measures how far a cell is from every centre.
+        The map is minus half the squared distance to the label's centre, minus the mean of this over all centres. Up to
+        a constant this is z(u).(c_y - mean c). The distance alone would also show how far a cell is from all centres.
+        The shapes are (B, C, h, w), (B,) -> (B, h, w) in 0..1.
         """
         self.check(features, labels)
         with torch.autocast(features.device.type, enabled=False):
@@ -96,7 +99,7 @@ class CAC(Method):
         sums = torch.zeros(self.num_classes, self.num_classes, dtype=torch.float64)
         counts = torch.zeros(self.num_classes, dtype=torch.float64)
         for features, labels in batches():
-            # The anchor nearest to z is that of its largest entry.
+            # The nearest anchor to z is the anchor of its largest entry.
             outputs, labels = self._outputs(features.to(self.anchors.device)).cpu(), labels.cpu()
             right = outputs.argmax(1) == labels
             sums.index_add_(0, labels[right], outputs[right].double())
@@ -105,11 +108,11 @@ class CAC(Method):
         self.centres.copy_(torch.where((counts > 0).to(means.device)[:, None], means, self.anchors))
 
     def _outputs(self, features: Tensor) -> Tensor:
-        """z: features (B, C, h, w) -> (B, K) float32."""
+        """Return z: features (B, C, h, w) -> (B, K) float32."""
         self.check_features(features)
         return pooled_linear(self.head, features)
 
     def _distances(self, features: Tensor, anchors: Tensor) -> Tensor:
-        """Distances to the anchors: features (B, C, h, w), (K, K) -> (B, K) float32."""
-        # Not by products, which lose the small distances; at distance 0 the gradient is 0 instead of infinite.
+        """Return the distances to the anchors: features (B, C, h, w), (K, K) -> (B, K) float32."""
+        # Matrix products would lose small distances. With cdist the gradient at distance 0 is 0 instead of infinite.
         return torch.cdist(self._outputs(features), anchors.float(), compute_mode="donot_use_mm_for_euclid_dist")

@@ -1,4 +1,4 @@
-"""ConOSR: supervised contrastive learning with soft labels, then a classifier on frozen features."""
+"""ConOSR: supervised contrastive learning with soft labels, followed by a classifier on frozen features."""
 
 from __future__ import annotations
 
@@ -17,44 +17,45 @@ from backmix.mixing.checks import check
 
 
 class ConOSR(Method):
-    """Contrastive training on two views and their mixtures, then an MLP on features that no longer move.
+    """Contrastive training on two views and their mixtures, followed by an MLP on frozen features.
 
-    Xu et al., "Contrastive open set recognition", AAAI 2023. One training does both of the paper's stages:
+    Source: Xu et al., "Contrastive open set recognition", AAAI 2023. One training does both stages of the paper:
 
-    1. Up to the share `start`: `soft_contrastive_loss` of both views and of a mixup copy of each (one share
-       ~ Beta(1, 1) and one order for both), with smoothed labels mixed alike. Embeddings are a spectrally normalised
-       linear layer on the pooled features.
-    2. Afterwards the backbone stands still: it runs in evaluation mode, without gradient. The classifier learns, two
-       spectrally normalised layers with a ReLU between them, with smoothed cross-entropy on the first view.
+    1. Up to the share `start`, the loss is `soft_contrastive_loss` of both views and of a mixup copy of each view. Both
+       copies use the same share ~ Beta(1, 1) and the same order, and the smoothed labels are mixed in the same way. A
+       spectrally normalised linear layer maps the pooled features to embeddings.
+    2. After that, the backbone is frozen: it runs in evaluation mode, without gradient. The classifier, two spectrally
+       normalised layers with a ReLU between them, learns with smoothed cross-entropy on the first view.
 
     Differences from the paper:
 
-    - The backbone stops before the schedule ends: at the default `start` a one-cycle schedule is still at 37.5 % of its
-      largest rate (cosine: a quarter). The paper's first stage runs its own schedule down. A later `start` narrows that
-      and leaves less for the second stage.
-    - Where a training keeps averaged weights, as `backmix fit` does, the backbone that is kept is the average, about
-      12 % of it from before the stop, while the classifier learns on the one that stands still.
-    - The classifier learns during the first stage too, on detached features: otherwise accuracy and evidence maps would
-      mean nothing until the second. The backbone does not feel it, unless gradients are clipped, which looks at all of
-      them together.
-    - The contrastive loss is the mean over anchors where the paper takes the sum: its Adam does not see the difference,
-      the learning rates of other optimisers do.
-    - One optimiser and one schedule serve both stages (paper: 600 epochs of warm restarts, then 20 at a tenth of the
-      rate).
+    - The backbone is frozen before the schedule ends. At the default `start`, a one-cycle schedule still has 37.5 % of
+      its largest rate (cosine: a quarter). In the paper, the first stage has its own schedule that runs to the end. A
+      later `start` makes this difference smaller, but leaves less time for the second stage.
+    - If a training keeps averaged weights, as `backmix fit` does, the kept backbone is the average, of which about 12 %
+      comes from before the freezing. The classifier learns on the frozen backbone.
+    - The classifier also learns during the first stage, on detached features. Otherwise accuracy and evidence maps
+      would have no meaning before the second stage. This does not affect the backbone, unless gradients are clipped,
+      because clipping uses the norm of all gradients together.
+    - The contrastive loss is the mean over anchors, not the sum as in the paper. For the paper's Adam this makes no
+      difference, but it matters for the learning rates of other optimisers.
+    - Both stages use one optimiser and one schedule (paper: 600 epochs of warm restarts, then 20 epochs at a tenth of
+      the rate).
 
-    Memory: the contrastive stage holds four images for each of the batch.
+    Memory: the contrastive stage needs memory for four images per image of the batch.
 
     Args:
-        num_features: channels C of the feature map; also the width of the classifier's hidden layer.
-        num_classes: known classes K, at least 2.
-        start: share of the training, 0..1, after which the backbone stands still.
-        dim: length of the embeddings.
-        temperature: of the contrastive loss, above 0.
-        contrastive_smoothing: e of the contrastive targets: 1 - e for the label, e / (K - 1) for each other class.
-        label_smoothing: the same for the classifier.
+        num_features: The number of channels C of the feature map, and the width of the classifier's hidden layer.
+        num_classes: The number of known classes K, at least 2.
+        start: The share of the training, 0..1, after which the backbone is frozen.
+        dim: The number of dimensions of the embeddings.
+        temperature: The temperature of the contrastive loss, above 0.
+        contrastive_smoothing: The smoothing e of the contrastive targets: 1 - e for the label, e / (K - 1) for each
+            other class.
+        label_smoothing: The smoothing e of the classifier's targets, in the same form.
 
     Raises:
-        ValueError: for fewer than two classes or an option outside its range; in training without two views.
+        ValueError: If there are fewer than two classes, or an option is outside its range.
     """
 
     name: ClassVar[str] = "conosr"
@@ -94,35 +95,35 @@ class ConOSR(Method):
         )
 
     def loss(self, features: Tensor, labels: Tensor) -> Tensor:
-        """The classifier's loss; no gradient reaches the features: (B, C, h, w), (B,) int64 -> scalar."""
+        """Return the classifier's loss, without gradient to the features: (B, C, h, w), (B,) int64 -> scalar."""
         self.check(features, labels)
         smoothing = min(1.0, self.label_smoothing * self.num_classes / (self.num_classes - 1))
         return F.cross_entropy(self.logits(features.detach()), labels, label_smoothing=smoothing)
 
     def logits(self, features: Tensor) -> Tensor:
-        """Class logits of the classifier: features (B, C, h, w) -> (B, K) float32."""
+        """Return the class logits of the classifier: features (B, C, h, w) -> (B, K) float32."""
         self.check_features(features)
         return self._classify(features.float().mean((2, 3)))
 
     def unknown_score(self, features: Tensor) -> Tensor:
-        """Minus the largest logit: features (B, C, h, w) -> (B,) float32, higher = more unknown.
+        """Return minus the largest logit: features (B, C, h, w) -> (B,) float32, higher = more unknown.
 
-        The paper rejects below the 5th percentile of its class; that is the threshold's business.
+        The paper rejects images below the 5th percentile of their class. Here the threshold decides that.
         """
         return -self.logits(features).amax(1)
 
     @torch.no_grad()
     def evidence(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Logit of the label when the classifier sees one cell: (B, C, h, w), (B,) -> (B, h, w) in 0..1."""
+        """Return the label's logit of the classifier on each single cell: (B, C, h, w), (B,) -> (B, h, w) in 0..1."""
         self.check(features, labels)
         cells = self._classify(features.float().permute(0, 2, 3, 1))
         return scale_map(cells[torch.arange(len(cells), device=cells.device), :, :, labels])
 
     def training_loss(self, backbone: Images2Features, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
-        """One step: feature map (B, C, h, w) of the first view, and the scalar loss.
+        """Return the feature map (B, C, h, w) of the first view, and the scalar loss.
 
         Raises:
-            ValueError: unless `batch.images` holds two views of the batch, one after the other.
+            ValueError: If `batch.images` does not contain two views of the batch, one after the other.
         """
         size = len(batch.labels)
         if len(batch.images) != 2 * size:
@@ -136,7 +137,7 @@ class ConOSR(Method):
             return features, batch.weighted(lambda labels: self.loss(features, labels))
         both = backbone(batch.images)
         targets = self._targets(batch)
-        # From torch's global generators.
+        # These random numbers come from torch's global generators.
         share = float(torch.distributions.Beta(1.0, 1.0).sample())
         order = torch.randperm(size, device=targets.device)
         mixed_images = share * batch.images + (1 - share) * batch.images[torch.cat([order, order + size])]
@@ -149,20 +150,20 @@ class ConOSR(Method):
         return features, contrast + batch.weighted(lambda labels: self.loss(features, labels))
 
     def embed(self, features: Tensor) -> Tensor:
-        """Embeddings of length 1: features (B, C, h, w) -> (B, dim) float32."""
+        """Return embeddings of length 1: features (B, C, h, w) -> (B, dim) float32."""
         self.check_features(features)
-        # The power iteration behind spectral normalisation would be rounded under autocast.
+        # Autocast would round the power iteration of the spectral normalisation.
         with torch.autocast(features.device.type, enabled=False):
             return F.normalize(self.projection(features.float().mean((2, 3))), dim=1)
 
     def _classify(self, rows: Tensor) -> Tensor:
-        """(..., C) float32 -> (..., K)."""
+        """Return the logits of the classifier: (..., C) float32 -> (..., K)."""
         with torch.autocast(rows.device.type, enabled=False):
             logits: Tensor = self.classifier(rows)
             return logits
 
     def _targets(self, batch: TrainingBatch) -> Tensor:
-        """Smoothed one-hot rows of the labels, or of what they were mixed from: (B, K) float32."""
+        """Return smoothed one-hot rows of the labels, or of the mixed labels: (B, K) float32."""
         parts = batch.targets or ((batch.labels, 1.0),)
         chosen = torch.stack([weight * F.one_hot(labels, self.num_classes) for labels, weight in parts]).sum(0)
         e = self.contrastive_smoothing
@@ -170,18 +171,18 @@ class ConOSR(Method):
 
 
 def soft_contrastive_loss(embeddings: Tensor, targets: Tensor, temperature: float) -> Tensor:
-    """Supervised contrastive loss with soft labels (Xu et al., AAAI 2023), mean over anchors.
+    """Return the supervised contrastive loss with soft labels (Xu et al., AAAI 2023), as the mean over anchors.
 
-    For anchor i, `- sum_j w_ij log(exp(v_i . v_j / t) / sum_a exp(v_i . v_a / t)) / sum_j w_ij`, over j and a other
-    than i, where w_ij is the cosine of the target rows i and j.
+    The loss of anchor i is `- sum_j w_ij log(exp(v_i . v_j / t) / sum_a exp(v_i . v_a / t)) / sum_j w_ij`. The sums are
+    over all j and a except i, and w_ij is the cosine of the target rows i and j.
 
     Args:
         embeddings: (N, D) float rows of length 1, N at least 2.
-        targets: (N, K) float, at least 0, no row all 0.
-        temperature: t, above 0.
+        targets: (N, K) float targets, at least 0; no row is all 0.
+        temperature: The temperature t, above 0.
 
     Returns:
-        Scalar float32.
+        The loss, a scalar float32.
     """
     with torch.autocast(embeddings.device.type, enabled=False):
         rows, targets = embeddings.float(), F.normalize(targets.float(), dim=1)
@@ -189,7 +190,7 @@ def soft_contrastive_loss(embeddings: Tensor, targets: Tensor, temperature: floa
         itself = torch.eye(len(rows), dtype=torch.bool, device=rows.device)
         log_share = similarity - similarity.masked_fill(itself, -torch.inf).logsumexp(1, keepdim=True)
         weight = (targets @ targets.T).masked_fill(itself, 0.0)
-        # Without smoothing an anchor may have no companion; it then counts as 0.
+        # Without smoothing, an anchor may have no other row with weight above 0. Its loss then counts as 0.
         return -((weight * log_share).sum(1) / weight.sum(1).clamp_min(1e-6)).mean()
 
 

@@ -1,4 +1,4 @@
-"""Entropic open-set loss: cross-entropy on known images, the greatest entropy asked for on the others."""
+"""The entropic open-set loss: cross-entropy on known images, and maximum entropy as the target of outliers."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from backmix.mixing.checks import check
 
 
 class Entropic(Softmax):
-    """Softmax whose loss is, for an image of no known class, `-(1/K) sum_k log p_k`.
+    """Softmax with the loss `-(1/K) sum_k log p_k` for an image of no known class.
 
-    Dhamija, Günther and Boult, "Reducing network agnostophobia", NeurIPS 2018, entropic open-set loss. The loss of a
-    batch is the mean over all of its images, known ones and outliers alike; so, other than in Outlier Exposure, few
-    outliers weigh little.
+    Source: Dhamija, Günther and Boult, "Reducing network agnostophobia", NeurIPS 2018, entropic open-set loss. The loss
+    of a batch is the mean over all its images, known images and outliers together. So a small number of outliers has a
+    small weight, unlike in Outlier Exposure.
 
     Args:
-        num_features: channels C of the feature map.
-        num_classes: known classes K, at least 2.
-        weight: of one outlier, where a known image weighs 1 (paper's formula: 1). The release gives all outliers
-            together the weight of one class: with as many outliers as known images that is 1 / K.
-        bias: whether the head has a bias (release: none; then an image without features gets equal probabilities).
+        num_features: The number of channels C of the feature map.
+        num_classes: The number of known classes K, at least 2.
+        weight: The weight of one outlier, where a known image has weight 1 (paper's formula: 1). The release gives all
+            outliers together the weight of one class; with as many outliers as known images this is 1 / K.
+        bias: Whether the head has a bias (release: no bias; then an image with zero features gets equal probabilities).
 
     Raises:
-        ValueError: for fewer than two classes or a weight below 0.
+        ValueError: If there are fewer than two classes, or the weight is below 0.
     """
 
     name: ClassVar[str] = "entropic"
@@ -45,9 +45,9 @@ class Entropic(Softmax):
         self.weight = weight
 
     def training_loss(self, backbone: Images2Features, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
-        """One step: feature map (B, C, h, w) of the known images, and the mean loss of known images and outliers.
+        """Return the feature map (B, C, h, w) of the known images, and the mean loss of known images and outliers.
 
-        Both go through the backbone together, so that batch norm sees both.
+        Both go through the backbone together, so that batch norm uses both.
         """
         known, outliers = forward_with_outliers(self, backbone, batch)
         loss = batch.weighted(lambda labels: self.loss(known, labels)) * len(known)
@@ -55,11 +55,11 @@ class Entropic(Softmax):
         return known, total / (len(known) + len(outliers))
 
     def outlier_losses(self, features: Tensor) -> Tensor:
-        """Loss of each outlier: features (O, C, h, w) -> (O,) float32."""
+        """Return the loss of each outlier: features (O, C, h, w) -> (O,) float32."""
         self.check_features(features)
         return cross_entropy_from_uniform(self.logits(features))
 
     def unknown_score(self, features: Tensor) -> Tensor:
-        """Minus the log of the largest probability: features (B, C, h, w) -> (B,) float32, higher = more unknown."""
+        """Return minus the log of the largest probability: (B, C, h, w) -> (B,) float32, higher = more unknown."""
         self.check_features(features)
         return minus_log_msp(self.logits(features))

@@ -1,4 +1,4 @@
-"""Generalised convolutional prototype learning: a class is where its prototypes are."""
+"""Generalised convolutional prototype learning: the images of a class are near its prototypes."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ COMBINATIONS = ("mean", "logsumexp")
 
 
 class GCPL(Method):
-    """Learned prototypes; logits are minus the squared distances to them.
+    """Learned prototypes. The logits are minus the squared distances to them.
 
-    With the pooled features F (C numbers), d_k is ||F - m||^2 / C for the prototype m of class k, and the loss is the
-    cross-entropy of -d plus weight / 2 times the mean of d_y. Yang et al., "Robust classification with convolutional
-    prototype learning", CVPR 2018 (distance-based cross-entropy with prototype loss), in the form and with the
-    constants of the ARPL release.
+    F are the pooled features (C numbers), and d_k is ||F - m||^2 / C for the prototype m of class k. The loss is the
+    cross-entropy of -d, plus weight / 2 times the mean of d_y. Source: Yang et al., "Robust classification with
+    convolutional prototype learning", CVPR 2018 (distance-based cross-entropy with prototype loss), in the form and
+    with the constants of the ARPL release.
 
-    With several prototypes for each class:
+    If there are several prototypes for each class, `combine` decides:
 
-    - combine="mean", ARPL's reading: d_k is the mean over them. That is the distance to their centre plus their
-      spread, a constant of the class, so they add no more than a bias.
-    - combine="logsumexp", the paper's: `d_k = -log sum_m exp(-||F - m||^2 / C)`, so that a class may be in several
-      places; near more than one of them it may be negative. The second term of the loss takes the distance to the
+    - combine="mean", as in the ARPL release: d_k is the mean over the prototypes. It equals the distance to their
+      centre plus their spread, which is constant for the class. So several prototypes only add a bias.
+    - combine="logsumexp", as in the paper: `d_k = -log sum_m exp(-||F - m||^2 / C)`, so a class can have several
+      clusters. Near more than one prototype d_k may be negative. The second term of the loss uses the distance to the
       nearest prototype of the label instead of d_y.
 
     Args:
-        num_features: channels C of the feature map.
-        num_classes: known classes K, at least 2.
-        weight: of the prototype loss, 0 or more; 0.1 in the ARPL release.
-        per_class: prototypes per class.
-        combine: "mean" or "logsumexp", what several prototypes of a class come to.
-        score: "msp", minus the largest softmax probability as the ARPL release has it, or "distance", min_k d_k, which
-            also rejects what is far from all prototypes.
+        num_features: The number of channels C of the feature map.
+        num_classes: The number of known classes K, at least 2.
+        weight: The weight of the prototype loss, 0 or more; 0.1 in the ARPL release.
+        per_class: The number of prototypes per class, at least 1.
+        combine: The combination of several prototypes of a class, "mean" or "logsumexp".
+        score: "msp" is minus the largest softmax probability, as in the ARPL release; "distance" is min_k d_k, which
+            also rejects images that are far from all prototypes.
 
     Attributes:
-        prototypes: (K, per_class, C), from 0.1 * normal.
+        prototypes: (K, per_class, C) prototypes, which start as 0.1 * normal.
 
     Raises:
-        ValueError: for options outside their range.
+        ValueError: If there are fewer than two classes, or an option is outside its range.
     """
 
     name: ClassVar[str] = "gcpl"
@@ -73,11 +73,11 @@ class GCPL(Method):
         self.prototypes = nn.Parameter(0.1 * torch.randn(num_classes, per_class, num_features))
 
     def distances(self, features: Tensor) -> Tensor:
-        """d_k of each class: features (B, C, h, w) -> (B, K) float32."""
+        """Return d_k of each class: features (B, C, h, w) -> (B, K) float32."""
         return self._combined(self._each(features))
 
     def loss(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Distance-based cross-entropy and prototype loss: features (B, C, h, w), labels (B,) int64 -> scalar."""
+        """Return the distance-based cross-entropy plus the prototype loss: (B, C, h, w), (B,) int64 -> scalar."""
         self.check(features, labels)
         each = self._each(features)
         distances = self._combined(each)
@@ -85,23 +85,29 @@ class GCPL(Method):
         return F.cross_entropy(-distances, labels) + self.weight * 0.5 * own.mean()
 
     def logits(self, features: Tensor) -> Tensor:
-        """-d_k: features (B, C, h, w) -> (B, K) float32."""
+        """Return the logits -d_k: features (B, C, h, w) -> (B, K) float32."""
         return -self.distances(features)
 
     def unknown_score(self, features: Tensor) -> Tensor:
-        """Minus log of the largest softmax probability, or the smallest distance: (B, C, h, w) -> (B,) float32."""
+        """Return minus the log of the largest softmax probability, or the smallest distance; see `score`.
+
+        The shapes are (B, C, h, w) -> (B,) float32, higher = more unknown.
+        """
         distances = self.distances(features)
         return distances.amin(1) if self.score == "distance" else msp(-distances).float()
 
     @torch.no_grad()
     def evidence(self, features: Tensor, labels: Tensor) -> Tensor:
-        """What speaks for the label more than for other classes at each cell: -> (B, h, w) in 0..1, without gradient.
+        """Return the evidence for the label, compared with other classes, at each cell, without gradient.
 
-        `f(u).(m_y - mean_k m_k)`, cut off below 0 and scaled. m_k is the mean of the prototypes of k, with
-        combine="logsumexp" weighed by their shares in the image's own d_k: up to a factor the map says how the label's
-        logit, less the mean of all, changes with the cell. It is not the logit at the cell, `-||f(u) - m_y||^2 / C`,
-        which has `-||f(u)||^2 / C` in it and is highest where there is nothing, as prototypes lie near 0. All classes
-        have that term alike and the softmax does not see it; the difference is without it.
+        The shapes are (B, C, h, w), (B,) -> (B, h, w) in 0..1. The map is `f(u).(m_y - mean_k m_k)`, cut off below 0
+        and scaled. m_k is the mean of the prototypes of class k; with combine="logsumexp" it is weighted by their
+        shares in the d_k of the image. Up to a factor, the map shows how the label's logit, minus the mean of all
+        logits, changes with the cell.
+
+        The logit at the cell, `-||f(u) - m_y||^2 / C`, is not suitable. It contains `-||f(u)||^2 / C` and is highest at
+        empty cells, because prototypes are near 0. This term is the same for all classes and does not change the
+        softmax; the difference does not contain it.
         """
         self.check(features, labels)
         if self.combine == "mean":
@@ -111,15 +117,15 @@ class GCPL(Method):
         with torch.autocast(features.device.type, enabled=False):
             centres = torch.einsum("bkp,kpc->bkc", shares, self.prototypes.float())
         image = torch.arange(len(labels), device=labels.device)
-        # Every image has centres of its own, and so stands in for a class here.
+        # Every image has its own centres, so the number of the image takes the place of the class here.
         return class_activation_map(features, centres[image, labels] - centres.mean(1), image)
 
     def _each(self, features: Tensor) -> Tensor:
-        """Squared distances to all prototypes, over C: features (B, C, h, w) -> (B, K, per_class) float32."""
+        """Return the squared distances / C to all prototypes: features (B, C, h, w) -> (B, K, per_class) float32."""
         self.check_features(features)
         each = mean_squared_distance(features.float().mean((2, 3)), self.prototypes.flatten(0, 1))
         return each.view(len(features), self.num_classes, -1)
 
     def _combined(self, each: Tensor) -> Tensor:
-        """(B, K, per_class) -> (B, K)."""
+        """Combine the distances to the prototypes of each class: (B, K, per_class) -> (B, K)."""
         return each.mean(2) if self.combine == "mean" else -(-each).logsumexp(2)

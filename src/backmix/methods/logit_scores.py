@@ -1,4 +1,4 @@
-"""The softmax score of logits, for methods and for detectors, and the check that all scores on logits share."""
+"""The softmax score of logits, for methods and detectors, and the check of logits that all such scores use."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from torch import Tensor
 
 
 def has_float64(device: torch.device) -> bool:
-    """Whether a device computes in float64; MPS has nothing wider than float32."""
+    """Return whether a device can compute in float64. MPS can compute only up to float32."""
     return device.type != "mps"
 
 
 def check_logits(logits: Tensor) -> Tensor:
-    """Logits in the precision scores are computed in: float64, or float32 where there is nothing wider.
+    """Return logits in the precision of the scores: float64, or float32 on devices without float64.
 
     Args:
-        logits: (B, K) float of any dtype, K at least 2.
+        logits: (B, K) logits of any float dtype, K at least 2.
 
     Raises:
-        ValueError: for another shape or dtype.
+        ValueError: If the logits have a wrong shape or dtype.
     """
     if logits.ndim != 2 or logits.shape[1] < 2 or not logits.is_floating_point():
         raise ValueError(
@@ -29,20 +29,20 @@ def check_logits(logits: Tensor) -> Tensor:
 
 
 def msp(logits: Tensor) -> Tensor:
-    """Minus the log of the largest softmax probability: logsumexp(z) - max z, in nats, 0 or more.
+    """Return minus the log of the largest softmax probability: logsumexp(z) - max z, in nats, 0 or more.
 
-    That probability rounds to exactly 1 for confident networks, whose images then tie. Here the probability of the
-    other classes is summed up instead of taken from 1, so two images differ until every other class is more than 700
-    below the first.
+    For confident networks that probability rounds to exactly 1, and images tie. Therefore this function sums the
+    probabilities of the other classes and does not subtract from 1. Two images then differ until the logit of every
+    other class is more than 700 below the largest.
 
     Args:
-        logits: (B, K) float. A NaN among an image's logits makes its score NaN.
+        logits: (B, K) float logits. The score of an image is NaN if one of its logits is NaN.
 
     Returns:
-        (B,) float64, or float32 where there is nothing wider.
+        (B,) float64 scores, or float32 on devices without float64.
 
     Raises:
-        ValueError: when the logits have another shape or dtype.
+        ValueError: If the logits have a wrong shape or dtype.
     """
     logits = check_logits(logits)
     top, best = logits.max(1, keepdim=True)

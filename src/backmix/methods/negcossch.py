@@ -1,4 +1,4 @@
-"""NegCosSch: cross-entropy whose temperature rises while the network trains."""
+"""NegCosSch: cross-entropy with a temperature that rises during the training."""
 
 from __future__ import annotations
 
@@ -16,32 +16,35 @@ SCHEDULES = ("monotonic", "negcos", "cosine", "constant")
 
 
 class NegCosSch(Softmax):
-    """Softmax classifier trained on `logits / T`, with a temperature T that follows the progress of the training.
+    """A softmax classifier that is trained on `logits / T`, with a temperature T that depends on the progress.
 
-    Kundu et al., "Modulated representation learning", 2025 (ICLR 2026). A low temperature learns what tells images
-    apart and pushes unknown ones away; a high one draws each class together. So T goes up. Logits, score and evidence
-    are those of `Softmax`: T is in the loss alone, and an answer costs what it did before.
+    Source: Kundu et al., "Modulated representation learning", 2025 (ICLR 2026). With a low temperature, the network
+    learns features that distinguish single images, and pushes unknown images away. With a high temperature, it groups
+    the images of each class. So T rises. Logits, score and evidence are the same as in `Softmax`: T is used only in the
+    loss, and an answer costs no more time.
 
-    With t- and t+ the lowest and highest temperature, p the share of the training that is done and P the period:
+    t- and t+ are the lowest and the highest temperature, p is the share of the training that is done, and P is the
+    period. The schedules are:
 
-    - monotonic: `T = t- + (t+ - t-) / 2 * (1 - cos(pi p))`. The default: the paper's published figures are of this one.
+    - monotonic: `T = t- + (t+ - t-) / 2 * (1 - cos(pi p))`. This is the default, and the paper's figures use it.
     - negcos: `T = t- + (t+ - t-) / 2 * (1 + cos(2 pi p / P - pi))` while `p <= 1 - P / 2`, then t+.
-    - cosine: the same without `- pi`, to the end: it begins high, falls and rises again.
-    - constant: `sqrt(t- t+)`, the temperature that the paper's bounds t / 2 and 2 t come from; to compare with.
+    - cosine: `T = t- + (t+ - t-) / 2 * (1 + cos(2 pi p / P))` to the end. It begins high, falls and rises again.
+    - constant: `T = sqrt(t- t+)`, for comparison. It is the temperature t from which the paper takes its bounds t / 2
+      and 2 t.
 
     Args:
-        num_features: channels C of the feature map.
-        num_classes: known classes K, at least 2.
-        schedule: monotonic, negcos, cosine or constant.
-        low: t-, above 0; 0.5 in the paper's code for cross-entropy.
-        high: t+, at least `low`; 2.0 there.
-        period: P as a share of the training, above 0 and at most 1, for negcos and cosine; a third in the paper's code,
-            200 of 600 epochs.
-        label_smoothing: see `Softmax`.
-        bias: whether the head has a bias.
+        num_features: The number of channels C of the feature map.
+        num_classes: The number of known classes K, at least 2.
+        schedule: The schedule: "monotonic", "negcos", "cosine" or "constant".
+        low: The lowest temperature t-, above 0; 0.5 in the paper's code for cross-entropy.
+        high: The highest temperature t+, at least `low`; 2.0 in the paper's code for cross-entropy.
+        period: The period P of negcos and cosine, as a share of the training, above 0 and at most 1; a third in the
+            paper's code, 200 of 600 epochs.
+        label_smoothing: The label smoothing, see `Softmax`.
+        bias: Whether the head has a bias.
 
     Raises:
-        ValueError: for fewer than two classes or an option outside its range.
+        ValueError: If there are fewer than two classes, or an option is outside its range.
     """
 
     name: ClassVar[str] = "negcossch"
@@ -66,7 +69,7 @@ class NegCosSch(Softmax):
         self.low, self.high, self.period = low, high, period
 
     def temperature(self, progress: float) -> float:
-        """Temperature T when this share (0..1) of the training is done."""
+        """Return the temperature T at a progress of 0..1."""
         if self.schedule == "constant":
             return math.sqrt(self.low * self.high)
         if self.schedule == "monotonic":
@@ -79,17 +82,17 @@ class NegCosSch(Softmax):
         return self.low + (self.high - self.low) * (1 + wave) / 2
 
     def loss(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy at the last temperature: features (B, C, h, w), labels (B,) int64 -> scalar."""
+        """Return the mean cross-entropy at the final temperature: (B, C, h, w), labels (B,) int64 -> scalar."""
         return self.loss_at(features, labels, self.temperature(1.0))
 
     def loss_at(self, features: Tensor, labels: Tensor, temperature: float) -> Tensor:
-        """Mean cross-entropy of `logits / temperature`: features (B, C, h, w), labels (B,) int64 -> scalar."""
+        """Return the mean cross-entropy of `logits / temperature`: (B, C, h, w), labels (B,) int64 -> scalar."""
         self.check(features, labels)
         smoothing = min(1.0, self.label_smoothing * self.num_classes / (self.num_classes - 1))
         return F.cross_entropy(self.logits(features) / temperature, labels, label_smoothing=smoothing)
 
     def training_loss(self, backbone: Images2Features, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
-        """One step at the temperature of `batch.progress`: feature map (B, C, h, w) and the scalar loss."""
+        """Return the feature map (B, C, h, w) and the scalar loss, at the temperature of `batch.progress`."""
         features = backbone(batch.images)
         temperature = self.temperature(batch.progress)
         return features, batch.weighted(lambda labels: self.loss_at(features, labels, temperature))

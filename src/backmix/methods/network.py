@@ -1,4 +1,4 @@
-"""A backbone and a method in one module: what is trained, saved and loaded."""
+"""The network that is trained, saved and loaded: a backbone and a method in one module."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from backmix.models import create_backbone
 
 
 class Network(nn.Module):
-    """Backbone -> feature map -> method.
+    """A backbone, whose feature map goes to a method.
 
     Args:
-        backbone: module with `num_features`, images (B, 3, H, W) -> (B, C, h, w).
-        method: see `backmix.methods.Method`.
+        backbone: A module with `num_features`: images (B, 3, H, W) -> feature map (B, C, h, w).
+        method: The method, see `backmix.methods.Method`.
     """
 
     def __init__(self, backbone: nn.Module, method: Method) -> None:
@@ -25,10 +25,14 @@ class Network(nn.Module):
         self.method = method
 
     def forward(self, images: Tensor, labels: Tensor | None = None, **more: Any) -> tuple[Tensor, Tensor]:
-        """Features and loss, or features and logits when there are no labels.
+        """Return features and loss, or features and logits if there are no labels.
 
-        The loss is taken inside the forward pass, so that wrappers for several processes see all of it. `more` are
-        further attributes of `TrainingBatch`.
+        The loss is computed inside the forward pass, so that wrappers for several processes see the whole computation.
+
+        Args:
+            images: (B, 3, H, W) float normalised images.
+            labels: (B,) int64 known class of each image; None: return logits instead of a loss.
+            more: Other attributes of `TrainingBatch`.
         """
         if labels is None:
             features = self.backbone(images)
@@ -51,10 +55,19 @@ def create_network(
     model_options: dict[str, Any] | None = None,
     method_options: dict[str, Any] | None = None,
 ) -> Network:
-    """Build a network by names.
+    """Make a network from the names of its model and method.
+
+    Args:
+        model: The name of the backbone.
+        method: The name of the method, a key of `METHODS`.
+        num_classes: The number of known classes K, at least 2.
+        image_size: The side of the images in pixels.
+        pretrained: Whether the backbone starts with published weights.
+        model_options: The options of the backbone.
+        method_options: The options of the method.
 
     Raises:
-        ValueError: for a name that is not there, with those that are.
+        ValueError: If a name or an option does not exist; the message lists those that do.
     """
     if method not in METHODS:
         raise ValueError(f"no method {method!r}; there are {', '.join(METHODS)}")

@@ -1,4 +1,4 @@
-"""Objectosphere: the entropic open-set loss, long features for known images and short ones for the others."""
+"""Objectosphere: the entropic open-set loss, with long features for known images and short ones for outliers."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from backmix.mixing.checks import check
 
 
 class Objectosphere(Entropic):
-    """Entropic, plus `max(xi - |F|, 0)^2` for a known image and `|F|^2` for an outlier; F are the pooled features.
+    """The loss of `Entropic`, plus `max(xi - |F|, 0)^2` for a known image and `|F|^2` for an outlier.
 
-    Dhamija, Günther and Boult, "Reducing network agnostophobia", NeurIPS 2018, objectosphere loss. The head has no
-    bias, so that F = 0, where outliers are drawn to, gives equal probabilities.
+    F are the pooled features. Source: Dhamija, Günther and Boult, "Reducing network agnostophobia", NeurIPS 2018,
+    objectosphere loss. The loss moves the features of outliers towards F = 0. The head has no bias, so that F = 0 gives
+    equal probabilities.
 
     Args:
-        num_features: channels C of the feature map.
-        num_classes: known classes K, at least 2.
-        xi: length that features of known images should reach (release: 50, for features of a LeNet++). It is in the
-            units of the features: look at their lengths under another method first; where they are far below,
-            the term pulls at every known image.
-        ring_weight: lambda, weight of the two terms on lengths (release: 1e-4).
-        weight: of one outlier, see `Entropic`.
+        num_features: The number of channels C of the feature map.
+        num_classes: The number of known classes K, at least 2.
+        xi: The length that the features of known images should reach (release: 50, for features of a LeNet++). It is in
+            the units of the features, so check their lengths under another method first. If they are far below xi, the
+            term affects every known image.
+        ring_weight: The weight lambda of the two terms on lengths (release: 1e-4).
+        weight: The weight of one outlier, see `Entropic`.
 
     Raises:
-        ValueError: for fewer than two classes, a weight below 0, or xi of 0 or less.
+        ValueError: If there are fewer than two classes, a weight is below 0, or xi is 0 or less.
     """
 
     name: ClassVar[str] = "objectosphere"
@@ -44,27 +45,27 @@ class Objectosphere(Entropic):
         self.ring_weight = ring_weight
 
     def loss(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Mean loss of known images: features (B, C, h, w), labels (B,) int64 -> scalar."""
+        """Return the mean loss of known images: features (B, C, h, w), labels (B,) int64 -> scalar."""
         short = (self.xi - self.lengths(features)).relu()
         return super().loss(features, labels) + self.ring_weight * short.square().mean()
 
     def outlier_losses(self, features: Tensor) -> Tensor:
-        """Loss of each outlier: features (O, C, h, w) -> (O,) float32."""
-        # Not the square of a root, whose gradient has no limit at 0.
+        """Return the loss of each outlier: features (O, C, h, w) -> (O,) float32."""
+        # This is not the square of `lengths`, because the gradient of a root is infinite at 0.
         squares = features.float().mean((2, 3)).square().sum(1)
         return super().outlier_losses(features) + self.ring_weight * squares
 
     def lengths(self, features: Tensor) -> Tensor:
-        """Euclidean norm |F| of pooled features, not of logits: features (B, C, h, w) -> (B,) float32."""
+        """Return the Euclidean norm |F| of the pooled features (not of logits): (B, C, h, w) -> (B,) float32."""
         self.check_features(features)
         lengths: Tensor = torch.linalg.vector_norm(features.float().mean((2, 3)), dim=1)
         return lengths
 
     def unknown_score(self, features: Tensor) -> Tensor:
-        """Minus the log of `max_k p_k * |F|`: features (B, C, h, w) -> (B,) float32, higher = more unknown.
+        """Return minus the log of `max_k p_k * |F|`: (B, C, h, w) -> (B,) float32, higher = more unknown.
 
-        The paper ranks by the product; its log ranks alike and neither overflows nor rounds p to 1. |F| = 0 counts as
-        the smallest normal number, so that scores stay finite.
+        The paper ranks by the product. The log gives the same order, does not overflow and does not round p to 1.
+        |F| = 0 counts as the smallest normal number, so that scores stay finite.
         """
         lengths = self.lengths(features)
         return minus_log_msp(self.logits(features)) - lengths.clamp_min(torch.finfo(torch.float32).tiny).log()

@@ -1,4 +1,4 @@
-"""Outlier Exposure: cross-entropy on known images, and equal probabilities asked for on images of no known class."""
+"""Outlier Exposure: cross-entropy on known images, and equal probabilities as the target of outliers."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ SCORES = ("msp", "uniform")
 
 
 class OutlierExposure(Softmax):
-    """Softmax, plus the cross-entropy of the outliers from equal probabilities for all classes.
+    """Softmax, plus the cross-entropy of outliers with equal probabilities for all classes as the target.
 
-    Hendrycks, Mazeika and Dietterich, "Deep anomaly detection with outlier exposure", ICLR 2019. The loss is
-    `CE(known) + weight * mean over outliers of (logsumexp_k z_k - mean_k z_k)`. A step shows two outliers of a data set
-    for each known image, as in the paper (256 for 128).
+    Source: Hendrycks, Mazeika and Dietterich, "Deep anomaly detection with outlier exposure", ICLR 2019. The loss is
+    `CE(known) + weight * mean over outliers of (logsumexp_k z_k - mean_k z_k)`. A step shows two outliers from a data
+    set for each known image, as in the paper (256 for 128).
 
     Args:
-        num_features: channels C of the feature map.
-        num_classes: known classes K, at least 2.
-        weight: of the outliers' term (paper and release: 0.5).
-        score: "msp" (paper), minus the log of the largest probability, or "uniform" (an option of the release),
-            minus the cross-entropy from equal probabilities.
-        bias: whether the head has a bias.
+        num_features: The number of channels C of the feature map.
+        num_classes: The number of known classes K, at least 2.
+        weight: The weight of the outliers' term, 0 or more (paper and release: 0.5).
+        score: "msp" (paper) is minus the log of the largest probability; "uniform" (an option of the release) is minus
+            the cross-entropy with equal probabilities as the target.
+        bias: Whether the head has a bias.
 
     Raises:
-        ValueError: for fewer than two classes, a weight below 0 or another score.
+        ValueError: If there are fewer than two classes, the weight is below 0, or the score has another name.
     """
 
     name: ClassVar[str] = "outlier-exposure"
@@ -49,34 +49,37 @@ class OutlierExposure(Softmax):
         self.score = score
 
     def training_loss(self, backbone: Images2Features, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
-        """One step: feature map (B, C, h, w) of the known images, and the loss of known images and outliers.
+        """Return the feature map (B, C, h, w) of the known images, and the loss of known images and outliers.
 
-        Both go through the backbone together, so that batch norm sees both, as in the release.
+        Both go through the backbone together, so that batch norm uses both, as in the release.
         """
         known, outliers = forward_with_outliers(self, backbone, batch)
         loss = batch.weighted(lambda labels: self.loss(known, labels))
         return known, loss + self.weight * self.outlier_loss(outliers)
 
     def outlier_loss(self, features: Tensor) -> Tensor:
-        """Mean cross-entropy from equal probabilities: features (O, C, h, w) -> scalar; 0 of no outliers."""
+        """Return the mean cross-entropy with equal probabilities as the target: features (O, C, h, w) -> scalar.
+
+        It is 0 if there are no outliers.
+        """
         self.check_features(features)
         return cross_entropy_from_uniform(self.logits(features)).sum() / max(1, len(features))
 
     def unknown_score(self, features: Tensor) -> Tensor:
-        """Scores (B,) float32, higher = more unknown, of features (B, C, h, w); see `score`."""
+        """Return the unknown scores, see `score`: features (B, C, h, w) -> (B,) float32, higher = more unknown."""
         self.check_features(features)
         logits = self.logits(features)
         return minus_log_msp(logits) if self.score == "msp" else -cross_entropy_from_uniform(logits)
 
 
 def forward_with_outliers(method: Method, backbone: Images2Features, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
-    """Feature maps of a batch's images and of its outliers, from one forward pass over both.
+    """Return the feature maps of a batch's images and of its outliers, from one forward pass over both.
 
     Returns:
-        (B, C, h, w) and (O, C, h, w).
+        The feature maps (B, C, h, w) of the images and (O, C, h, w) of the outliers.
 
     Raises:
-        ValueError: with the method's name, when there are no outliers or theirs is another size.
+        ValueError: If there are no outliers, or they have another size than the images; with the method's name.
     """
     outliers = method.check_outliers(batch)
     if outliers.shape[1:] != batch.images.shape[1:]:
@@ -89,16 +92,16 @@ def forward_with_outliers(method: Method, backbone: Images2Features, batch: Trai
 
 
 def cross_entropy_from_uniform(logits: Tensor) -> Tensor:
-    """-(1/K) sum_k log p_k of each image, at least log K: logits (B, K) -> (B,) float32."""
+    """Return -(1/K) sum_k log p_k of each image, at least log K: logits (B, K) -> (B,) float32."""
     logits = logits.float()
     return logits.logsumexp(1) - logits.mean(1)
 
 
 def minus_log_msp(logits: Tensor) -> Tensor:
-    """Minus the log of the largest probability, 0 or more: logits (B, K) -> (B,) float32.
+    """Return minus the log of the largest probability, 0 or more: logits (B, K) -> (B,) float32.
 
-    The probability of the other classes is summed up instead of taken from 1, so that confident images do not tie; see
-    `backmix.detectors.msp`.
+    It sums the probabilities of the other classes and does not subtract from 1, so that confident images do not tie;
+    see `backmix.detectors.msp`.
     """
     top, best = logits.float().max(1, keepdim=True)
     return (logits.float() - top).exp().scatter(1, best, 0.0).sum(1).log1p()

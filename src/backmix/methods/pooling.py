@@ -1,4 +1,4 @@
-"""What methods make of feature maps, in float32: a linear layer on their mean, squared distances to learned points."""
+"""Functions of feature maps in float32: a linear layer on their mean, and squared distances to learned points."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 
 def mean_squared_distance(vectors: Tensor, points: Tensor) -> Tensor:
-    """||f - p||^2 / C for every vector and every point: (B, C), (P, C) float -> (B, P) float32.
+    """Return ||f - p||^2 / C for every vector and every point: (B, C), (P, C) float -> (B, P) float32.
 
-    It is taken apart into |f|^2 - 2 f.p + |p|^2, so that nothing of size (B, P, C) is built; where a vector all but
-    sits on a point, rounding can leave a value about 1e-7 of |f|^2 / C below 0.
+    It is computed as |f|^2 - 2 f.p + |p|^2, without a tensor of size (B, P, C). If a vector is almost equal to a point,
+    rounding can give a value below 0 by about 1e-7 of |f|^2 / C.
     """
     vectors, points = vectors.float(), points.float()
-    # Under autocast the product would be rounded to half precision, and the difference of large terms with it.
+    # Autocast would round the product to half precision, and the difference of large terms would be wrong.
     with torch.autocast(vectors.device.type, enabled=False):
         squares = vectors.square().mean(1, keepdim=True) + points.square().mean(1)
         return squares - vectors @ points.T * (2 / vectors.shape[1])
@@ -22,14 +22,14 @@ def mean_squared_distance(vectors: Tensor, points: Tensor) -> Tensor:
 
 @torch.no_grad()
 def cell_distance(features: Tensor, points: Tensor) -> Tensor:
-    """||f(u) - p||^2 / C at each cell u: feature maps (B, C, h, w), a point for each (B, C) -> (B, h, w) float32."""
+    """Return ||f(u) - p||^2 / C at each cell u: maps (B, C, h, w), one point for each (B, C) -> (B, h, w) float32."""
     return (features.float() - points.float()[:, :, None, None]).square_().mean(1)
 
 
 def pooled_linear(layer: nn.Linear, features: Tensor) -> Tensor:
-    """The layer on the mean over cells, in float32 also under autocast: (B, C, h, w) in any float dtype -> (B, K).
+    """Apply a linear layer to the mean over cells, in float32 also under autocast: (B, C, h, w) float -> (B, K).
 
-    In bf16 a logit near 10 has steps of 1/16: more than what tells one image from another.
+    A logit near 10 has steps of 1/16 in bf16, which is more than the difference between some images.
     """
     pooled = features.mean((2, 3), dtype=torch.float32)
     with torch.autocast(features.device.type, enabled=False):

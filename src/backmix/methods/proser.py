@@ -1,4 +1,4 @@
-"""PROSER: extra outputs that stand for the unknown, learnt from images mixed at a middle layer."""
+"""PROSER: extra outputs for the unknown, which are learnt from images that are mixed at a middle layer."""
 
 from __future__ import annotations
 
@@ -19,40 +19,41 @@ _NEVER = -1e9
 
 
 class PROSER(Method):
-    """A linear head with `dummies` outputs beside those of the K classes.
+    """A linear head with `dummies` additional outputs besides those of the K classes.
 
-    Zhou et al., "Learning placeholders for open-set recognition", CVPR 2021. The paper fine-tunes a trained
-    network; here one training does both. Up to the share `start` of it the loss is cross-entropy over the K classes.
-    Then, with z the class logits and d those of the dummies,
+    Source: Zhou et al., "Learning placeholders for open-set recognition", CVPR 2021. The paper fine-tunes a trained
+    network; here one training does both parts. Up to the share `start` of the training, the loss is cross-entropy over
+    the K classes. After that, the loss is `0.01 l1 + l2 + l3`, where z are the class logits and d those of the dummies:
 
-    - l1 = CE([z, d], K) on the first half of the batch, mixed at a middle layer: `b h + (1 - b) h[permuted]`, one
-      b ~ Beta(1, 1) for the batch. What lies between classes belongs to the (first) dummy.
+    - l1 = CE([z, d], K) on the first half of the batch, mixed at a middle layer: `b h + (1 - b) h[permuted]`, with one
+      b ~ Beta(1, 1) for the batch. Images between classes belong to the (first) dummy.
     - l2 = CE([z, d], y) on the second half.
-    - l3 = CE([z without its own class, max d], K) on the second half: the dummy comes second.
+    - l3 = CE([z without its own class, max d], K) on the second half: the dummy should come second.
 
-    and the loss is `0.01 l1 + l2 + l3`. The middle layer is the last but one of `backbone.stages_inside()`; of more
-    than five, such as the blocks of a transformer, it is the one at two thirds. A network that names fewer than two has
-    its feature map mixed. A batch of one image has no first half and goes without l1.
+    The middle layer is the last but one of `backbone.stages_inside()`. If there are more than five stages, for example
+    the blocks of a transformer, it is the stage at two thirds. If the network names fewer than two stages, the feature
+    map is mixed. A batch of one image has no first half, so l1 is left out.
 
-    The paper's last part has a constant rate, a hundredth of the first part's largest, which is `tuning_rate=0.01`. By
-    default the schedule goes on instead: the hundredth is SGD's, over thousands of steps, and under an optimiser whose
-    steps do not grow with the gradient, such as Adam, a short last part at that rate leaves the dummy where it began.
+    In the paper, the last part has a constant learning rate, a hundredth of the largest rate of the first part; this is
+    `tuning_rate=0.01`. By default the schedule goes on instead. The hundredth is meant for SGD over thousands of steps.
+    With an optimiser whose steps do not grow with the gradient, such as Adam, the dummy hardly changes in a short last
+    part at that rate.
 
     Args:
-        num_features: channels C of the feature map.
-        num_classes: known classes K, at least 2.
-        dummies: outputs for the unknown; 1 in the authors' code for CIFAR-10, up to 5 in the paper.
-        start: share of the training, 0..1, that is done when the placeholder losses set in.
-        weights: of l1, l2 and l3.
-        same_class: whether images of one class may be mixed with each other, as in the authors' code. The paper's
-            text mixes different classes only: False leaves such pairs out of l1.
-        temperature: of the score.
-        tuning_rate: constant learning rate after `start`, as a share of the largest, above 0 and at most 1 (paper:
-            0.01); the schedule then runs to its end before `start`. None: one schedule for the whole training.
+        num_features: The number of channels C of the feature map.
+        num_classes: The number of known classes K, at least 2.
+        dummies: The number of outputs for the unknown, at least 1; 1 in the authors' code for CIFAR-10, up to 5 in the
+            paper.
+        start: The share of the training, 0..1, after which the placeholder losses begin.
+        weights: The weights of l1, l2 and l3.
+        same_class: Whether images of the same class may be mixed with each other, as in the authors' code. The text of
+            the paper mixes only different classes; False leaves pairs of the same class out of l1.
+        temperature: The temperature of the score, above 0.
+        tuning_rate: The constant learning rate after `start`, as a share of the largest rate, above 0 and at most 1
+            (paper: 0.01). The schedule then runs to its end before `start`. None: one schedule for the whole training.
 
     Raises:
-        ValueError: for fewer than two classes or an option outside its range; in training when the backbone's middle
-            layer cannot be mixed.
+        ValueError: If there are fewer than two classes, or an option is outside its range.
     """
 
     name: ClassVar[str] = "proser"
@@ -79,26 +80,27 @@ class PROSER(Method):
             raise ValueError(f"{self.name}: tuning_rate is a share of the largest rate, 0..1; got {tuning_rate}")
         self.start, self.weights = start, tuple(weights)
         self.same_class, self.temperature, self.tuning_rate = same_class, temperature, tuning_rate
-        # One layer for both: every parameter has a gradient in both parts of the training.
+        # Classes and dummies share one layer, so every parameter has a gradient in both parts of the training.
         self.head = nn.Linear(num_features, num_classes + dummies)
 
     def loss(self, features: Tensor, labels: Tensor) -> Tensor:
-        """The placeholder losses, mixing the feature map itself: features (B, C, h, w), labels (B,) -> scalar."""
+        """Return the placeholder loss with mixed feature maps: features (B, C, h, w), labels (B,) -> scalar."""
         self.check(features, labels)
         half = len(features) // 2
         share, order = self._draw(features, half)
         return self._placeholders(features, _mix(features[:half], share, order), labels, order)
 
     def logits(self, features: Tensor) -> Tensor:
-        """Class logits without the dummies: features (B, C, h, w) -> (B, K) float32."""
+        """Return the class logits without the dummies: features (B, C, h, w) -> (B, K) float32."""
         return self._outputs(features)[:, : self.num_classes]
 
     def unknown_score(self, features: Tensor) -> Tensor:
-        """How much likelier the dummy is than the likeliest class: features (B, C, h, w) -> (B,) float32.
+        """Return how much likelier the dummy is than the likeliest class: features (B, C, h, w) -> (B,) float32.
 
-        `q_dummy - max_k q_k` with `q = softmax([z, max d] / 1024)`, within -1..1, higher = more unknown. All q are
-        nearly equal at this temperature, so the difference is not taken of two rounded numbers: it is
-        `max(q_dummy, max q_k) * (1 - exp(-|gap| / 1024))` with the sign of the gap between the logits.
+        The score is `q_dummy - max_k q_k` with `q = softmax([z, max d] / 1024)`, within -1..1, higher = more unknown.
+        All q are nearly equal at this temperature, and a difference of two rounded numbers would be inexact. Therefore
+        it is computed as `max(q_dummy, max q_k) * (1 - exp(-|gap| / 1024))`, with the sign of the gap between the
+        logits.
         """
         outputs = self._outputs(features)
         known, dummy = outputs[:, : self.num_classes], outputs[:, self.num_classes :].amax(1)
@@ -108,20 +110,24 @@ class PROSER(Method):
         return q.amax(1) * -torch.expm1(-gap.abs()) * gap.sign()
 
     def evidence(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Class activation map of the labels: (B, C, h, w), (B,) -> (B, h, w) in 0..1, without gradient."""
+        """Return the class activation map of the labels: (B, C, h, w), (B,) -> (B, h, w) in 0..1, without gradient."""
         self.check(features, labels)
         return class_activation_map(features, self.head.weight[: self.num_classes], labels)
 
     def rate(self, progress: float, schedule: Callable[[float], float]) -> float:
-        """The schedule's, or with `tuning_rate` all of it up to `start` and that rate afterwards."""
+        """Return the rate of the schedule. With `tuning_rate`, the schedule ends at `start`, and that rate follows."""
         if self.tuning_rate is None:
             return schedule(progress)
         return schedule(progress / self.start) if progress < self.start else self.tuning_rate
 
     def training_loss(self, backbone: Images2Features, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
-        """One step: feature map (B, C, h, w) of the images as they are, and the scalar loss.
+        """Return the feature map (B, C, h, w) of the images without mixing, and the scalar loss.
 
-        In the placeholder part the first half of the batch goes through the backbone once more, mixed on its way.
+        In the placeholder part, the first half of the batch goes through the backbone once more and is mixed at the
+        middle layer.
+
+        Raises:
+            ValueError: If the middle layer of the backbone cannot be mixed.
         """
         features = backbone(batch.images)
         self.check(features, batch.labels)
@@ -139,7 +145,10 @@ class PROSER(Method):
         return features, batch.weighted(lambda labels: self._placeholders(features, mixed, labels, order))
 
     def _placeholders(self, features: Tensor, mixed: Tensor, labels: Tensor, order: Tensor) -> Tensor:
-        """`features`, `labels` of the whole batch, `mixed` of its first half in the given order."""
+        """Return the placeholder loss.
+
+        `features` and `labels` belong to the whole batch, `mixed` to its first half, mixed in the given order.
+        """
         half = len(mixed)
         outputs, own = self._outputs(features[half:]), labels[half:]
         losses = [outputs.new_zeros(()), F.cross_entropy(outputs, own)]
@@ -157,18 +166,18 @@ class PROSER(Method):
         return torch.stack([weight * loss for weight, loss in zip(self.weights, losses, strict=True)]).sum()
 
     def _outputs(self, features: Tensor) -> Tensor:
-        """Logits of classes and dummies: (B, C, h, w) -> (B, K + dummies) float32."""
+        """Return the logits of classes and dummies: (B, C, h, w) -> (B, K + dummies) float32."""
         self.check_features(features)
         return pooled_linear(self.head, features)
 
     def _draw(self, features: Tensor, half: int) -> tuple[float, Tensor]:
-        """Share of the first image and the order of the second ones, from torch's global generators."""
+        """Draw the share of the first images and the order of the second images, from torch's global generators."""
         share = float(torch.distributions.Beta(1.0, 1.0).sample())
         return share, torch.randperm(half, device=features.device)
 
     @contextmanager
     def _mixing(self, layer: nn.Module, share: float, order: Tensor) -> Iterator[None]:
-        """Mix what this layer gives, within the block."""
+        """Mix the output of a layer within the block."""
         mixed: list[Any] = []
 
         def hook(module: nn.Module, inputs: Any, output: Any) -> Tensor:
@@ -194,8 +203,8 @@ class PROSER(Method):
 
 
 def middle_of(stages: Sequence[nn.Module]) -> nn.Module:
-    """The stage, of two or more, behind which images are mixed; the paper: group 2 of 3."""
-    # A transformer has a stage for each block; the last but one would leave a single block to learn from mixtures.
+    """Return the stage, of two or more, after which images are mixed (paper: group 2 of 3)."""
+    # In a transformer each block is a stage. After the last but one, only a single block would learn from mixtures.
     return stages[-2] if len(stages) <= 5 else stages[2 * len(stages) // 3 - 1]
 
 

@@ -1,4 +1,4 @@
-"""Rotation self-supervision: beside the class, name by how many quarter turns an image was rotated."""
+"""Rotation self-supervision: predict the class of an image and the number of quarter turns of a rotated copy."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ TURNS = 4
 
 
 class Rotation(Softmax):
-    """Softmax on upright images, plus a second head that names the rotation of four rotated copies of each.
+    """Softmax on upright images, plus a second head that predicts the rotation of four rotated copies of each image.
 
-    Hendrycks, Mazeika, Kadavath and Song, "Using self-supervised learning can improve model robustness and
-    uncertainty", NeurIPS 2019, multi-class out-of-distribution detection. A training step forwards four times as many
-    images, and so does an answer.
+    Source: Hendrycks, Mazeika, Kadavath and Song, "Using self-supervised learning can improve model robustness and
+    uncertainty", NeurIPS 2019, multi-class out-of-distribution detection. A training step runs four times as many
+    images through the network, and so does an answer.
 
     Args:
-        num_features: channels C of the feature map.
-        num_classes: known classes K, at least 2.
-        weight: of the cross-entropy of the rotations (paper: 0.5; the released run has 1 in effect, a weight of 3
-            divided by its three kinds of transformations).
-        bias: whether the heads have a bias.
+        num_features: The number of channels C of the feature map.
+        num_classes: The number of known classes K, at least 2.
+        weight: The weight of the cross-entropy of the rotations, 0 or more (paper: 0.5; the released run effectively
+            uses 1, a weight of 3 divided by its three kinds of transformations).
+        bias: Whether the heads have a bias.
 
     Raises:
-        ValueError: for fewer than two classes or a weight below 0.
+        ValueError: If there are fewer than two classes, or the weight is below 0.
     """
 
     name: ClassVar[str] = "rotation"
@@ -45,9 +45,9 @@ class Rotation(Softmax):
         self.rotation_head = nn.Linear(num_features, TURNS, bias=bias)
 
     def training_loss(self, backbone: Images2Features, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
-        """One step: feature map (B, C, h, w) of the upright images, and the loss of classes and rotations.
+        """Return the feature map (B, C, h, w) of the upright images, and the loss of classes and rotations.
 
-        All four copies go through the backbone together, so that batch norm sees all of them.
+        All four copies go through the backbone together, so that batch norm uses all of them.
         """
         images = torch.cat([self.rotated(batch.images, turns) for turns in range(TURNS)])
         features = backbone(images)
@@ -57,11 +57,11 @@ class Rotation(Softmax):
         return upright, loss + self.weight * self.rotation_losses(features, turns).mean()
 
     def respond(self, backbone: Images2Features, images: Tensor) -> Response:
-        """Answer images (B, 3, H, W); the score looks at all four rotations.
+        """Return the outputs for images (B, 3, H, W). The score uses all four rotations.
 
-        It is `-(KL(uniform || p) - mean over rotations r of -log q_r(image rotated by r))` for the class
-        probabilities p and the rotation probabilities q: both terms as they are, though their ranges differ, as in the
-        release. The rotations go through the backbone one after the other, B images at a time.
+        The score is `-(KL(uniform || p) - mean over rotations r of -log q_r(image rotated by r))`, where p are the
+        class probabilities and q the rotation probabilities. As in the release, the two terms are not scaled, although
+        their ranges differ. The rotations go through the backbone one after the other, B images at a time.
         """
         features = backbone(self.rotated(images, 0))
         losses = self._losses_of(features, 0)
@@ -71,10 +71,10 @@ class Rotation(Softmax):
         return Response(self.logits(features).float(), self.pooled(features), score)
 
     def rotated(self, images: Tensor, turns: int) -> Tensor:
-        """Images (B, C, S, S) rotated counter-clockwise by some quarter turns.
+        """Return images (B, C, S, S) rotated counter-clockwise by a number of quarter turns.
 
         Raises:
-            ValueError: for images that are not square; a quarter turn would change their shape.
+            ValueError: If the images are not square, because a quarter turn would change their shape.
         """
         if images.ndim != 4 or images.shape[2] != images.shape[3]:
             raise ValueError(
@@ -84,14 +84,14 @@ class Rotation(Softmax):
         return torch.rot90(images, turns, (2, 3))
 
     def rotation_losses(self, features: Tensor, turns: Tensor) -> Tensor:
-        """`-log q_r` of each image: features (B, C, h, w), quarter turns r (B,) int64 -> (B,) float32."""
+        """Return `-log q_r` of each image: features (B, C, h, w), quarter turns r (B,) int64 -> (B,) float32."""
         self.check_features(features)
         return F.cross_entropy(pooled_linear(self.rotation_head, features), turns, reduction="none")
 
     def unknown_score(self, features: Tensor) -> Tensor:
-        """What the upright image tells, `-KL(uniform || p)`: features (B, C, h, w) -> (B,) float32, 0 or less.
+        """Return the score of the upright image, `-KL(uniform || p)`: (B, C, h, w) -> (B,) float32, 0 or less.
 
-        Higher = more unknown. It is one of the two terms of the method's score; `respond` gives both.
+        Higher = more unknown. This is one of the two terms of the method's score; `respond` uses both.
         """
         self.check_features(features)
         return math.log(self.num_classes) - cross_entropy_from_uniform(self.logits(features))

@@ -1,4 +1,4 @@
-"""Softmax cross-entropy on globally averaged features: the plain classifier everything is compared to."""
+"""Softmax cross-entropy on globally averaged features: the plain classifier that other methods are compared to."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from backmix.mixing.cam import class_activation_map
 
 
 class Softmax(Method):
-    """Global average pooling, a linear head, cross-entropy.
+    """A classifier with global average pooling, a linear head and cross-entropy.
 
     Args:
-        num_features: channels C of the feature map.
-        num_classes: known classes K, at least 2.
-        label_smoothing: e in 0..(K - 1) / K; the label's target is 1 - e, each other class gets e / (K - 1), as in
-            Vaze et al., "Open-set recognition: a good closed-set classifier is all you need", ICLR 2022. (torch's
-            argument of the same name spreads e over all K classes, the label among them.)
-        bias: whether the head has a bias.
+        num_features: The number of channels C of the feature map.
+        num_classes: The number of known classes K, at least 2.
+        label_smoothing: The smoothing e, 0..(K - 1) / K. The target of the label is 1 - e, and that of each other class
+            is e / (K - 1), as in Vaze et al., "Open-set recognition: a good closed-set classifier is all you need",
+            ICLR 2022. (torch's argument of the same name spreads e over all K classes, including the label.)
+        bias: Whether the head has a bias.
 
     Raises:
-        ValueError: for fewer than two classes or a smoothing outside its range.
+        ValueError: If there are fewer than two classes, or the smoothing is outside its range.
     """
 
     name: ClassVar[str] = "softmax"
@@ -40,20 +40,20 @@ class Softmax(Method):
         self.head = nn.Linear(num_features, num_classes, bias=bias)
 
     def loss(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy: features (B, C, h, w), labels (B,) int64 -> scalar."""
+        """Return the mean cross-entropy: features (B, C, h, w), labels (B,) int64 -> scalar."""
         self.check(features, labels)
         smoothing = min(1.0, self.label_smoothing * self.num_classes / (self.num_classes - 1))
         return F.cross_entropy(self.logits(features), labels, label_smoothing=smoothing)
 
     def logits(self, features: Tensor) -> Tensor:
-        """Class logits: features (B, C, h, w) -> (B, K) float32."""
+        """Return the class logits: features (B, C, h, w) -> (B, K) float32."""
         return pooled_linear(self.head, features)
 
     def unknown_score(self, features: Tensor) -> Tensor:
-        """Minus the largest logit (Vaze et al., 2022): features (B, C, h, w) -> (B,) float32, higher = more unknown."""
+        """Return minus the largest logit (Vaze et al., 2022): (B, C, h, w) -> (B,) float32, higher = more unknown."""
         return -self.logits(features).amax(1)
 
     def evidence(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Class activation map of the labels: (B, C, h, w), (B,) -> (B, h, w) in 0..1, without gradient."""
+        """Return the class activation map of the labels: (B, C, h, w), (B,) -> (B, h, w) in 0..1, without gradient."""
         self.check(features, labels)
         return class_activation_map(features, self.head.weight, labels)

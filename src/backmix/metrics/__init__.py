@@ -1,4 +1,4 @@
-"""Figures of open-set recognition, their variants in published code, and what chance allows."""
+"""Figures of open-set recognition, their variants in published code, and statistical intervals for them."""
 
 from backmix.metrics.figures import (
     accuracy_with_rejection,

@@ -1,7 +1,8 @@
-"""Confidence intervals by resampling images, within each class (Efron and Tibshirani, 1993): percentiles of the figure.
+"""Bootstrap confidence intervals: percentiles of a figure over resampled images (Efron and Tibshirani, 1993).
 
-A resample says how often each image was drawn; every figure of it is made from the same draw, so that the difference of
-two sets is that of the same images. For a class the images are as many as it has, and the classes are not resampled.
+Images are resampled within each class: a resample draws as many images of a class as the class has. The classes are not
+resampled. A resample is a count for each image of how often it was drawn. All figures of one resample use the same
+counts, so that differences between figures are differences on the same images.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ _AT_ONCE = 4_000_000
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with the percentiles of its resamples.
+    """A figure with its confidence interval.
 
     Attributes:
-        value: on the images as they are.
-        low: lower end.
-        high: upper end.
+        value: The figure on the original images.
+        low: The lower end of the interval.
+        high: The upper end of the interval.
     """
 
     value: float
@@ -33,16 +34,16 @@ class Interval:
 
 
 def draw_counts(strata: Tensor, generator: torch.Generator, resamples: int = RESAMPLES) -> Iterator[tuple[int, Tensor]]:
-    """How often each image is drawn, a stratum after the other.
+    """Draw how often each image occurs in each resample, one stratum after the other.
 
     Args:
         strata: (N,) int64 stratum of each image, at least 0.
-        generator: on the CPU; source of randomness.
-        resamples: how many.
+        generator: The random number generator, on the CPU.
+        resamples: The number of resamples.
 
     Yields:
-        Number of the stratum, ascending, and (resamples, n) float64 counts of its n images, in the order of `strata`;
-        each row sums to n.
+        The number of the stratum, in ascending order, and (resamples, n) float64 counts of its n images, in the order
+        of `strata`. Each row sums to n.
     """
     for stratum in strata.unique().tolist():
         count = int((strata == stratum).sum())
@@ -59,34 +60,34 @@ def draw_counts(strata: Tensor, generator: torch.Generator, resamples: int = RES
 def bootstrap_means(
     values: Tensor, present: Tensor, strata: Tensor, generator: torch.Generator, *, resamples: int = RESAMPLES
 ) -> tuple[list[Interval | None], dict[int, list[Interval | None]]]:
-    """Means of several columns over the images that have a value, with intervals.
+    """Return the mean of each column over the images that have a value, with confidence intervals.
 
     Args:
-        values: (N, F) float64; what is not present counts for nothing.
-        present: (N, F) bool.
+        values: (N, F) float64 values. Values that are not present are ignored.
+        present: (N, F) bool, True where an image has a value.
         strata: (N,) int64 class of each image, at least 0.
-        generator: on the CPU; source of randomness.
-        resamples: how many.
+        generator: The random number generator, on the CPU.
+        resamples: The number of resamples.
 
     Returns:
-        For each column its mean over all images, and the same for each stratum; None where no image has a value.
-        Resamples without any such image are left out.
+        The mean of each column over all images, and a dictionary from each stratum to the means over its images. A mean
+        is None if no image has a value. Resamples in which no image has a value are left out.
     """
     values, weight = torch.where(present, values, 0.0).double(), present.double()
     sums = torch.zeros(resamples, values.shape[1], dtype=torch.float64)
     weights = torch.zeros_like(sums)
-    of_stratum: dict[int, list[Interval | None]] = {}
+    by_stratum: dict[int, list[Interval | None]] = {}
     for stratum, counts in draw_counts(strata, generator, resamples):
         rows = strata == stratum
         part, part_weight = counts @ values[rows], counts @ weight[rows]
-        of_stratum[stratum] = _intervals(values[rows].sum(0), weight[rows].sum(0), part, part_weight)
+        by_stratum[stratum] = _intervals(values[rows].sum(0), weight[rows].sum(0), part, part_weight)
         sums += part
         weights += part_weight
-    return _intervals(values.sum(0), weight.sum(0), sums, weights), of_stratum
+    return _intervals(values.sum(0), weight.sum(0), sums, weights), by_stratum
 
 
 def percentiles(resampled: Tensor, level: float = LEVEL) -> tuple[float, float]:
-    """Ends (low, high) of the middle share `level` of (R,) figures, between two of them linearly."""
+    """Return the ends (low, high) of the middle share `level` of (R,) figures, linearly interpolated."""
     ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
     low, high = resampled.double().quantile(ends).tolist()
     return low, high
@@ -98,9 +99,9 @@ def _intervals(total: Tensor, weight: Tensor, sums: Tensor, weights: Tensor) -> 
         if weight[column] == 0:
             found.append(None)
             continue
-        there = weights[:, column] > 0
+        usable = weights[:, column] > 0
         value = float(total[column] / weight[column])
-        drawn = sums[there, column] / weights[there, column]
+        drawn = sums[usable, column] / weights[usable, column]
         low, high = percentiles(drawn) if len(drawn) else (value, value)
         found.append(Interval(value, low, high))
     return found

@@ -1,4 +1,4 @@
-"""How far a share may be off because only so many images were tested."""
+"""The uncertainty of a share that was measured on a limited number of images."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Z95 = 1.959963984540054
 
 @dataclass(frozen=True)
 class Proportion:
-    """A share of some images, with its Wilson interval.
+    """A share of images with its 95 % Wilson interval.
 
     Attributes:
-        hits: images that count.
-        total: images there are, at least 1.
-        low: lower end of the 95 % interval, 0..1.
-        high: upper end.
+        hits: The number of images that have the property.
+        total: The number of all images, at least 1.
+        low: The lower end of the interval, 0..1.
+        high: The upper end of the interval, 0..1.
     """
 
     hits: int
@@ -34,18 +34,22 @@ class Proportion:
         return self.hits / self.total
 
     def holds(self, value: float) -> bool:
-        """Whether a share lies within the interval."""
+        """Return whether a share lies within the interval."""
         return self.low <= value <= self.high
 
 
 def share_of(hits: int, total: int) -> Proportion | None:
-    """A share with its 95 % interval; None where there are no images.
+    """Return a share with its 95 % interval, or None if there are no images.
 
-    The interval is that of Wilson (JASA 1927): it stays within 0..1 and is of use for few images and for shares near
-    0 and 1, where the usual plus and minus is not.
+    The interval of Wilson (JASA 1927) stays within 0..1. It works for few images and for shares near 0 and 1, where the
+    usual normal interval does not.
+
+    Args:
+        hits: The number of images that have the property.
+        total: The number of all images.
 
     Raises:
-        ValueError: for numbers that make no share.
+        ValueError: If `hits` is below 0 or above `total`.
     """
     if not 0 <= hits <= total:
         raise ValueError(f"there are {hits} of {total} images")
@@ -56,36 +60,41 @@ def share_of(hits: int, total: int) -> Proportion | None:
 
 
 def wilson(hits: ArrayLike, tries: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Lower and upper ends of Wilson's 95 % intervals for shares, in the shape of the counts; `tries` are above 0.
+    """Return the lower and upper ends of Wilson's 95 % intervals for shares, in the shape of the counts.
 
-    `scipy.stats.binomtest` gives the same ends for one share, but takes half a millisecond for each, and an audit
-    of 1,000 classes asks for two million.
+    `scipy.stats.binomtest` gives the same ends for one share, but it takes half a millisecond for each share, and an
+    audit of 1,000 classes needs two million shares.
+
+    Args:
+        hits: The numbers of images that have the property, at least 0.
+        tries: The numbers of all images, above 0.
     """
     hits, tries = np.asarray(hits, dtype=np.float64), np.asarray(tries, dtype=np.float64)
     value, square = hits / tries, Z95**2
     scale = 1 + square / tries
     centre = (value + square / (2 * tries)) / scale
     half = Z95 / scale * np.sqrt(value * (1 - value) / tries + square / (4 * tries**2))
-    # At the ends the formula gives the end itself but for rounding.
+    # The formula has rounding errors. With 0 hits the lower end is exactly 0; with all hits the upper end is exactly 1.
     low = np.where(hits == 0, 0.0, np.maximum(0.0, centre - half))
     return low, np.where(hits == tries, 1.0, np.minimum(1.0, centre + half))
 
 
 def accepted_by_chance(held_out: int, accept: float, tested: int) -> tuple[float, float]:
-    """Within which shares of accepted known images 95 of 100 calibrations and tests lie, if nothing but chance differs.
+    """Return the range in which the share of accepted known images lies in 95 of 100 pairs of calibration and test.
 
-    The threshold is the k-th of n held-out scores, k = ceil((n + 1) accept). Of m new images drawn alike the number
-    accepted is then beta-binomial with parameters m, k and n + 1 - k, for any network and any continuous score (Vovk,
-    "Conditional validity of inductive conformal predictors", 2012). Both samples count: a threshold from few held-out
-    images is off by itself.
+    The range assumes that the held-out and the tested images differ only by chance. The threshold is the k-th of n
+    held-out scores, k = ceil((n + 1) accept). The number of accepted images among m new images from the same
+    distribution is then beta-binomial with parameters m, k and n + 1 - k, for any network and any continuous score
+    (Vovk, "Conditional validity of inductive conformal predictors", 2012). Both samples add uncertainty: a threshold
+    that is fitted on few held-out images is itself inexact.
 
     Args:
-        held_out: images n that the threshold was fitted on.
-        accept: share asked for, above 0 and below 1.
-        tested: known images m, at least 1.
+        held_out: The number n of images that the threshold was fitted on.
+        accept: The share of known images to accept, above 0 and below 1.
+        tested: The number m of tested known images, at least 1.
 
     Returns:
-        Lower and upper share, 0..1; both 1 where the threshold is infinite.
+        The lower and the upper share, 0..1. Both are 1 if the threshold is infinite.
     """
     rank = rank_of_threshold(held_out, accept)
     if rank > held_out:
@@ -95,12 +104,19 @@ def accepted_by_chance(held_out: int, accept: float, tested: int) -> tuple[float
 
 
 def accepted_in_the_long_run(held_out: int, accept: float) -> tuple[float, float]:
-    """Within which shares of all new known images nine of ten thresholds accept, each fitted on other images.
+    """Return the range in which the share of all new known images that a threshold accepts lies in 9 of 10 cases.
 
-    The share that a threshold of rank k of n accepts has a beta distribution with parameters k and n + 1 - k, see
-    `accepted_by_chance`, whose arguments and ends are meant.
+    The cases are thresholds that are fitted on different held-out images. The share that a threshold of rank k of n
+    accepts has a beta distribution with parameters k and n + 1 - k, see `accepted_by_chance`.
+
+    Args:
+        held_out: The number n of images that the threshold was fitted on.
+        accept: The share of known images to accept, above 0 and below 1.
+
+    Returns:
+        The lower and the upper share, 0..1. Both are 1 if the threshold is infinite.
     """
-    from scipy.stats import beta  # It takes a second to load, for which no command should wait that does not need it.
+    from scipy.stats import beta  # Importing scipy takes a second, so only the commands that need it should wait.
 
     rank = rank_of_threshold(held_out, accept)
     if rank > held_out:
@@ -111,13 +127,15 @@ def accepted_in_the_long_run(held_out: int, accept: float) -> tuple[float, float
 
 @dataclass(frozen=True)
 class Bins:
-    """A histogram of p-values with what is to be expected.
+    """A histogram of p-values with the expected numbers of images.
+
+    The expected numbers assume that the images come from the same distribution as those of the calibration.
 
     Attributes:
-        counts: (B,) images in each of B bins of equal width over 0..1.
-        expected: (B,) images on average, if known images are drawn as those of the calibration.
-        low: (B,) what 95 of 100 such draws lie above, in each bin.
-        high: (B,) and below.
+        counts: (B,) number of images in each of B bins of equal width over 0..1.
+        expected: (B,) expected number of images in each bin.
+        low: (B,) lower end of the range in which the number lies in 95 of 100 cases, for each bin.
+        high: (B,) upper end of that range, for each bin.
     """
 
     counts: NDArray[np.int64]
@@ -127,26 +145,26 @@ class Bins:
 
 
 def p_value_bins(p_values: NDArray[np.float64], held_out: NDArray[np.int64], bins: int = 10) -> Bins:
-    """Sort p-values of known images into bins and say how many each should hold.
+    """Sort p-values of known images into bins and compute how many images each bin should hold.
 
-    A p-value of a calibration of n images is one of j / (n + 1), j = 1..n + 1, each as likely; a bin that holds c of
-    these values is to hold c / (n + 1) of the images. The spread is that of the beta-binomial, see
-    `accepted_by_chance`.
+    A p-value from a calibration with n images is one of j / (n + 1), j = 1..n + 1, all equally likely. So a bin with c
+    of these values should hold the share c / (n + 1) of the images. The range around it comes from the beta-binomial
+    distribution, see `accepted_by_chance`.
 
     Args:
-        p_values: (m,) above 0 and at most 1.
-        held_out: (m,) size n of the calibration that each came from: it differs where classes have thresholds of
-            their own.
-        bins: how many.
+        p_values: (m,) p-values, above 0 and at most 1.
+        held_out: (m,) number n of held-out images behind each p-value. The numbers differ if classes have their own
+            thresholds.
+        bins: The number of bins.
     """
     steps = held_out + 1
-    # In whole numbers: 0.3 * 10 lies above 3 in floats, and the p-value would change bins.
+    # The computation uses integers: in floating point 0.3 * 10 is above 3, and the p-value would change its bin.
     place = np.minimum((np.rint(p_values * steps).astype(np.int64) * bins - 1) // steps, bins - 1)
     counts = np.bincount(np.maximum(place, 0), minlength=bins)
     expected, variance = np.zeros(bins), np.zeros(bins)
     low, high = np.zeros(bins), np.zeros(bins)
-    sizes, of_size = np.unique(held_out, return_counts=True)
-    for size, images in zip(sizes.tolist(), of_size.tolist(), strict=True):
+    sizes, numbers = np.unique(held_out, return_counts=True)
+    for size, images in zip(sizes.tolist(), numbers.tolist(), strict=True):
         values = np.bincount((np.arange(1, size + 2) * bins - 1) // (size + 1), minlength=bins)
         share = values / (size + 1)
         expected += images * share
@@ -157,15 +175,15 @@ def p_value_bins(p_values: NDArray[np.float64], held_out: NDArray[np.int64], bin
                 if 0 < chosen <= size:
                     ends = _images_by_chance(images, chosen, size)
                 low[values == chosen], high[values == chosen] = ends
-    if len(sizes) > 1:  # A sum of several has no such formula; it is near a normal one.
+    if len(sizes) > 1:  # A sum of several beta-binomials has no closed formula; a normal distribution is close to it.
         low = np.maximum(0, expected - Z95 * np.sqrt(variance))
         high = expected + Z95 * np.sqrt(variance)
     return Bins(counts, expected, low, high)
 
 
 def _images_by_chance(tested: int, rank: int, held_out: int) -> tuple[float, float]:
-    """Between which numbers of `tested` images 95 of 100 draws lie, of those below the score of this rank."""
-    from scipy.stats import betabinom  # As above: it takes a second to load.
+    """Return the range in which the number of `tested` images with scores below this rank lies in 95 of 100 draws."""
+    from scipy.stats import betabinom  # Importing scipy takes a second, see above.
 
     low, high = betabinom.ppf((0.025, 0.975), tested, rank, held_out + 1 - rank)
     return float(low), float(high)

@@ -1,15 +1,16 @@
-"""Figures of open-set recognition, one function each, right on ties and O(n log n).
+"""Figures of open-set recognition: one function for each figure, exact for equal scores, in O(n log n) time.
 
-Scores are unknown scores: higher = more unknown. An image is accepted as known at a threshold t when its score is at
-most t. Of known images, n is the number and TPR(t) the share accepted; of unknown ones, m and FPR(t). So "known" is
-the positive class wherever a name says TPR or FPR; `aupr_in` and `aupr_out` say theirs.
+Scores are unknown scores: higher = more unknown. A threshold t accepts an image as known if its score is at most t.
+There are n known images, and TPR(t) is the accepted share of them. There are m unknown images, and FPR(t) is the
+accepted share of them. So "known" is the positive class of TPR and FPR; `aupr_in` and `aupr_out` name their own
+positive class.
 
-Scores are torch tensors or numpy arrays of any float dtype, (n,) or (m,), infinities allowed. Only their order
-counts, and it is counted in integers: a million scores lose nothing to rounding. Every function returns a float in
-0..1 and raises ValueError for an empty input, a NaN, another shape or another dtype.
+Scores are torch tensors or numpy arrays of any float dtype, (n,) or (m,); infinite scores are allowed. Only the order
+of the scores matters, and pairs are counted in integers, so a million scores have no rounding error. Every function
+returns a float in 0..1 and raises ValueError for an empty input, a NaN, or a wrong shape or dtype.
 
-Evaluators behind published tables differ from these definitions on small sets and on ties; `metrics_variants` holds
-theirs.
+The evaluators behind published tables differ from these definitions on small sets and on equal scores;
+`backmix.metrics.variants` contains their definitions.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ Side = Literal["left", "right"]
 
 
 def auroc(known: Array, unknown: Array) -> float:
-    """Area under the ROC curve: P(unknown scores higher than known) + P(equal) / 2 over all pairs.
+    """Return the area under the ROC curve: P(unknown scores higher than known) + P(equal) / 2 over all pairs.
 
     Which class is positive does not matter. The rank form is that of Mann and Whitney (1947).
 
@@ -40,23 +41,23 @@ def auroc(known: Array, unknown: Array) -> float:
 
 
 def aupr_in(known: Array, unknown: Array, *, integration: str = "step") -> float:
-    """Area under the precision-recall curve with known as the positive class (AUIN).
+    """Return the area under the precision-recall curve with known as the positive class (AUIN).
 
     Args:
         known: (n,) unknown scores of known images.
         unknown: (m,) unknown scores of unknown images.
-        integration: "step" is average precision, as scikit-learn's `average_precision_score`; "trapezoid" joins the
-            points of its `precision_recall_curve` by straight lines, which flatters small sets, and is what the
-            CSSR and OpenOOD evaluators print.
+        integration: "step" gives the average precision, as scikit-learn's `average_precision_score` does. "trapezoid"
+            joins the points of scikit-learn's `precision_recall_curve` by straight lines, as the CSSR and OpenOOD
+            evaluators do; this overestimates the area on small sets.
 
     Raises:
-        ValueError: also for another `integration`.
+        ValueError: For the reasons of this module, and for another `integration`.
     """
     return _precision_recall_area(*check_scores(known, unknown), integration)
 
 
 def aupr_out(known: Array, unknown: Array, *, integration: str = "step") -> float:
-    """Area under the precision-recall curve with unknown as the positive class (AUOUT).
+    """Return the area under the precision-recall curve with unknown as the positive class (AUOUT).
 
     Args:
         known: (n,) unknown scores of known images.
@@ -64,25 +65,26 @@ def aupr_out(known: Array, unknown: Array, *, integration: str = "step") -> floa
         integration: "step" or "trapezoid", see `aupr_in`.
 
     Raises:
-        ValueError: also for another `integration`.
+        ValueError: For the reasons of this module, and for another `integration`.
     """
     known, unknown = check_scores(known, unknown)
     return _precision_recall_area(-unknown, -known, integration)
 
 
 def fpr95(known: Array, unknown: Array, *, tpr: float = 0.95) -> float:
-    """Share of unknown images accepted at the first threshold that accepts at least 95 % of the known.
+    """Return the share of unknown images accepted at the lowest threshold that accepts at least 95 % of the known.
 
-    Known is the positive class, as in the open-set literature; OpenOOD's figure of the same name has unknown as
-    positive and is another number. TNR@TPR95 is one minus this.
+    Known is the positive class, as in the open-set literature. OpenOOD's figure of the same name has unknown as the
+    positive class and is a different number. TNR@TPR95 is one minus this figure.
 
     Args:
         known: (n,) unknown scores of known images.
         unknown: (m,) unknown scores of unknown images.
-        tpr: share of known images to accept, above 0, at most 1; read as the decimal it is written as.
+        tpr: The share of known images to accept, above 0 and at most 1. It is used as the exact decimal number that it
+            prints as.
 
     Raises:
-        ValueError: also for a share outside that range.
+        ValueError: For the reasons of this module, and for a share outside its range.
     """
     known, unknown = check_scores(known, unknown)
     if not 0 < tpr <= 1:
@@ -93,7 +95,7 @@ def fpr95(known: Array, unknown: Array, *, tpr: float = 0.95) -> float:
 
 
 def detection_accuracy(known: Array, unknown: Array) -> float:
-    """Largest (TPR + 1 - FPR) / 2 over all thresholds (DTACC), 0.5..1.
+    """Return the largest (TPR + 1 - FPR) / 2 over all thresholds (DTACC), 0.5..1.
 
     Args:
         known: (n,) unknown scores of known images.
@@ -101,22 +103,24 @@ def detection_accuracy(known: Array, unknown: Array) -> float:
     """
     known, unknown = check_scores(known, unknown)
     known = np.sort(known)
-    # Thresholds between known scores only add unknown images. Of equal known scores the last one counts them all.
+    # A threshold between two known scores only accepts more unknown images. Among equal known scores, the last one
+    # has the count of all of them.
     accepted_known = np.arange(1, known.size + 1) / known.size
     accepted_unknown = np.searchsorted(np.sort(unknown), known, "right") / unknown.size
     return float((accepted_known + 1 - accepted_unknown).max() / 2)
 
 
 def oscr(known: Array, correct: Array, unknown: Array) -> float:
-    """Open-set classification rate: area under the share of known images accepted and classified right, over FPR.
+    """Return the open-set classification rate (OSCR), an area under a curve over FPR.
 
-    The curve (Dhamija et al., NeurIPS 2018) ends at the closed-set accuracy, so its area never exceeds that; it is
-    the AUROC when every known image is classified right. Rank form, equal scores counting half:
+    The curve shows the share of known images that are both accepted and classified correctly (Dhamija et al., NeurIPS
+    2018). It ends at the closed-set accuracy, so its area is never above that accuracy. If every known image is
+    classified correctly, the area is the AUROC. In rank form, where equal scores count half, it is
     `sum over correct known i and unknown j of ([u_j > u_i] + [u_j = u_i] / 2) / (n m)`.
 
     Args:
         known: (n,) unknown scores of known images.
-        correct: (n,) bool, whether each is classified right.
+        correct: (n,) bool, whether each known image is classified correctly.
         unknown: (m,) unknown scores of unknown images.
     """
     known, unknown = check_scores(known, unknown)
@@ -126,11 +130,11 @@ def oscr(known: Array, correct: Array, unknown: Array) -> float:
 
 
 def open_set_metrics(known: Array, correct: Array, unknown: Array) -> dict[str, float]:
-    """Every figure that needs no threshold: auroc, aupr_in, aupr_out, fpr95, detection_accuracy, oscr.
+    """Return all figures that need no threshold: auroc, aupr_in, aupr_out, fpr95, detection_accuracy, oscr.
 
     Args:
         known: (n,) unknown scores of known images.
-        correct: (n,) bool, whether each is classified right.
+        correct: (n,) bool, whether each known image is classified correctly.
         unknown: (m,) unknown scores of unknown images.
     """
     return {
@@ -144,29 +148,29 @@ def open_set_metrics(known: Array, correct: Array, unknown: Array) -> dict[str, 
 
 
 def closed_accuracy(predictions: Array, labels: Array) -> float:
-    """Share of known images classified right, before any rejection.
+    """Return the share of known images that are classified correctly, before any rejection.
 
     Args:
-        predictions: (n,) integer classes answered.
-        labels: (n,) integer classes, none of them -1: unknown images have no right answer here.
+        predictions: (n,) integer predicted classes.
+        labels: (n,) integer true classes. None is -1, because unknown images have no correct class here.
 
     Raises:
-        ValueError: also for a label of -1.
+        ValueError: For the reasons of this module, and for a label of -1.
     """
     predictions, labels = _known_labels(predictions, labels)
     return float(np.count_nonzero(predictions == labels) / labels.size)
 
 
 def accuracy_with_rejection(predictions: Array, labels: Array, accepted: Array) -> float:
-    """Share of known images both classified right and accepted (`closeacc_withrej` of CSSR).
+    """Return the share of known images that are both classified correctly and accepted (`closeacc_withrej` of CSSR).
 
     Args:
-        predictions: (n,) integer classes, as answered before rejection.
-        labels: (n,) integer classes, none of them -1.
-        accepted: (n,) bool.
+        predictions: (n,) integer predicted classes, before rejection.
+        labels: (n,) integer true classes, none of them -1.
+        accepted: (n,) bool, whether each image is accepted.
 
     Raises:
-        ValueError: also for a label of -1.
+        ValueError: For the reasons of this module, and for a label of -1.
     """
     predictions, labels = _known_labels(predictions, labels)
     accepted = check_mask(accepted, labels.size, "accepted")
@@ -174,17 +178,18 @@ def accuracy_with_rejection(predictions: Array, labels: Array, accepted: Array) 
 
 
 def macro_f1(predictions: Array, labels: Array) -> float:
-    """Mean F1 over the known classes and "unknown", which is a class of its own (K + 1 classes).
+    """Return the mean F1 over the known classes and "unknown", which counts as one more class (K + 1 classes).
 
-    The mean goes over the classes that occur among the labels or the predictions, as in scikit-learn's
-    `f1_score(average="macro")`: a class answered but never present counts 0, one that occurs in neither is left out.
+    The mean is over the classes that occur among the labels or the predictions, as in scikit-learn's
+    `f1_score(average="macro")`. A class that occurs only among the predictions counts 0; a class that occurs in neither
+    is left out.
 
     Args:
-        predictions: (n,) integer classes, -1 where the image was rejected as unknown.
-        labels: (n,) integer classes, -1 for unknown images.
+        predictions: (n,) integer predicted classes, -1 for images rejected as unknown.
+        labels: (n,) integer true classes, -1 for unknown images.
 
     Raises:
-        ValueError: also for a class below -1.
+        ValueError: For the reasons of this module, and for a class below -1.
     """
     predictions, labels = _labels(predictions, labels)
     classes, index = np.unique(np.concatenate([predictions, labels]), return_inverse=True)
@@ -194,10 +199,10 @@ def macro_f1(predictions: Array, labels: Array) -> float:
 
 
 def check_scores(known: Array, unknown: Array) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Scores of known (n,) and unknown (m,) images as numpy arrays of one float dtype.
+    """Return the scores of known (n,) and unknown (m,) images as numpy arrays of one float dtype.
 
     Raises:
-        ValueError: for an empty input, a NaN, another shape or dtype.
+        ValueError: If an input is empty, contains NaN, or has a wrong shape or dtype.
     """
     pair = [_score_array(known, "known"), _score_array(unknown, "unknown")]
     dtype = np.result_type(*pair, np.float32)
@@ -205,10 +210,10 @@ def check_scores(known: Array, unknown: Array) -> tuple[NDArray[Any], NDArray[An
 
 
 def check_mask(mask: Array, size: int, name: str) -> NDArray[np.bool_]:
-    """A mask (size,) bool as a numpy array.
+    """Return a mask (size,) bool as a numpy array.
 
     Raises:
-        ValueError: for another shape or dtype.
+        ValueError: If the mask has a wrong shape or dtype; the message contains `name`.
     """
     array = _as_numpy(mask)
     if array.shape != (size,) or array.dtype != np.bool_:
@@ -217,7 +222,7 @@ def check_mask(mask: Array, size: int, name: str) -> NDArray[np.bool_]:
 
 
 def _share_of_pairs(known: NDArray[Any], unknown: NDArray[Any]) -> float:
-    # Searching for sorted values is several times faster than for shuffled ones, far more than sorting costs.
+    # Searching for sorted values is several times faster than for unsorted ones; it saves more than sorting costs.
     known, unknown = np.sort(known), np.sort(unknown)
     below = int(np.searchsorted(unknown, known, "left").sum())
     not_above = int(np.searchsorted(unknown, known, "right").sum())
@@ -226,13 +231,13 @@ def _share_of_pairs(known: NDArray[Any], unknown: NDArray[Any]) -> float:
 
 
 def _precision_recall_area(positive: NDArray[Any], negative: NDArray[Any], integration: str) -> float:
-    """Area for classes whose positives score low: every positive is one step of recall, 1 / positive.size wide."""
+    """Return the area if positives score low: each positive is one step of recall with width 1 / positive.size."""
     if integration not in ("step", "trapezoid"):
         raise ValueError(f'integration is "step" or "trapezoid"; got {integration!r}')
     positive, negative = np.sort(positive), np.sort(negative)
 
     def precision(side: Side) -> NDArray[np.float64]:
-        """Precision just before ("left") or after ("right") each positive's score is accepted; 1 with none accepted."""
+        """Return the precision before ("left") or after ("right") each positive's score is accepted; 1 if none is."""
         hits = np.searchsorted(positive, positive, side)
         accepted = hits + np.searchsorted(negative, positive, side)
         share: NDArray[np.float64] = np.divide(hits, accepted, out=np.ones(positive.size), where=accepted > 0)
@@ -245,7 +250,7 @@ def _precision_recall_area(positive: NDArray[Any], negative: NDArray[Any], integ
 def _as_numpy(values: Array) -> NDArray[Any]:
     if isinstance(values, Tensor):
         values = values.detach().cpu()
-        # numpy has no bfloat16 and no eight-bit floats; float32 holds all of them exactly.
+        # numpy has no bfloat16 and no eight-bit floats. float32 holds all their values exactly.
         if values.is_floating_point() and values.dtype != torch.float64:
             values = values.float()
         return values.numpy()

@@ -1,12 +1,13 @@
-"""Figures as the evaluators behind published tables compute them, for replaying those tables alone.
+"""Figures as the evaluators behind published tables compute them. Use them only to reproduce those tables.
 
-They differ from `backmix.metrics` by how they treat equal scores and the ends of a curve: by percents on a dozen
-images, by less than 0.0002 on thousands without ties. Inputs, dtypes and errors are as in `backmix.metrics`: unknown
-scores, higher = more unknown.
+They treat equal scores and the ends of a curve differently from `backmix.metrics`. The difference is some percent on a
+dozen images, and less than 0.0002 on thousands of images without equal scores. Inputs, dtypes and errors are the same
+as in `backmix.metrics`: unknown scores, higher = more unknown.
 
-`_arpl` is the evaluator of ARPL (Chen et al., TPAMI 2022), which many open-set releases share. It steps through the
-images one by one, so among equal scores it accepts unknown images first. `_cssr` is that of CSSR (Huang et al.,
-TPAMI 2022); its precision-recall areas are `aupr_in` and `aupr_out` with `integration="trapezoid"`.
+Names that end in `_arpl` follow the evaluator of ARPL (Chen et al., TPAMI 2022), which many open-set releases share. It
+steps through the images one by one, and among equal scores it accepts unknown images first. Names that end in `_cssr`
+follow the evaluator of CSSR (Huang et al., TPAMI 2022). The precision-recall areas of CSSR are `aupr_in` and `aupr_out`
+with `integration="trapezoid"`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from backmix.metrics.figures import Array, check_mask, check_scores
 
 
 def auroc_arpl(known: Array, unknown: Array) -> float:
-    """Share of pairs in which the unknown image scores strictly higher: equal scores count nothing.
+    """Return the share of pairs in which the unknown image scores strictly higher; equal scores count nothing.
 
     Args:
         known: (n,) unknown scores of known images.
@@ -32,7 +33,9 @@ def auroc_arpl(known: Array, unknown: Array) -> float:
 
 
 def aupr_in_arpl(known: Array, unknown: Array) -> float:
-    """Precision-recall area with known positive: trapezoids through every image, from precision 0 at recall 0.
+    """Return the precision-recall area with known as the positive class.
+
+    The area consists of trapezoids with one point for each image, and begins with precision 0 at recall 0.
 
     Args:
         known: (n,) unknown scores of known images.
@@ -42,7 +45,9 @@ def aupr_in_arpl(known: Array, unknown: Array) -> float:
 
 
 def aupr_out_arpl(known: Array, unknown: Array) -> float:
-    """Precision-recall area with unknown positive: the steps of `aupr_in_arpl` walked back from the other end.
+    """Return the precision-recall area with unknown as the positive class.
+
+    It takes the images of `aupr_in_arpl` in the reverse order.
 
     Args:
         known: (n,) unknown scores of known images.
@@ -52,17 +57,18 @@ def aupr_out_arpl(known: Array, unknown: Array) -> float:
 
 
 def fpr95_cssr(known: Array, unknown: Array, *, tpr: float = 0.95) -> float:
-    """Share of unknown images accepted at the threshold whose share of accepted known images is nearest to `tpr`.
+    """Return the share of unknown images accepted at the threshold whose TPR is nearest to `tpr`.
 
-    `backmix.metrics.fpr95` takes the first that reaches it. Of two equally near ones this is the stricter.
+    If two thresholds are equally near, the stricter one is used. `backmix.metrics.fpr95` uses the lowest threshold that
+    reaches `tpr` instead.
 
     Args:
         known: (n,) unknown scores of known images.
         unknown: (m,) unknown scores of unknown images.
-        tpr: share of known images, 0..1.
+        tpr: The share of known images to accept, 0..1.
 
     Raises:
-        ValueError: also for a share outside 0..1.
+        ValueError: For the reasons of `backmix.metrics`, and for a share outside 0..1.
     """
     known, unknown = check_scores(known, unknown)
     if not 0 <= tpr <= 1:
@@ -74,15 +80,15 @@ def fpr95_cssr(known: Array, unknown: Array, *, tpr: float = 0.95) -> float:
 
 
 def oscr_arpl(known: Array, correct: Array, unknown: Array) -> float:
-    """OSCR with one point for each image, from most unknown to most known.
+    """Return the OSCR with one point for each image, from the most unknown to the most known image.
 
-    A point counts the correct known images strictly after its image and the unknown ones from it on; that of the
-    last image is left at (0, 0). (0, 0) and (1, 1) are added, though the curve ends at the accuracy. Trapezoids in
-    the order of FPR, then of the rate.
+    The point of an image counts the correct known images strictly after it, and the unknown images from it on. The
+    point of the last image is (0, 0). The points (0, 0) and (1, 1) are added, although the curve ends at the accuracy.
+    The area consists of trapezoids between the points, sorted by FPR and then by the rate.
 
     Args:
         known: (n,) unknown scores of known images.
-        correct: (n,) bool, whether each is classified right.
+        correct: (n,) bool, whether each known image is classified correctly.
         unknown: (m,) unknown scores of unknown images.
     """
     known, unknown = check_scores(known, unknown)
@@ -99,14 +105,14 @@ def oscr_arpl(known: Array, correct: Array, unknown: Array) -> float:
 
 
 def oscr_cssr(known: Array, correct: Array, unknown: Array) -> float:
-    """OSCR with a threshold at every score, accepting what scores strictly below it.
+    """Return the OSCR with a threshold at every score, which accepts images that score strictly below it.
 
-    (0, 0) and (1, 1) are added, though the curve ends at the accuracy: too much by at most (1 - accuracy) / (2 m)
-    without ties.
+    The points (0, 0) and (1, 1) are added, although the curve ends at the accuracy. Without equal scores, the area is
+    too large by at most (1 - accuracy) / (2 m).
 
     Args:
         known: (n,) unknown scores of known images.
-        correct: (n,) bool, whether each is classified right.
+        correct: (n,) bool, whether each known image is classified correctly.
         unknown: (m,) unknown scores of unknown images.
     """
     known, unknown = check_scores(known, unknown)
@@ -118,7 +124,7 @@ def oscr_cssr(known: Array, correct: Array, unknown: Array) -> float:
 
 
 def _unknown_first(known: NDArray[Any], unknown: NDArray[Any]) -> NDArray[np.bool_]:
-    """Whether each image is known (n + m,), from the most known on, unknown before known among equal scores."""
+    """Return (n + m,) bool, whether each image is known, by ascending score; among equal scores unknown come first."""
     order = np.argsort(np.concatenate([unknown, known]), kind="stable")
     is_known: NDArray[np.bool_] = order >= unknown.size
     return is_known

@@ -1,4 +1,4 @@
-"""An answer about one image, and the row that stands for it in a file. Nothing here imports torch."""
+"""The answer for one image, and its row in a file. This package does not import torch."""
 
 from backmix.prediction.answer import UNKNOWN, Prediction
 

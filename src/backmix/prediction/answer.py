@@ -1,4 +1,4 @@
-"""What is answered for one image."""
+"""The answer for one image."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ class Prediction:
     """The answer for one image.
 
     Attributes:
-        path: the file, or the number of the image.
-        label: class name or "unknown"; None when the image could not be read.
-        unknown_score: higher = more unknown.
-        p_value: share of held-out known images at least as strange as this one (conformal); small = unknown.
-        top: the likeliest known classes with their softmax probability.
-        error: why the image could not be read.
+        path: The path of the image file, or the number of the image.
+        label: The class name or "unknown"; None if the image could not be read.
+        unknown_score: The unknown score; higher = more unknown.
+        p_value: The conformal p-value: the share of held-out known images whose score is at least as high; small =
+            unknown.
+        top: The likeliest known classes with their softmax probabilities.
+        error: The reason why the image could not be read; None if it was read.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""How an answer is written: CSV, JSON Lines and JSON, a row at a time."""
+"""Write answers as CSV, JSON Lines or JSON, one row at a time."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ COLUMNS = ("path", "label", "unknown_score", "p_value", "top", "error")
 
 @dataclass(frozen=True)
 class RowFormat:
-    """The bytes of a file of answers.
+    """The format of a file of answers.
 
     Attributes:
-        head: before the first row.
-        row: of one answer.
-        between: between two rows.
-        tail: after the last row; the file is valid with it alone.
+        head: The bytes before the first row.
+        row: A function that returns the bytes of one answer.
+        between: The bytes between two rows.
+        tail: The bytes after the last row. The file is valid only with them.
     """
 
     head: bytes
@@ -32,9 +32,10 @@ class RowFormat:
 
 
 def csv_row(answer: Prediction) -> bytes:
-    """A line by RFC 4180 in UTF-8, with numbers of six digits and cells that are no formulas.
+    """Return an answer as a CSV line (RFC 4180, UTF-8).
 
-    `top` is written as `class:probability class:probability ...`.
+    Numbers have six significant digits. No cell is a formula for a spreadsheet program, see `harmless`. `top` is
+    written as `class:probability class:probability ...`.
     """
     top = " ".join(f"{name}:{probability:.4f}" for name, probability in answer.top)
     score = "" if answer.unknown_score is None else f"{answer.unknown_score:.6g}"
@@ -45,7 +46,7 @@ def csv_row(answer: Prediction) -> bytes:
 
 
 def json_row(answer: Prediction) -> bytes:
-    """An object in one line without its end; a score that is no finite number is null."""
+    """Return an answer as a JSON object in one line, without a line break. A number that is not finite becomes null."""
     values = asdict(answer)
     for key, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
@@ -54,10 +55,10 @@ def json_row(answer: Prediction) -> bytes:
 
 
 def harmless(cell: str) -> str:
-    """A cell that spreadsheet programs do not take for a formula: a quote stands before what may begin one.
+    """Return a cell that spreadsheet programs do not read as a formula.
 
-    Those are = + - @, also in full width, whatever blanks and invisible characters stand before them, and a tab or a
-    line break at the start.
+    A quote is put before a cell that begins with a tab or a line break, or whose first visible character is one of
+    = + - @, also in full width. Blanks and invisible characters before that character do not matter.
     """
     if cell[:1] in ("\t", "\r", "\n"):
         return "'" + cell
@@ -70,19 +71,19 @@ def harmless(cell: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Text for a terminal: what would move the cursor, colour it or turn the direction is spelled out as \\x1b."""
+    """Return text that is safe for a terminal: control and other unprintable characters become escapes as \\x1b."""
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 def _quoted(cell: str) -> str:
-    # The semicolon is for spreadsheet programs that take it for the separator.
+    # Some spreadsheet programs take the semicolon for the separator.
     if re.search(r'[,;"\s]', cell):
         return '"' + cell.replace('"', '""') + '"'
     return cell
 
 
 def _encoded(text: str) -> bytes:
-    # Class names come from a file and may hold half a character, which UTF-8 has no bytes for.
+    # Class names come from a file and may hold half a surrogate pair, which UTF-8 cannot encode.
     return text.encode("utf-8", "backslashreplace")
 
 

@@ -1,4 +1,4 @@
-"""Accept or reject: thresholds on the unknown score that are fitted on held-out known images alone."""
+"""Thresholds on the unknown score that accept or reject images, fitted on held-out known images only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["ConformalThreshold", "min_held_out"]
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded when first used: the command line shows `ACCEPT` of `default` without torch.
+    # These names are imported at first use, so that the command line can show `ACCEPT` of `default` without torch.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module("backmix.threshold.conformal"), name)

@@ -1,4 +1,4 @@
-"""A threshold for each answer beside the one for all, so that a class stranger than the rest is not rejected more."""
+"""Thresholds for single classes, so that a class with high unknown scores is not rejected more often than others."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from backmix.threshold.default import ACCEPT
 def fit_class_thresholds(
     scores: Tensor, predicted: Tensor, num_classes: int, accept: float = ACCEPT
 ) -> list[ConformalThreshold | None]:
-    """One conformal threshold for each class that the network answers.
+    """Fit one conformal threshold for each predicted class.
 
-    Images are grouped by the class they are taken for, not by their label, since that is all there is to go by at
-    prediction. Within each group the promise of `ConformalThreshold` holds: of new known images that are taken for this
-    class, at most 1 - accept is rejected in expectation (Mondrian conformal prediction: Vovk, Gammerman and Shafer,
+    Images are grouped by their predicted class, not by their label, because a new image has no label. The promise of
+    `ConformalThreshold` holds within each group: the share of new known images with this predicted class that is
+    rejected is at most 1 - accept, in expectation (Mondrian conformal prediction: Vovk, Gammerman and Shafer,
     "Algorithmic learning in a random world", 2005, section 4.5).
 
     Args:
-        scores: (n,) float unknown scores of known images held out from training.
-        predicted: (n,) int64 likeliest class of each.
-        num_classes: known classes K.
-        accept: share of known images to accept, above 0 and below 1.
+        scores: (n,) float unknown scores of known images that were held out from training.
+        predicted: (n,) int64 likeliest class of each image.
+        num_classes: The number of known classes K.
+        accept: The share of known images to accept, above 0 and below 1.
 
     Returns:
-        K thresholds; None for a class with too few held-out images to reject any (19 are needed to accept 0.95), where
-        the threshold for all classes stands in.
+        K thresholds. A class with too few held-out images to reject any image (19 are needed to accept 0.95) has None;
+        the threshold for all classes is used instead.
 
     Raises:
-        ValueError: for shapes that do not fit, and as in `ConformalThreshold.fit`.
+        ValueError: If the shapes do not fit, or for the reasons of `ConformalThreshold.fit`.
     """
     if predicted.shape != scores.shape:
         raise ValueError(f"there is one class an image; got {tuple(predicted.shape)} for {tuple(scores.shape)} scores")
@@ -46,21 +46,22 @@ def decide(
     overall: ConformalThreshold,
     by_class: Sequence[ConformalThreshold | None] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Whether images are accepted as known, and how strange they are.
+    """Decide which images are accepted as known, and give their p-values.
 
     Args:
         scores: (B,) float unknown scores.
-        predicted: (B,) int64 likeliest class of each.
-        overall: the threshold for all classes.
-        by_class: one for each class where those decide; None: `overall` decides.
+        predicted: (B,) int64 likeliest class of each image.
+        overall: The threshold for all classes.
+        by_class: One threshold for each class. `overall` decides for a class without one. None: `overall` decides for
+            all classes.
 
     Returns:
-        (B,) bool accepted and (B,) float64 p-values, on the CPU.
+        (B,) bool, True for accepted images, and (B,) float64 p-values, both on the CPU.
     """
     accepted, p_values = overall.accept(scores).cpu(), overall.p_value(scores)
     for number, threshold in enumerate(by_class or ()):
         if threshold is not None:
             rows = (predicted == number).cpu().nonzero().flatten()
-            mine = scores[rows.to(scores.device)]
-            accepted[rows], p_values[rows] = threshold.accept(mine).cpu(), threshold.p_value(mine)
+            group = scores[rows.to(scores.device)]
+            accepted[rows], p_values[rows] = threshold.accept(group).cpu(), threshold.p_value(group)
     return accepted, p_values

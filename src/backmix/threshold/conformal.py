@@ -1,4 +1,4 @@
-"""A threshold on the unknown score, from held-out known images alone, with a finite-sample guarantee."""
+"""A threshold on the unknown score with a finite-sample guarantee, fitted on held-out known images only."""
 
 from __future__ import annotations
 
@@ -17,34 +17,35 @@ from torch import Tensor
 from backmix.threshold.default import ACCEPT
 
 RULE = "split-conformal"
-# Well above what rounding in float32 makes of a score, some 1e-7 of the spread, and well below what sets images apart.
+# Rounding in float32 changes a score by about 1e-7 of the spread. The differences between images are far above 1e-5.
 _TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
 class ConformalThreshold:
-    """Split-conformal rule: accept an image whose unknown score is at most the k-th smallest held-out score.
+    """A split-conformal rule: accept an image if its unknown score is at most the k-th smallest held-out score.
 
-    With n scores of known images that were not trained on, k = ceil((n + 1) * accept). If they and a new known image
-    are exchangeable (drawn alike, scored by the same network), the new image is rejected with probability at most
-    alpha = 1 - accept; with scores further apart than `tolerance` also at least alpha - 1 / (n + 1). That holds for any
-    network and score, in expectation over both the held-out images and the new one: the share rejected by one
-    particular threshold scatters around it. It says nothing of unknown images, nor of known ones photographed under
-    other conditions.
+    The threshold is fitted on n scores of known images that were not used in training, and k = ceil((n + 1) * accept).
+    If these images and a new known image are exchangeable (drawn from the same distribution, scored by the same
+    network), the new image is rejected with probability at most alpha = 1 - accept. If the scores are further apart
+    than `tolerance`, the probability is also at least alpha - 1 / (n + 1). This promise holds for any network and any
+    score, in expectation over both the held-out images and the new image. The share that one particular threshold
+    rejects varies around that expectation. The promise does not cover unknown images, nor known images that were
+    photographed under other conditions.
 
-    The threshold is itself the score of an image. Asked about that image again, in a batch of another size or in an
-    exported file, the network may give a score higher by its last digits, and nothing that was seen has changed. So
-    `accept` and `p_value` look at the score less `tolerance`. The promise holds as before: every image that the rule
-    accepts without it is accepted with it, and no p-value gets smaller.
+    The threshold is itself the score of an image. If the network scores that image again in a batch of another size or
+    from an exported file, the score may be higher in its last digits. Therefore `accept` and `p_value` use the score
+    minus `tolerance`. The promise still holds: every image that is accepted without the tolerance is accepted with it,
+    and no p-value gets smaller.
 
     Sources: Vovk, Gammerman and Shafer, "Algorithmic learning in a random world", 2005; Lei et al., JASA 2018; for
     outlier detection with conformal p-values Bates et al., Annals of Statistics 2023 (arXiv 2104.08279, 2021).
 
-    Make one by `fit` or `from_dict`.
+    Use `fit` or `from_dict` to make a threshold.
 
     Attributes:
-        scores: (n,) float64 on the CPU, held-out unknown scores in ascending order.
-        accept_share: share of known images to accept, between 0 and 1.
+        scores: (n,) float64 held-out unknown scores in ascending order, on the CPU.
+        accept_share: The share of known images to accept, above 0 and below 1.
     """
 
     scores: Tensor
@@ -59,44 +60,46 @@ class ConformalThreshold:
 
     @classmethod
     def fit(cls, scores: Tensor, accept: float = ACCEPT) -> ConformalThreshold:
-        """Take the threshold from held-out known images.
+        """Fit the threshold on held-out known images.
 
         Args:
-            scores: (n,) float unknown scores of known images held out from training, in any order.
-            accept: share of known images to accept, above 0 and below 1; read as the decimal it is written as.
+            scores: (n,) float unknown scores of known images that were held out from training, in any order.
+            accept: The share of known images to accept, above 0 and below 1. It is used as the exact decimal number
+                that it prints as.
 
         Raises:
-            ValueError: for no scores, a NaN, another shape or dtype, or a share outside that range.
+            ValueError: If there are no scores, a score is NaN, the shape or dtype is wrong, or the share is outside
+                its range.
         """
         return cls(_check_scores(scores).sort().values, float(accept))
 
     @property
     def threshold(self) -> float:
-        """The k-th smallest held-out score; +inf when there are too few held-out images to reject any, see `note`.
+        """The k-th smallest held-out score; +inf if there are too few held-out images to reject any, see `note`.
 
-        A score is accepted up to `tolerance` above it.
+        Scores up to `tolerance` above the threshold are accepted.
         """
         rank = rank_of_threshold(len(self.scores), self.accept_share)
         return float(self.scores[rank - 1]) if rank <= len(self.scores) else math.inf
 
     @cached_property
     def tolerance(self) -> float:
-        """How much higher a score may come out and count as the same: 1e-5 of the spread of the held-out scores.
+        """The largest difference of two scores that count as equal: 1e-5 times the spread of the held-out scores.
 
-        The spread is the standard deviation of those that are finite, with n below the sum, 0 for fewer than two of
-        them. It comes from exact sums and is the same number on every machine.
+        The spread is the population standard deviation (divided by n) of the finite scores; it is 0 for fewer than two
+        of them. It is computed with exact sums, so it is the same number on every machine.
         """
         finite = self.scores[self.scores.isfinite()].tolist()
         return _TOLERANCE * statistics.pstdev(finite) if finite else 0.0
 
     @property
     def alpha(self) -> float:
-        """Largest expected share of new known images rejected, 1 - accept."""
+        """The largest expected share of new known images that are rejected, 1 - accept."""
         return float(1 - _exact(self.accept_share))
 
     @property
     def note(self) -> str | None:
-        """What to know when there are too few held-out images for the share asked, else None."""
+        """A warning if there are too few held-out images for the requested share, else None."""
         needed, held_out = min_held_out(self.accept_share), len(self.scores)
         if held_out >= needed:
             return None
@@ -106,42 +109,43 @@ class ConformalThreshold:
         )
 
     def accept(self, scores: Tensor) -> Tensor:
-        """Whether images are accepted as known: the score less `tolerance` is at most the threshold.
+        """Decide which images are accepted as known: those whose score minus `tolerance` is at most the threshold.
 
-        That is, `p_value` is above `alpha`.
+        This is the same as a `p_value` above `alpha`.
 
         Args:
             scores: (B,) float unknown scores from the network and detector that were calibrated.
 
         Returns:
-            (B,) bool on the device of the scores.
+            (B,) bool, True for accepted images, on the device of the scores.
 
         Raises:
-            ValueError: for a NaN, another shape or dtype.
+            ValueError: If a score is NaN, or the shape or dtype is wrong.
         """
         return (self._less_tolerance(scores) <= self.threshold).to(scores.device)
 
     def p_value(self, scores: Tensor) -> Tensor:
-        """Conformal p-value of "this image is known": (1 + held-out scores at least as high) / (n + 1).
+        """Return conformal p-values of the hypothesis "this image is known".
 
-        As high as the score less `tolerance`. For a new known image, P(p-value <= q) is at most q for every q. A small
-        one speaks for unknown.
+        The p-value is (1 + c) / (n + 1), where c is the number of held-out scores that are at least the image's score
+        minus `tolerance`. For a new known image, P(p-value <= q) is at most q for every q. A small p-value is evidence
+        that the image is unknown.
 
         Args:
             scores: (B,) float unknown scores from the network and detector that were calibrated.
 
         Returns:
-            (B,) float64 above 0 and at most 1, on the CPU.
+            (B,) float64 p-values above 0 and at most 1, on the CPU.
 
         Raises:
-            ValueError: for a NaN, another shape or dtype.
+            ValueError: If a score is NaN, or the shape or dtype is wrong.
         """
         held_out = len(self.scores)
         below = torch.searchsorted(self.scores, self._less_tolerance(scores))
         return (1 + held_out - below).double() / (held_out + 1)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything there is to know, for JSON; infinite scores become the strings "inf" and "-inf"."""
+        """Return the whole threshold as a dictionary for JSON. Infinite scores become the strings "inf" and "-inf"."""
         return {
             "rule": RULE,
             "accept": self.accept_share,
@@ -153,10 +157,10 @@ class ConformalThreshold:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> ConformalThreshold:
-        """Read what `to_dict` wrote, bit for bit.
+        """Make a threshold from the dictionary that `to_dict` returned, with exactly the same scores.
 
         Raises:
-            ValueError: when an entry is missing, malformed, or was altered.
+            ValueError: If an entry is missing, malformed or altered.
         """
         wanted = ("rule", "accept", "held_out", "threshold", "scores", "sha256")
         if not isinstance(content, Mapping) or set(content) != set(wanted):
@@ -182,7 +186,7 @@ class ConformalThreshold:
         return result
 
     def _less_tolerance(self, scores: Tensor) -> Tensor:
-        # To add to the threshold instead would round otherwise: accept, p_value and exported files use one expression.
+        # Adding to the threshold instead would round differently. `accept`, `p_value` and exported files all subtract.
         return _check_scores(scores) - self.tolerance
 
     def _digest(self) -> str:
@@ -191,13 +195,15 @@ class ConformalThreshold:
 
 
 def min_held_out(accept: float) -> int:
-    """Fewest held-out known images with which the threshold can reject anything: 19 to accept 0.95, 99 for 0.99.
+    """Return the smallest number of held-out known images with which a threshold can reject an image.
+
+    It is 19 for a share of 0.95 and 99 for 0.99.
 
     Args:
-        accept: share of known images to accept, above 0 and below 1.
+        accept: The share of known images to accept, above 0 and below 1.
 
     Raises:
-        ValueError: for a share outside that range.
+        ValueError: If the share is outside that range.
     """
     _check_share(accept)
     share = _exact(accept)
@@ -205,17 +211,19 @@ def min_held_out(accept: float) -> int:
 
 
 def rank_of_threshold(held_out: int, accept: float) -> int:
-    """Which held-out score is the threshold, k = ceil((n + 1) accept); one above n where nothing can be rejected.
+    """Return the rank k = ceil((n + 1) accept) of the held-out score that is the threshold.
+
+    The rank is n + 1 if the threshold cannot reject any image.
 
     Args:
-        held_out: number n of held-out known images.
-        accept: share of known images to accept, above 0 and below 1.
+        held_out: The number n of held-out known images.
+        accept: The share of known images to accept, above 0 and below 1.
     """
     return math.ceil((held_out + 1) * _exact(accept))
 
 
 def _exact(share: float) -> Fraction:
-    # In floats 20 * 0.95 may come out above 19 and ceil would take one rank too many.
+    # In floating point 20 * 0.95 may be slightly above 19, and ceil would give a rank that is one too high.
     return Fraction(repr(float(share)))
 
 
@@ -228,7 +236,7 @@ def _check_scores(scores: Tensor) -> Tensor:
     if not isinstance(scores, Tensor) or scores.ndim != 1 or not scores.is_floating_point():
         found = f"{tuple(scores.shape)} {scores.dtype}" if isinstance(scores, Tensor) else type(scores).__name__
         raise ValueError(f"unknown scores must be a float tensor with one number an image; got {found}")
-    # float64 holds every dtype exactly, so that scores of another precision are not rounded across the threshold.
+    # float64 holds the values of every dtype exactly, so no score is rounded to the other side of the threshold.
     values = scores.detach().cpu().double()
     missing = int(values.isnan().sum())
     if missing:

@@ -1,4 +1,4 @@
-"""How many of the known images a threshold accepts where nobody says otherwise."""
+"""The default share of known images that a threshold accepts."""
 
 ACCEPT = 0.95
-"""Share of new known images that is to be accepted, in expectation."""
+"""The default share of new known images that a threshold accepts, in expectation."""

@@ -1,4 +1,4 @@
-"""How a network is trained: the recipe as data, one loop, one step, and the checkpoint of an interrupted training."""
+"""The training of a network: its options, loop and steps, and the checkpoint from which it can be resumed."""
 
 from backmix.train.loop import EpochReport, Progress, make_accelerator, train
 

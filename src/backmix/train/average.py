@@ -1,4 +1,4 @@
-"""The running average of a network's weights, which a training ends with instead of the last ones."""
+"""The running average of a network's weights, which is the result of a training instead of the last weights."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch.nn.utils import parametrize
 
 
 class Average:
-    """Averaged weights of a network, and its running statistics with them.
+    """The running average of a network's weights and running statistics.
 
     Args:
-        network: what is averaged; its present weights are where the average starts.
-        decay: share of the average that is left after a step, once many steps have been made.
+        network: The network to average. The average starts with its present weights.
+        decay: The share of the old average that remains after a step. It is smaller in the first steps, see `move`.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -24,7 +24,7 @@ class Average:
 
     @torch.no_grad()
     def move(self, network: nn.Module, step: int) -> None:
-        """Move the average towards the present weights; the first steps move it further."""
+        """Move the average towards the present weights. The first steps move it further than later ones."""
         decay = min(self.decay, (step + 1) / (step + 10))
         ours, theirs = self.network.state_dict(), network.state_dict()
         moving = [name for name, value in ours.items() if value.is_floating_point()]
@@ -34,17 +34,18 @@ class Average:
                 value.copy_(theirs[name])
 
     def put_into(self, network: nn.Module) -> None:
-        """Give a network the averaged weights."""
+        """Load the averaged weights into a network."""
         network.load_state_dict(self.network.state_dict())
         _settle(network)
 
 
 @torch.no_grad()
 def _settle(network: nn.Module, readings: int = 30) -> None:
-    """Let parametrized weights catch up with averaged ones, and leave their modules in training mode.
+    """Update the spectral norms of averaged weights, and leave the modules with them in training mode.
 
-    Reading a weight in training mode is one step of the power iteration behind a spectral norm. The mean of singular
-    vectors over a training belongs to no weights and is shorter than 1, so that norms would come out too large.
+    To read a weight in training mode makes one step of the power iteration that computes its spectral norm. The average
+    of the singular vectors over a training does not fit any weights and is shorter than 1; without further steps the
+    normalised weights would be too large.
     """
     for module in network.modules():
         if parametrize.is_parametrized(module):

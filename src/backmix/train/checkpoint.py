@@ -1,4 +1,4 @@
-"""What a training needs to go on after it was cut off, and the file that holds it."""
+"""The state of a training, and the checkpoint file from which an interrupted training goes on."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Report = TypeVar("Report")
 
 
 class TrainingState:
-    """What of a training a checkpoint holds.
+    """The state of a training that a checkpoint contains.
 
     Args:
-        fingerprint: how the network is trained, as JSON; a training goes on with the same alone.
-        parts: everything that changes while it is trained, by name: what has a `state_dict`.
+        fingerprint: The options of the training, as JSON. A training can only be resumed with the same options.
+        parts: All objects that change during the training, by name. Each has a `state_dict`.
     """
 
     def __init__(self, fingerprint: str, parts: Mapping[str, Any]) -> None:
@@ -30,16 +30,16 @@ class TrainingState:
         self.parts = parts
 
     def save(self, path: Path, history: Sequence[Any]) -> None:
-        """Write the checkpoint, with a report (a data class) for each epoch so far."""
+        """Write the checkpoint, together with one report (a data class) for each finished epoch."""
         state = {name: part.state_dict() for name, part in self.parts.items()}
         save_checkpoint(path, {"options": self.fingerprint, **state, "history": [asdict(report) for report in history]})
 
     def restore(self, path: Path, report: type[Report]) -> list[Report]:
-        """Bring all parts to where they were, and return the reports of the epochs up to there.
+        """Load the saved state into all parts, and return the reports of the epochs that were finished.
 
         Raises:
-            RunError: when the file is no checkpoint or belongs to another training.
-            TrainingError: when the training began with other options.
+            RunError: If the file is not a checkpoint, or belongs to another training.
+            TrainingError: If the training began with other options.
         """
         state: dict[str, Any] = load_checkpoint(path)
         try:
@@ -61,7 +61,7 @@ class TrainingState:
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write a training checkpoint of tensors, numbers, strings, lists and dicts."""
+    """Write a training checkpoint, which consists of tensors, numbers, strings, lists and dicts."""
 
     def write(temporary: Path) -> None:
         with open(temporary, "wb") as file:
@@ -71,10 +71,10 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a training checkpoint; nothing in it is executed.
+    """Read a training checkpoint without executing any code in it.
 
     Raises:
-        RunError: when the file is missing, damaged, or holds more than data.
+        RunError: If the file is missing or damaged, or contains anything other than data.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)

@@ -1,4 +1,4 @@
-"""The one training loop: any method, any augmentation, any number of processes."""
+"""The training loop, for any method, any augmentation and any number of processes."""
 
 from __future__ import annotations
 
@@ -32,12 +32,19 @@ from backmix.train.checkpoint import TrainingState
 from backmix.train.recipe import TrainOptions, make_optimizer, make_schedule
 from backmix.train.step import train_step
 
-READ_EVERY = 20  # Steps between two looks at the loss on an accelerator, which has to stop for each.
+READ_EVERY = 20  # The number of steps between two readings of the loss. An accelerator has to wait for each reading.
 
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What an epoch came to: mean training loss and accuracy (on mixed images), learning rate at its end."""
+    """The result of an epoch.
+
+    Attributes:
+        epoch: The number of the epoch, from 0.
+        loss: The mean training loss.
+        accuracy: The training accuracy, on mixed images, 0..1.
+        lr: The learning rate at the end of the epoch.
+    """
 
     epoch: int
     loss: float
@@ -47,7 +54,15 @@ class EpochReport:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands after a step; `steps` counts over the whole training."""
+    """The state of a training after a step.
+
+    Attributes:
+        epoch: The number of the epoch, from 0.
+        step: The number of steps done so far, over all epochs.
+        steps: The number of steps of the whole training.
+        loss: The loss of this step.
+        accuracy: The training accuracy of this step, 0..1.
+    """
 
     epoch: int
     step: int
@@ -57,17 +72,18 @@ class Progress:
 
 
 def make_accelerator(precision: str = "auto", *, log_dir: Path | None = None) -> Accelerator:
-    """An accelerator for this machine: whatever devices and processes it was started with.
+    """Make an accelerator that uses the devices and processes with which this program was started.
 
     Args:
-        precision: see `TrainOptions`.
-        log_dir: folder for TensorBoard; None: no logs.
+        precision: The precision, see `TrainOptions`.
+        log_dir: The folder for TensorBoard logs; None: no logs.
     """
     mixed_precision = "bf16" if resolve_precision(precision) == "bf16" else "no"
     if AcceleratorState._shared_state.get("_mixed_precision", mixed_precision) != mixed_precision:
-        # It is kept for the whole process and refuses to change, but one program may train in both precisions.
+        # Accelerate keeps the precision for the whole process and refuses to change it. But one program may train in
+        # both precisions, so the state is reset.
         AcceleratorState._reset_state()
-    # Of several processes on processors alone, each would think it is the only one and train a network of its own.
+    # Without `cpu=True`, each of several processes on CPUs would act as the only one and train its own network.
     cpu = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.accelerator.is_available()
     return Accelerator(
         cpu=cpu,
@@ -92,39 +108,41 @@ def train(
     on_step: Callable[[Progress], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> list[EpochReport]:
-    """Train a network in place; at the end it holds the averaged weights, in evaluation mode.
+    """Train a network in place. At the end it has the averaged weights and is in evaluation mode.
 
-    All randomness of an epoch follows from (seed, epoch), so a training that was cut off and resumed from the
-    checkpoint of the last whole epoch ends with the same weights, to the bit on the CPU.
+    The random numbers of an epoch depend only on (seed, epoch). So a training that is interrupted and then resumed from
+    the checkpoint of the last whole epoch ends with the same weights; on a CPU they are equal to the bit.
 
-    Several processes that train together hold a part of each batch. They train as one process would that has all of
-    it, within what floating point rounds, but for three things that each does with its part alone: batch norm, what a
-    network or a method draws for itself (dropout, the mixtures of ConOSR, the styles that MixStyle exchanges), and a
-    loss that compares images of a batch with one another.
+    If several processes train together, each has a part of each batch. Up to rounding, they train like one process that
+    has the whole batch, with three exceptions. Each process works on its own part only for batch norm, for the random
+    numbers that a network or a method draws itself (dropout, the mixtures of ConOSR, the styles that MixStyle
+    exchanges), and for a loss that compares the images of a batch with one another.
 
     Args:
-        network: what to train.
-        loader: batches of uint8 images, by epoch.
-        preprocess: how they are normalised.
-        options: how to train.
-        augmentation: what is done to the batches.
-        outliers: where images of no known class come from, for methods that learn from them.
-        accelerator: devices and processes; None: made from the options.
-        checkpoint: file written after every epoch; None: no checkpoints.
-        resume: go on from `checkpoint` when it is there.
-        read_every: how many steps are taken before their losses are read, at least 1; at the end of an epoch they are
-            read in any case. Weights and reports do not depend on it. None: 1 on a CPU, `READ_EVERY` on an
-            accelerator, which would stand still while each is read.
-        on_step: told of every step, in order, when its loss is read.
-        on_epoch: told after every epoch.
+        network: The network to train.
+        loader: The loader of the batches of uint8 images of each epoch.
+        preprocess: The normalisation of the images.
+        options: The training options.
+        augmentation: The augmentation of the batches; None: no augmentation.
+        outliers: The source of images of no known class, for methods that learn from them.
+        accelerator: The devices and processes to use; None: made from the options.
+        checkpoint: The file that is written after every epoch; None: no checkpoints.
+        resume: Whether to go on from `checkpoint` if that file exists.
+        read_every: The number of steps after which their losses are read, at least 1. The losses are always read at the
+            end of an epoch. Weights and reports do not depend on this number. None: 1 on a CPU, and `READ_EVERY` on an
+            accelerator, which waits for each reading.
+        on_step: A function that is called with the progress of every step, in order, after its loss is read.
+        on_epoch: A function that is called with the report of every epoch.
 
     Returns:
-        A report for each epoch, those before the resume included.
+        A report for each epoch, including the epochs before the resume.
 
     Raises:
-        TrainingError: when the loss stops being finite, the checkpoint cannot be written, options changed, or
-            `options.compile` finds no compiler.
-        ValueError: when outliers and augmentation have a foreground bank each, of which one would starve.
+        TrainingError: If the loss or the weights stop being finite, there are too few images for a batch, the
+            checkpoint cannot be written, the options changed, or `options.compile` finds no compiler.
+        RunError: If `checkpoint` is not a checkpoint or belongs to another training.
+        ValueError: If both outliers and augmentation have a foreground bank, because only one of them would be filled;
+            or if `read_every` is below 1.
     """
     if len(loader) == 0:
         raise TrainingError(f"{loader.num_images} images make no batch of {options.batch_size}; add images")
@@ -139,8 +157,8 @@ def train(
     if resume and checkpoint is not None and checkpoint.exists():
         history = training.state.restore(checkpoint, EpochReport)
     training.prepare()
-    # Images change their size once, by `small`, and code for either size is quicker than code for any; batches of
-    # outliers may have any length.
+    # The size of the images changes only once, by `small`, and code that is compiled for each of the two sizes is
+    # faster than code for any size. Batches of outliers may have any length.
     dynamic = False if outliers is None else None
     with _attached(chain, network.backbone), _compiled(network.backbone, options.compile, dynamic=dynamic):
         for epoch in range(len(history), options.epochs):
@@ -156,7 +174,7 @@ def train(
 
 
 class _Training:
-    """All that changes while a network is trained, set up for the first epoch; arguments as of `train`."""
+    """All objects that change while a network is trained, ready for the first epoch. Arguments are as in `train`."""
 
     def __init__(
         self,
@@ -201,7 +219,7 @@ class _Training:
         self.schedule = make_schedule(options)
 
     def prepare(self) -> None:
-        """Hand network and optimisers to the devices and processes; after that no checkpoint is read."""
+        """Prepare network and optimisers for the devices and processes. A checkpoint must be read before this."""
         if self.network.head.partial_gradients:
             self.accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)
         self.wrapped, optimizer = self.accelerator.prepare(self.network, self.optimizer)
@@ -211,12 +229,12 @@ class _Training:
         """Train for one epoch.
 
         Raises:
-            TrainingError: when the loss or the weights stop being finite.
+            TrainingError: If the loss or the weights stop being finite.
         """
         network, options, accelerator = self.network, self.options, self.accelerator
         torch.manual_seed(seed_of(options.seed, "network", epoch, accelerator.process_index))
         for purpose, generator in self.generators.items():
-            # Alike on all processes: each draws for the whole batch and keeps its part (`train_step`).
+            # All processes have the same seed: each draws for the whole batch and keeps its part (`train_step`).
             generator.manual_seed(seed_of(options.seed, purpose, epoch, 0))
         network.train()
         before = epoch * len(self.loader)
@@ -256,38 +274,38 @@ class _Training:
         return EpochReport(epoch, float(totals[0] / totals[2]), float(totals[1] / totals[2]), lr)
 
     def finish(self) -> None:
-        """Leave the network with the averaged weights, alike on all processes, in evaluation mode."""
-        # Autocast belongs to the training; without this it would stay around the network's forward.
+        """Give the network the averaged weights, the same on all processes, and put it in evaluation mode."""
+        # This removes autocast from the network's forward, because only the training uses it.
         self.accelerator.unwrap_model(self.wrapped, keep_fp32_wrapper=False)
         if self.average is not None:
             self.average.put_into(self.network)
         if self.accelerator.num_processes > 1:
-            # Running statistics differ between processes; all go on with those of the first.
+            # Running statistics differ between processes; all processes take those of the first.
             state = {name: value.contiguous() for name, value in self.network.state_dict().items()}
             self.network.load_state_dict(broadcast(state))
         self.network.eval()
 
 
 class _Figures:
-    """Losses and right answers of an epoch, left on the device until those of several steps are read at once."""
+    """The losses and correct answers of an epoch. They stay on the device until those of several steps are read."""
 
     def __init__(
         self, epoch: int, before: int, steps: int, rate: float, on_step: Callable[[Progress], None] | None
     ) -> None:
         self.epoch, self.before, self.steps, self.rate, self.on_step = epoch, before, steps, rate, on_step
-        self.totals = torch.zeros(3, dtype=torch.float64)  # Loss times images, right answers, images.
+        self.totals = torch.zeros(3, dtype=torch.float64)  # Loss times images, correct answers, images.
         self.unread: list[tuple[Tensor, Tensor, int]] = []
         self.done = 0
 
     def add(self, loss: Tensor, correct: Tensor, shown: int) -> None:
-        """Take loss and right answers of a step that showed so many images; does not wait for them."""
+        """Add the loss and the correct answers of a step with `shown` images, without waiting for them."""
         self.unread.append((loss, correct, shown))
 
     def read(self) -> Tensor:
-        """Wait for all steps so far, tell of them one by one, and return the totals of the epoch up to here.
+        """Wait for all steps so far, call `on_step` for each, and return the totals of the epoch so far.
 
         Raises:
-            TrainingError: for the first step whose loss is not finite.
+            TrainingError: If the loss of a step is not finite.
         """
         if not self.unread:
             return self.totals
@@ -318,9 +336,10 @@ def _attached(chain: Chain, backbone: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _compiled(backbone: nn.Module, wanted: bool, *, dynamic: bool | None) -> Iterator[None]:
-    """Compile what a call of the backbone does, and take that back.
+    """Compile the calls of the backbone within the block.
 
-    In place, not by `torch.compile(backbone)`: a module around it would rename the weights in every file.
+    The backbone is compiled in place. `torch.compile(backbone)` would wrap it in a module, which would rename the
+    weights in every file.
     """
     if not wanted:
         yield
@@ -337,7 +356,7 @@ def _compiled(backbone: nn.Module, wanted: bool, *, dynamic: bool | None) -> Ite
             "without it."
         ) from error
     finally:
-        backbone._compiled_call_impl = None  # What `compile` sets; torch has no call that takes it back.
+        backbone._compiled_call_impl = None  # `compile` sets this attribute, and torch has no function to undo it.
 
 
 def _one_line(thing: object) -> str:

@@ -1,4 +1,4 @@
-"""How to train, as data: options with their ranges, learning rate schedules, optimisers."""
+"""The options of a training with their ranges, the learning rate schedules and the optimisers."""
 
 from __future__ import annotations
 
@@ -19,42 +19,47 @@ SCHEDULES = ("one-cycle", "cosine", "cosine-restarts", "step")
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """How to train.
+    """The options of a training.
 
     Args:
-        epochs: passes over the training set.
-        batch_size: images per batch and process.
-        lr: largest learning rate.
+        epochs: The number of passes over the training set.
+        batch_size: The number of images per batch and process.
+        lr: The largest learning rate.
         optimizer: "muon" (orthogonalised momentum for kernels and matrices, AdamW for the rest), "sgd" or "adamw".
-        momentum: of SGD and Muon.
-        nesterov: whether their momentum looks ahead; without momentum there is nothing to look ahead with.
-        weight_decay: on weight matrices and kernels.
-        decay_all: whether weights decay in biases and norms too, as plain SGD of papers' code has it.
+        momentum: The momentum of SGD and Muon.
+        nesterov: Whether SGD and Muon use Nesterov momentum. SGD without momentum ignores it.
+        weight_decay: The weight decay of weight matrices and kernels.
+        decay_all: Whether biases and norms have weight decay too, as plain SGD in the code of papers does.
         schedule: "one-cycle" (linear up, linear down to 0), "cosine" (linear up, cosine down to 0), "cosine-restarts"
             (cosine down to `lowest`, back to the top `restarts` times) or "step" (linear up, then x0.1 at each of
             `milestones`).
-        warmup: share of the training in which the rate rises.
-        milestones: of "step", as shares of the training, ascending; the default is CSSR's 120 and 190 of 200 epochs.
-        restarts: of "cosine-restarts"; all periods are as long (Vaze et al., ICLR 2022: 2).
-        lowest: least rate of "cosine-restarts", as a share of `lr` (Vaze et al.: 1/1000).
-        ema: decay per step of the average of weights that is kept as the result; 0 keeps the last weights.
-        precision: "bf16" (autocast), "fp32", or "auto": whichever this machine is quicker in. The field then holds what
-            that came to.
-        compile: whether torch compiles the backbone, which makes the first steps slow and the others quicker. Needs a
-            C++ compiler on a CPU, Triton and a C compiler on an accelerator.
-        pad: largest shift of the crop after mixing, as a share of the image's side; 0 where crops come with the data.
-        flip: probability of mirroring after mixing; 0 where flips come with the data.
-        padding: what a shifted crop shows beyond the border, "reflect" or "zeros".
-        zoom: largest change of height and width after mixing, as a share; 0 where crops come with the data.
-        jitter: strength of random saturation, contrast and brightness, 0..1.
-        erase: side of the square hidden in each image (Cutout), as a share of the image's; 0 hides nothing.
-        small: share of the training, from its start, in which images are shown at three quarters of their side; it
-            takes about half the time there (progressive resizing). Not for networks that are tied to one size.
-        clip: largest norm of the gradient; 0 for no limit.
-        seed: everything random follows from it.
+        warmup: The share of the training in which the learning rate rises.
+        milestones: The milestones of "step", as ascending shares of the training. The default is that of CSSR, epochs
+            120 and 190 of 200.
+        restarts: The number of restarts of "cosine-restarts". All periods have the same length (Vaze et al., ICLR 2022:
+            2 restarts).
+        lowest: The lowest learning rate of "cosine-restarts", as a share of `lr` (Vaze et al.: 1/1000).
+        ema: The decay per step of the average of the weights that is kept as the result; 0 keeps the last weights.
+        precision: "bf16" (autocast), "fp32" or "auto". With "auto", the field is set to the one that is faster on this
+            machine.
+        compile: Whether torch compiles the backbone, which makes the first steps slower and the others faster. It needs
+            a C++ compiler on a CPU, and Triton and a C compiler on an accelerator.
+        pad: The largest shift of the crop after mixing, as a share of the side of the image; 0 if the data are already
+            cropped.
+        flip: The probability of mirroring after mixing; 0 if the data are already flipped.
+        padding: The content of a shifted crop beyond the border, "reflect" or "zeros".
+        zoom: The largest change of height and width after mixing, as a share; 0 if the data are already cropped.
+        jitter: The strength of random changes of saturation, contrast and brightness, 0..1.
+        erase: The side of the square that is hidden in each image (Cutout), as a share of the side of the image; 0
+            hides nothing.
+        small: The share of the training, from its start, in which images are shown at three quarters of their side.
+            These steps take about half the time (progressive resizing). Networks that need one fixed size do not
+            support it.
+        clip: The largest norm of the gradient; 0 for no limit.
+        seed: The seed of all random numbers.
 
     Raises:
-        ValueError: for an option outside its range, with its name, its range and what was given.
+        ValueError: If an option is outside its range. The message has its name, its range and the given value.
     """
 
     epochs: int = 24
@@ -84,9 +89,9 @@ class TrainOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse options outside their range, by name."""
+        """Raise ValueError if an option is outside its range."""
         object.__setattr__(self, "precision", resolve_precision(self.precision))
-        if isinstance(self.milestones, list):  # What JSON and YAML make of a tuple.
+        if isinstance(self.milestones, list):  # JSON and YAML read a tuple as a list.
             object.__setattr__(self, "milestones", tuple(self.milestones))
         checks = {
             "epochs": (self.epochs >= 1, "at least 1"),
@@ -115,14 +120,14 @@ class TrainOptions:
                 raise ValueError(f"{name} is {expected}; got {getattr(self, name)!r}")
 
     def to_dict(self) -> dict[str, Any]:
-        """All options as JSON has them, lists for tuples; `TrainOptions(**...)` takes them back."""
+        """Return all options as values for JSON, with lists for tuples. `TrainOptions(**...)` accepts them."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
 def with_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options that a file holds, as JSON, and the defaults of those that did not exist when it was written.
+    """Return the options that were read from a JSON file, with defaults for options that the file does not contain.
 
-    A new option's default is what was done before there was a choice, so that old files can be compared and resumed.
+    The default of a new option is the behaviour before the option existed, so old files can be compared and resumed.
     """
     return TrainOptions().to_dict() | dict(options)
 
@@ -142,10 +147,19 @@ def schedule_factor(
     restarts: int = TrainOptions.restarts,
     lowest: float = TrainOptions.lowest,
 ) -> float:
-    """Share of the largest learning rate at `progress` 0..1 of the training; the rest as in `TrainOptions`."""
+    """Return the learning rate at a progress of the training, as a share of the largest learning rate.
+
+    Args:
+        name: The name of the schedule, as in `TrainOptions`.
+        progress: The share of the training that is done, 0..1.
+        warmup: See `TrainOptions`.
+        milestones: See `TrainOptions`.
+        restarts: See `TrainOptions`.
+        lowest: See `TrainOptions`.
+    """
     if name == "cosine-restarts":
-        # As in the closed-set paper's code, periods count from the beginning: the rise takes the place of the first
-        # period's top, and ends on its curve.
+        # As in the code of the closed-set paper, periods count from the beginning: the rise replaces the top of the
+        # first period, and ends on the curve of that period.
         factor = _cosine_restarts(max(progress, warmup), restarts, lowest)
         return factor if progress >= warmup else lowest + (factor - lowest) * progress / warmup
     if progress < warmup:
@@ -160,13 +174,13 @@ def schedule_factor(
 
 def _cosine_restarts(progress: float, restarts: int, lowest: float) -> float:
     periods = restarts + 1
-    # The end of the training is the end of the last period, not the top of another.
+    # The end of the training is the end of the last period, not the top of one more period.
     done = progress * periods - min(int(progress * periods), restarts)
     return lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def make_schedule(options: TrainOptions) -> Callable[[float], float]:
-    """The schedule of these options: from progress 0..1 of the training to a share of the largest rate."""
+    """Return the schedule of these options: a function from the progress 0..1 to a share of the largest rate."""
     return partial(
         schedule_factor,
         options.schedule,
@@ -180,14 +194,18 @@ def make_schedule(options: TrainOptions) -> Callable[[float], float]:
 def make_optimizer(
     network: nn.Module, options: TrainOptions, *, apart: torch.optim.Optimizer | None = None
 ) -> torch.optim.Optimizer:
-    """The optimiser, with weight decay on matrices and kernels alone unless `decay_all` says otherwise.
+    """Make the optimiser of a network. Only matrices and kernels have weight decay, unless `decay_all` is set.
 
-    Muon moves hidden kernels and matrices; the first convolution, the head, biases and norms take AdamW at half the
+    Muon trains the hidden kernels and matrices; the first convolution, the head, biases and norms use AdamW at half the
     rate (Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024; implementation of timm).
-    Parameters of the optimiser `apart` are left to it.
+
+    Args:
+        network: The network to train.
+        options: The training options.
+        apart: Another optimiser, whose parameters are left out of this one.
     """
-    left = {id(p) for group in apart.param_groups for p in group["params"]} if apart is not None else set()
-    trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad and id(p) not in left]
+    excluded = {id(p) for group in apart.param_groups for p in group["params"]} if apart is not None else set()
+    trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad and id(p) not in excluded]
     decayed = [p for _, p in trained if p.ndim > 1]
     groups: list[dict[str, Any]] = [
         {"params": decayed, "weight_decay": options.weight_decay},

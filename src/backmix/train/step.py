@@ -1,4 +1,4 @@
-"""One step of the training, on one process or on several that share a batch."""
+"""One step of the training, on one process or on several processes that share a batch."""
 
 from __future__ import annotations
 
@@ -38,37 +38,52 @@ def train_step(
     step: int = 0,
     steps: int = 1,
 ) -> tuple[Tensor, Tensor]:
-    """One step of the training: mix, crop, colour, hide, forward, backward, feed the bank, move the weights.
+    """Do one step: mix, crop, colour and hide images, run forward and backward, update the bank and the weights.
 
-    In the first share `options.small` of all steps images are shown at three quarters of their side.
+    In the first share `options.small` of all steps, images are shown at three quarters of their side.
 
-    Several processes hold a part of the batch each, and their `generators` stand alike. What chance decides is drawn
-    for the whole batch on each of them, and each keeps its part; so images come out as one process with all of the
-    batch would make them. Where images are mixed, the parts are gathered before, as bytes: a donor may be anywhere.
-    Then every process mixes all of them, which costs less than to find out who needs what and send that.
+    If there are several processes, each has a part of the batch, and their `generators` have the same state. Each
+    process draws the random numbers for the whole batch and keeps its part, so the images are the same as with one
+    process that has the whole batch. If images are mixed, the parts are gathered first, as bytes, because a donor may
+    be in any part. Then every process mixes all images, which is cheaper than to exchange only the needed ones.
+
+    Args:
+        accelerator: The devices and processes.
+        wrapped: The network as the accelerator prepared it.
+        network: The network itself.
+        batch: The images and labels of this process.
+        preprocess: The normalisation of the images.
+        options: The training options.
+        augmentation: The augmentations of the batch.
+        outliers: The source of images of no known class; None: no outliers.
+        optimizers: The optimisers, which each make a step.
+        generators: The random number generators, by purpose.
+        step: The number of this step in the whole training, from 0.
+        steps: The number of steps of the whole training.
 
     Returns:
-        Loss, scalar float, and number of right answers, scalar int64, on the images of this process as they were
-        shown. Both stay on the device: reading them waits for it.
+        The loss (scalar float) and the number of correct answers (scalar int64), on the images of this process as they
+        were shown. Both stay on the device, because reading them would wait for the device.
     """
     share = Share(accelerator.process_index, accelerator.num_processes)
     gathered = share.world > 1 and (augmentation.looks_at_others or outliers is not None)
     whole = _gather(accelerator, batch) if gathered else batch
-    own = share if gathered else ALL  # What of `whole` belongs to this process.
+    own = share if gathered else ALL  # The part of `whole` that belongs to this process.
     augmentation.set_share(before_crop=ALL if gathered else share, behind_crop=share)
     everything = preprocess.normalise(whole.images)
     images = own.own(everything)
     seen: dict[str, Any] = {"labels": whole.labels, "masks": whole.masks, "view": whole.view}
-    # Targets belong to the batch, so what mixes labels is drawn once for all views; anything else for each view.
+    # Targets belong to the batch, so an augmentation that mixes labels is drawn once for all views. Others are drawn
+    # for each view.
     mixes_labels = any(getattr(part, "mixes_labels", False) for part in augmentation.parts)
     draws = 1 if mixes_labels else network.head.views
     mixed = [own.own(augmentation.before_crop(everything, whole.index, **seen)) for _ in range(draws)]
     others: Tensor | None = None if outliers is None else outliers(everything, whole.index, **seen)
-    # The last draw makes the first view, whose features feed the bank: `moved` and pasted cells tell of that draw.
+    # The last draw makes the first view, whose features feed the bank: `moved` and pasted cells refer to that draw.
     views = [_show(mixed[-1 - view % draws], options, generators, share) for view in range(network.head.views)]
     shown = torch.cat([augmentation.behind_crop(view, batch.index, labels=batch.labels) for view, _ in views])
     if others is not None and len(others):
-        # From a generator of their own: the known images are shown alike with and without outliers.
+        # Outliers use their own generator, so the known images are shown in the same way with and without outliers.
         others, _ = _show(others, options, dict.fromkeys(generators, generators["outliers"]), ALL)
     others = None if others is None else own.own(others)
     if step < options.small * steps:
@@ -83,11 +98,11 @@ def train_step(
     accelerator.backward(loss)
     if options.clip:
         for optimizer in optimizers:
-            # Each on its own: the gradient of an adversary says nothing of how far the classifier may go.
+            # Each optimiser is clipped alone, because the gradient of an adversary must not limit the classifier.
             trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
             accelerator.clip_grad_norm_(trained, options.clip)
     with torch.no_grad():
-        # Before the weights move, so that a freely fed map belongs to the features it is read from.
+        # This comes before the weights move, so that a freely fed map belongs to the features from which it is read.
         correct = (network.head.logits(features).argmax(1) == batch.labels).sum()
         bank = augmentation.backmix if outliers is None else outliers.backmix or augmentation.backmix
         if bank is not None:
@@ -102,7 +117,7 @@ def train_step(
 
 
 def _gather(accelerator: Accelerator, batch: Batch) -> Batch:
-    """The batches of all processes, one after the other in their order."""
+    """Return the batches of all processes as one batch, in the order of the processes."""
 
     def gather(part: Tensor) -> Tensor:
         return cast(Tensor, accelerator.gather(part.contiguous()))
@@ -113,7 +128,7 @@ def _gather(accelerator: Accelerator, batch: Batch) -> Batch:
 
 
 def _smaller(images: Tensor) -> Tensor:
-    if not len(images):  # Outliers made of backgrounds may be none yet, and torch does not resize nothing.
+    if not len(images):  # There may be no outliers from backgrounds yet, and torch cannot resize an empty batch.
         return images.new_empty(0, images.shape[1], *(int(0.75 * side) for side in images.shape[2:]))
     return F.interpolate(images, scale_factor=0.75, mode="bilinear", antialias=True)
 
@@ -121,7 +136,7 @@ def _smaller(images: Tensor) -> Tensor:
 def _show(
     images: Tensor, options: TrainOptions, generators: dict[str, torch.Generator], share: Share
 ) -> tuple[Tensor, View | None]:
-    """Flip, crop, colour and hide: images as the network sees them, and what all of the batch shows of those given."""
+    """Flip, crop, colour and hide images. Return them, and the view of the whole batch on the given images."""
     count, (height, width) = share.whole(len(images)), images.shape[2:]
     after = None
     if options.pad or options.flip or options.zoom:
@@ -133,7 +148,8 @@ def _show(
         jitter = ColourJitter(options.jitter, generator=generators["colour"])
         images = jitter.apply(images, share.own(jitter.draw(count), -1))
     if options.erase:
-        # A freely fed map is low where the image was hidden; as any place is hidden equally often, the order stays.
+        # A freely fed map is low where the image was hidden. Every place is hidden equally often, so the order of the
+        # places stays the same.
         erase = Erase(options.erase, generator=generators["erase"])
         images = erase.apply(images, share.own(erase.draw(count, height, width), -1))
     return images, after
@@ -142,7 +158,7 @@ def _show(
 def _maps(
     accelerator: Accelerator, network: Network, mix: BackMix, images: Tensor, batch: Batch, features: Tensor
 ) -> Tensor | None:
-    """Class activation maps (B, h, w) of the images of this process, as the bank wants them; None: not at all."""
+    """Return the class activation maps (B, h, w) of this process for the bank; None if the bank needs no maps."""
     if mix.foreground == "free":
         return network.head.evidence(features.detach(), batch.labels)
     if mix.foreground == "clean":
@@ -160,7 +176,7 @@ def _feed(
     moved: Tensor | None,
     generator: torch.Generator,
 ) -> None:
-    """Give the bank the maps of the whole batch, so that every process holds the same bank."""
+    """Give the bank the maps of the whole batch, so that every process has the same bank."""
     if accelerator.num_processes > 1:
         maps = cast(Tensor, accelerator.gather(maps.contiguous()))
     maps, observed = mix.observe(whole.index, maps, view=whole.view, after=after)
