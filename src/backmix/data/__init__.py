@@ -1,4 +1,4 @@
-"""Images, labels and classes: folders, Parquet, the hub and the embedded digits, behind one face."""
+"""Images, labels and classes from folders, Parquet files, the hub and the embedded digits, behind one interface."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded when first used: who only opens images needs no torch.
+    # A module is loaded on first use, so that code which only opens images does not import torch.
     if name not in _HOME:
         raise AttributeError(f"module 'backmix.data' has no attribute {name!r}")
     return getattr(importlib.import_module(f"backmix.data.{_HOME[name]}"), name)
