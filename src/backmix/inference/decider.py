@@ -1,4 +1,4 @@
-"""A network that scores images and decides which of them it knows: calibrate, score, evaluate, predict."""
+"""A network that scores images and decides which of them it knows, with calibration, evaluation and prediction."""
 
 from __future__ import annotations
 
