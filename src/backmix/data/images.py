@@ -192,7 +192,7 @@ def _too_large(found: str, max_pixels: int) -> str:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """Return the operation that sets the image upright, by its EXIF orientation; None if it is upright."""
+    """Return the operation that sets the image upright, by its EXIF orientation; None if it needs none."""
     try:
         return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # Damaged EXIF data does not mean that the pixels are damaged.

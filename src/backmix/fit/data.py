@@ -162,7 +162,7 @@ def held_out_shares(data: str, fitted: FitData, split: Split, known: Tensor) -> 
 
 
 def test_figures(classifier: Decider, shares: Shares, workers: int) -> dict[str, Any] | None:
-    """Return the figures on the images that are kept for a test; None if no image of a known class is."""
+    """Return the figures on the images kept for a test; None if they include no image of a known class."""
     source = open_share(shares, shares.test)
     known = classifier.labels_for(source)
     if not bool((known >= 0).any()):
