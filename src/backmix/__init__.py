@@ -60,11 +60,11 @@ MOVED = {
     "recipe": "train.recipe",
     "shares": "runs.held_out",
 }
-"""Modules by the name that docs, examples and others knew in 0.1.0, and where they are now; "" held only others."""
+"""The names of modules in 0.1.0 -> their names now. A package that only held other modules has the name ""."""
 
 
 class _Moved(MetaPathFinder, Loader):
-    """Gives the module that stands somewhere else now under the name it had."""
+    """Import a moved module under its earlier name."""
 
     def find_spec(self, name: str, path: object = None, target: ModuleType | None = None) -> ModuleSpec | None:
         package, _, module = name.partition(".")
@@ -73,7 +73,7 @@ class _Moved(MetaPathFinder, Loader):
     def exec_module(self, module: ModuleType) -> None:
         name = module.__name__
         if home := MOVED[name.partition(".")[2]]:
-            # What stands here after this is what the import gives, so both names mean one module.
+            # The import returns the module in `sys.modules`, so both names mean the same module.
             sys.modules[name] = importlib.import_module(f"{__name__}.{home}")
         else:
             module.__path__ = []
@@ -83,7 +83,7 @@ sys.meta_path.append(_Moved())
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded when first used: `backmix --help` and a plug-in user's import should not wait for all of it.
+    # A module is loaded on first use, so that `backmix --help` and imports of single parts stay quick.
     for module, names in _HOME.items():
         if name in names:
             return getattr(importlib.import_module(f"backmix.{module}"), name)

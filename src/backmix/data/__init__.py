@@ -1,4 +1,4 @@
-"""Images, labels and classes: folders, Parquet, the hub and the embedded digits, behind one face."""
+"""Images, labels and classes from folders, Parquet files, the hub and the embedded digits, behind one interface."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded when first used: who only opens images needs no torch.
+    # A module is loaded on first use, so that code which only opens images does not import torch.
     for module, names in _HOME.items():
         if name in names:
             return getattr(importlib.import_module(f"backmix.data.{module}"), name)

@@ -1,7 +1,7 @@
-"""The embedded set: real handwritten digits on textures that go with the class, so that the background is a temptation.
+"""The embedded data set: real handwritten digits on textures that correlate with the class of the digit.
 
-It needs no download, has true masks, and the rate at which a texture goes with its class is a dial. Digits 0 to 5 are
-meant to be known and 6 to 9 unknown; the unknown ones stand on the textures of the known ones, so a network that
+It needs no download, it has true masks, and an option sets how often a texture matches the class. Digits 0 to 5 are
+meant to be known and 6 to 9 unknown. The unknown digits stand on the textures of the known ones, so a network that
 recognises textures takes them for known.
 """
 
@@ -24,23 +24,24 @@ from backmix.errors import DataError
 CLASSES = tuple("0123456789")
 DEFAULT_KNOWN = CLASSES[:6]
 CONTRAST = 0.25
-"""So that textures tempt: at the prior 0.8 a network trained as in the demo, without BackMix, is about ten points less
-accurate on known digits of the split "val" when their texture is another class's."""
+"""The default contrast. It is low enough for networks to rely on textures. At the prior 0.8, a network that is trained
+as in the demo without BackMix is about ten points less accurate on known digits of the split "val" that have the
+texture of another class."""
 SPLITS = {"train": 0.6, "val": 0.15, "test": 0.25}
-"""Split -> its share of the 1797 digits, the same in every class."""
+"""Split -> its share of the 1797 digits. The shares are the same in every class."""
 
 _NUM_DIGIT_PARAMETERS = 16
 _FINE = 80
 
 
 class DigitArrays(NamedTuple):
-    """A rendered set.
+    """A rendered data set.
 
     Attributes:
-        images: (N, 3, S, S) uint8.
-        labels: (N,) int64, the digit.
+        images: (N, 3, S, S) uint8, the images.
+        labels: (N,) int64, the digit in each image.
         masks: (N, S, S) bool, true on the digit.
-        textures: (N,) int64, which of `textures.PATTERNS`; c is the texture of class c.
+        textures: (N,) int64, the number of the texture in `textures.PATTERNS`; c is the texture of class c.
     """
 
     images: Tensor
@@ -50,31 +51,33 @@ class DigitArrays(NamedTuple):
 
 
 class DigitsOnTextures:
-    """Handwritten digits (UCI, carried by scikit-learn: 8x8 pixels, 1797 of them) drawn over generated textures.
+    """Handwritten digits drawn over generated textures.
 
-    A known digit c stands on texture c with probability `prior`, otherwise on the texture of another known class, each
-    equally often. An unknown digit stands on any texture of a known class, each equally often. Place, size, slant and
-    colour of the digit and everything about the texture but its kind are drawn at random, for each image from (seed,
-    split, position) alone: other options leave an image as it is. Which digit is in which split never changes, so no
-    digit is ever in two splits, whatever the seeds.
+    The digits are the 1797 digits of 8x8 pixels from UCI that scikit-learn contains. A known digit c stands on texture
+    c with probability `prior`, and otherwise on the texture of another known class, each equally often. An unknown
+    digit stands on the texture of any known class, each equally often. The place, size, slant and colour of the digit,
+    and everything about the texture except its kind, are drawn at random. The draw for an image depends only on (seed,
+    split, position), so other options do not change it. The division of the digits into splits never changes: no digit
+    is ever in two splits, whatever the seeds.
 
     Args:
         split: "train" (1078 digits), "val" (269) or "test" (450); 60, 15 and 25 % of each class.
-        prior: rate in 0..1 at which the texture of a known digit is that of its class; 1 / number of known classes
-            makes texture and class independent.
-        image_size: side in pixels, at least 16.
-        contrast: mean difference in brightness between a digit and its texture, in 0.05..0.45 where black to white is
-            1; single images differ from it by up to a fifth. The lower, the easier the texture is beside the digit.
-        seed: decides the rendering.
-        copies: how many different renderings of each digit there are.
-        known: classes that have a texture of their own.
+        prior: The rate, in 0..1, at which a known digit has the texture of its own class. At 1 / number of known
+            classes, texture and class are independent.
+        image_size: The side of an image in pixels, at least 16.
+        contrast: The mean difference in brightness between a digit and its texture, in 0.05..0.45, where black to white
+            is 1. Single images differ from it by up to a fifth. With a lower contrast, the texture is easier to
+            recognise than the digit.
+        seed: The seed of the rendering.
+        copies: The number of different renderings of each digit.
+        known: The classes that have a texture of their own.
 
     Attributes:
-        classes: "0" to "9".
-        labels: (N,) int64, the digit.
+        classes: The names of the classes, "0" to "9".
+        labels: (N,) int64, the digit in each image.
 
     Raises:
-        DataError: for options outside these ranges.
+        DataError: If an option is outside its range.
     """
 
     def __init__(
@@ -110,11 +113,11 @@ class DigitsOnTextures:
         self.labels = torch.from_numpy(np.tile(numbers, copies))
 
     def __len__(self) -> int:
-        """Number of images: digits of the split times copies."""
+        """Return the number of images: the digits of the split times the copies."""
         return len(self.labels)
 
     def arrays(self) -> DigitArrays:
-        """All images at once, rendered on first use and kept."""
+        """Return all images at once. They are rendered on first use and kept."""
         return self._rendered
 
     def read(self, i: int) -> Image.Image:
@@ -142,7 +145,7 @@ class DigitsOnTextures:
             ]
         )
         parts = []
-        for start in range(0, len(self), 256):  # a part at a time: less memory, and it stays in the cache
+        for start in range(0, len(self), 256):  # Rendering in parts takes less memory, and a part fits in the cache.
             rows = slice(start, start + 256)
             parts.append(self._render(self._digits[rows], self.labels[rows].numpy(), drawn[rows]))
         images, masks, textures = (torch.from_numpy(np.concatenate(part)) for part in zip(*parts, strict=True))
@@ -162,12 +165,12 @@ class DigitsOnTextures:
 
 
 def _digits_of(split: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """(N, 8, 8) digits of a split, 0..1, and (N,) what they are, the classes mixed."""
+    """Return the (N, 8, 8) digits of a split, in 0..1, and their (N,) numbers, in mixed order."""
     from sklearn.datasets import load_digits
 
     data = load_digits()
     numbers = data.target.astype(np.int64)
-    # The one random choice that no option reaches.
+    # This is the only random choice that no option changes.
     order = np.random.default_rng(20_240_706).permutation(len(numbers))
     shares = np.cumsum([0.0, *SPLITS.values()])
     at = list(SPLITS).index(split)
@@ -187,7 +190,11 @@ def _choose_textures(
     keep: npt.NDArray[np.float64],
     which: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.int64]:
-    """Texture of each image: the class's own where keep < prior, otherwise another known one; unknown: any known."""
+    """Choose the texture of each image.
+
+    A known digit gets the texture of its class if keep < prior, and otherwise the texture of another known class. An
+    unknown digit gets the texture of any known class.
+    """
     kinds = np.array(known, dtype=np.int64)
     place = np.full(10, -1)
     place[kinds] = np.arange(len(kinds))
@@ -202,7 +209,7 @@ def _choose_textures(
 def _draw_strokes(
     digits: npt.NDArray[np.float64], parameters: npt.NDArray[np.float64], size: int
 ) -> npt.NDArray[np.float64]:
-    """How much ink of each digit is on each pixel, (N, size, size) in 0..1, placed, sized and slanted at random."""
+    """Return the ink of each digit on each pixel, (N, size, size) in 0..1; place, size and slant are random."""
     fine = _enlarge(digits)
     x, y, scale, turn, slant, thickness = parameters.T[:, :, None, None]
     box = (0.62 + 0.2 * scale) * (_FINE / 64)
@@ -215,15 +222,15 @@ def _draw_strokes(
     below = (np.cos(angle) * down - np.sin(angle) * across) / box
     right = right + (slant - 0.5) * 0.3 * below
     value = _sample(fine, below, right)
-    # An edge of about one pixel at 32; the threshold makes strokes thinner or bolder.
+    # An edge is about one pixel wide at image size 32. The threshold makes strokes thinner or bolder.
     ink: npt.NDArray[np.float64] = np.clip((value - (0.54 - 0.13 * thickness)) / 0.22 + 0.5, 0.0, 1.0)
     return ink
 
 
 def _enlarge(digits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """(N, 8, 8) -> (N, 80, 80) by cubic convolution (Keys 1981, a = -0.5): smooth strokes instead of steps.
+    """Enlarge (N, 8, 8) digits to (N, 80, 80) by cubic convolution (Keys 1981, a = -0.5), which gives smooth strokes.
 
-    One empty pixel is put around the digit first, so that strokes which touch its edge end round and not cut.
+    One empty pixel is put around the digit first, so that strokes which touch its edge have round ends.
     """
     at = np.abs((np.arange(_FINE)[:, None] + 0.5) / 8 - 1.5 - np.arange(8))
     near = 1.5 * at**3 - 2.5 * at**2 + 1
@@ -236,7 +243,7 @@ def _enlarge(digits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def _sample(
     fine: npt.NDArray[np.float64], below: npt.NDArray[np.float64], right: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Read pictures (N, _FINE, _FINE) that span -0.5..0.5 at (N, S, S) points, bilinearly; 0 outside."""
+    """Read pictures (N, _FINE, _FINE), which span -0.5..0.5, at (N, S, S) points, bilinearly; they are 0 outside."""
     padded = np.pad(fine, ((0, 0), (1, 1), (1, 1)))
     row = np.clip((below + 0.5) * _FINE + 0.5, 0.0, _FINE + 0.999)
     column = np.clip((right + 0.5) * _FINE + 0.5, 0.0, _FINE + 0.999)
@@ -252,10 +259,13 @@ def _sample(
 def _stroke_colours(
     light: npt.NDArray[np.float64], parameters: npt.NDArray[np.float64], contrast: float
 ) -> npt.NDArray[np.float64]:
-    """Colours (N, 3), lighter or darker than the texture by about `contrast`; both span much the same range."""
+    """Return colours (N, 3) that are lighter or darker than the texture by about `contrast`.
+
+    Lighter and darker strokes cover nearly the same range of brightness.
+    """
     side, clearness, hue, strength = parameters.T
     away = contrast * (0.8 + 0.4 * clearness)
-    # Lighter or darker as it comes, but not where there is no room.
+    # Lighter or darker is random, unless only one of them fits into the range.
     lighter = side < np.clip((0.62 - light) / 0.24, 0.0, 1.0)
     brightness = np.clip(light + np.where(lighter, away, -away), 0.03, 0.97)
     colours: npt.NDArray[np.float64] = brightness[:, None] + chroma(hue, 0.05 + 0.1 * strength)

@@ -1,4 +1,4 @@
-"""A folder of class folders: the name of the folder an image lies in is its label."""
+"""A folder of class folders, where the name of a class folder is the label of its images."""
 
 from __future__ import annotations
 
@@ -19,25 +19,27 @@ from backmix.errors import DataError, some_of
 class FolderSource:
     """Images sorted into one folder per class.
 
-    Classes and images stand in natural order ("img2" before "img10"), the same on every machine. Images in folders
-    inside a class folder belong to that class. Hidden files and `__MACOSX` are passed over; links are followed, each
-    real folder once per class. Class names are in Unicode form NFC, so that folders copied from a Mac keep their names.
+    Classes and images are in natural order ("img2" before "img10"), which is the same on every machine. Images in
+    folders inside a class folder belong to that class. Hidden files and `__MACOSX` are skipped. Links are followed,
+    each real folder once per class. Class names are in Unicode form NFC, so that folders copied from a Mac keep their
+    names.
 
     Args:
-        root: the folder that holds the class folders.
-        classes: names that come first in `classes`, in this order, whether or not they have images here. Folders with
-            other names follow. This is how a test folder shares its numbering with the training folder.
-        min_classes: classes with images that there must be; 2, because one class leaves nothing to tell apart.
+        root: The folder that holds the class folders.
+        classes: Names that come first in the attribute `classes`, in this order, even if they have no images here.
+            Folders with other names follow. So a test folder can share its numbering with the training folder.
+        min_classes: The smallest number of classes with images; 2 by default, because a classifier needs two classes.
 
     Attributes:
-        classes: names of all classes.
-        labels: (N,) int64 index into `classes`.
-        skipped: files that do not have the extension of an image, relative to root.
-        empty_classes: class folders without an image; left out of `classes` unless given there.
+        classes: The names of all classes.
+        labels: (N,) int64, the index of each image's class in `classes`.
+        skipped: The files that do not have the extension of an image, relative to root.
+        empty_classes: The class folders without an image. They are left out of `classes` unless the argument names
+            them.
 
     Raises:
-        DataError: no such folder, nothing in it, images but no class folders, too few classes, or two class names that
-            differ only in case.
+        DataError: If the folder does not exist or is empty, it has images but no class folders, there are too few
+            classes, or two class names differ only in case.
     """
 
     def __init__(
@@ -67,11 +69,11 @@ class FolderSource:
         self.labels = torch.repeat_interleave(torch.arange(len(self.classes)), counts)
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Return the number of images."""
         return len(self._paths)
 
     def path(self, i: int) -> Path:
-        """Path of image i."""
+        """Return the path of image i."""
         return self.root / self._paths[check_position(i, len(self))]
 
     def read(self, i: int) -> Image.Image:
@@ -79,16 +81,16 @@ class FolderSource:
         return open_image(self.path(i), name=self.name(i))
 
     def read_mask(self, i: int) -> Image.Image | None:
-        """Class folders hold no masks: always None."""
+        """Return None, because class folders hold no masks."""
         check_position(i, len(self))
         return None
 
     def name(self, i: int) -> str:
-        """Path of image i as text."""
+        """Return the path of image i as text."""
         return readable(self.path(i))
 
     def notes(self) -> list[str]:
-        """What was left out while listing, a sentence each, for people; empty when nothing was."""
+        """Return one sentence for people about each kind of entry that was left out; empty if nothing was."""
         notes = []
         if self.empty_classes:
             notes.append(f"no images in {some_of(self.empty_classes, 5, quoted=True)}: left out of the classes")
@@ -107,10 +109,10 @@ class FolderSource:
 
 
 def class_folders(root: Path) -> list[str]:
-    """Names of the folders in a folder that count as classes, in natural order.
+    """Return the names of the folders in a folder that count as classes, in natural order.
 
     Raises:
-        DataError: root is no folder, cannot be listed, is empty, or holds no folders.
+        DataError: If root is not a folder, cannot be listed, is empty, or holds no folders.
     """
     if not root.exists():
         raise DataError(f"there is no folder {readable(root)}")
@@ -131,30 +133,30 @@ def class_folders(root: Path) -> list[str]:
 
 
 def holds_images(folder: Path) -> bool:
-    """Whether images lie directly in a folder."""
+    """Return whether images lie directly in a folder."""
     return any(_is_image(entry.name) and not _is_hidden(entry.name) for entry in _entries(folder))
 
 
 def holds_folders(folder: Path) -> bool:
-    """Whether folders lie directly in a folder."""
+    """Return whether folders lie directly in a folder."""
     return any(_is_folder(entry) and not _is_hidden(entry.name) for entry in _entries(folder))
 
 
 def natural_key(name: str) -> tuple[tuple[str | int, ...], str]:
-    """Sort key that puts numbers inside names in order of their value and ignores case, with a fixed order of ties."""
+    """Return a sort key that orders numbers in names by value and ignores case; ties have a fixed order."""
     parts = re.split(r"(\d+)", unicodedata.normalize("NFC", name).casefold())
     return tuple(int(part) if i % 2 else part for i, part in enumerate(parts)), name
 
 
 def check_class_names(names: Iterable[str], where: object) -> None:
-    """Refuse class names that people, or some file systems, would take for the same.
+    """Raise DataError if people, or some file systems, would take two class names for the same.
 
     Args:
-        names: class names, as spelt on disk; the same name may come twice.
-        where: what to name in the error.
+        names: The class names, as spelt on disk. The same name may occur twice.
+        where: The name of the data in the error.
 
     Raises:
-        DataError: two names differ only in case or in their Unicode form.
+        DataError: If two names differ only in case or in their Unicode form.
     """
     seen: dict[str, str] = {}
     for name in names:
@@ -167,7 +169,7 @@ def check_class_names(names: Iterable[str], where: object) -> None:
 
 
 def _walk(folder: Path, relative: str) -> Iterator[str]:
-    """Files below a folder as paths relative to the root, in natural order, each real folder once."""
+    """Yield the files below a folder as paths relative to the root, in natural order; visit each real folder once."""
     seen = {_identity(folder), _identity(folder.parent)}
     pending = [(folder, relative)]
     while pending:
@@ -196,7 +198,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that goes in a circle, or leads where we may not look
+    except OSError:  # A link goes in a circle, or leads to a place that may not be read.
         return False
 
 
@@ -218,5 +220,5 @@ def _nfc(name: str) -> str:
 
 
 def image_key(source: ImageSource, i: int) -> str:
-    """What to call image i so that it is found again: its path within a folder, its number in other data."""
+    """Return a name by which image i is found again: its path within a folder, or its number in other data."""
     return readable(source.path(i).relative_to(source.root)) if isinstance(source, FolderSource) else str(i)

@@ -1,4 +1,4 @@
-"""Divide images by class without dividing groups of look-alikes."""
+"""Divide images by class without dividing groups of similar images."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from backmix.errors import DataError
 def split_groups(labels: Tensor, groups: Tensor, shares: Sequence[float], generator: torch.Generator) -> list[Tensor]:
     """Divide images by class without dividing a group.
 
-    Large groups are placed first, each where most images of its classes are missing. With groups of one class each, a
-    part misses its share of a class by no more than the class's largest group, unless the class has so few groups that
-    giving one to each part decides.
+    Large groups are placed first, each into the part that misses most images of its classes. If every group has images
+    of one class only, a part misses its share of a class by at most the size of the largest group of the class. An
+    exception is a class with so few groups that each part gets one group, whatever its size.
 
     Args:
-        labels: (N,) int64, any values.
-        groups: (N,) int64, any values, as of `find_near_duplicates`.
-        shares: share of every class for each further part, each above 0, together below 1.
-        generator: decides which.
+        labels: (N,) int64, the label of each image, any values.
+        groups: (N,) int64, the group of each image, any values, for example from `find_near_duplicates`.
+        shares: The share of every class for each further part. Each is above 0, and their sum is below 1.
+        generator: The generator that decides where groups go.
 
     Returns:
-        len(shares) + 1 tensors of positions, ascending, that hold each image once: the rest, then a part for each
-        share. Every class is in the rest, and, as long as it has further groups, in the first part, the second, and so
-        on (a group of several classes may have to go against that, but never against the rest).
+        len(shares) + 1 tensors of positions, ascending, that together hold each image once: the rest, then a part for
+        each share. Every class is in the rest. A class with further groups is also in the first part, then in the
+        second, and so on. Groups of several classes may break this rule for the parts, but never for the rest.
 
     Raises:
-        DataError: labels and groups that are not two rows of whole numbers of one length, or shares out of range.
+        DataError: If labels and groups are not two rows of whole numbers of the same length, or a share is out of
+            range.
     """
     for name, values in (("labels", labels), ("groups", groups)):
         if values.ndim != 1 or values.is_floating_point() or values.dtype == torch.bool:
@@ -48,7 +49,7 @@ def split_groups(labels: Tensor, groups: Tensor, shares: Sequence[float], genera
 
 
 def _counts(groups: Tensor, labels: Tensor) -> list[dict[int, int]]:
-    """Label -> number of images, for each group 0, 1, ..."""
+    """Return, for each group 0, 1, ..., the number of images of each label."""
     counts: list[dict[int, int]] = [{} for _ in range(int(groups.max()) + 1 if len(groups) else 0)]
     for group, label in zip(groups.tolist(), labels.tolist(), strict=True):
         counts[group][label] = counts[group].get(label, 0) + 1
@@ -56,7 +57,11 @@ def _counts(groups: Tensor, labels: Tensor) -> list[dict[int, int]]:
 
 
 def _place(members: list[dict[int, int]], order: list[int], shares: list[float]) -> list[int]:
-    """Part of each group: first what every class needs, then large groups before small ones, where most is missing."""
+    """Return the part of each group.
+
+    First every part gets a group of every class. Then the other groups, large ones first, go into the part that misses
+    most of their images.
+    """
     holding: dict[int, list[int]] = {}
     for group in order:
         for label in members[group]:

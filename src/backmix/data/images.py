@@ -1,7 +1,7 @@
-"""One way to open an image: any file that people have in their folders becomes 8-bit RGB, or a reason why not.
+"""Open an image file as 8-bit RGB, or raise an error that gives the reason why it cannot be used.
 
-Nothing a file says is trusted. Only formats without programs inside are tried (no EPS, no PSD, no plugins for old
-scientific formats), and the size in the header is checked before a single pixel is decoded.
+The content of a file is not trusted. Only formats that cannot contain programs are tried (no EPS, no PSD, no plugins
+for old scientific formats), and the size in the header is checked before any pixel is decoded.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError, features
 from backmix.errors import DataError
 
 MAX_PIXELS = 178_956_970
-"""Width times height that is still decoded: half a gigabyte as RGB, and where Pillow itself stops."""
+"""The largest width times height that is decoded. It takes half a gigabyte as RGB, and is the limit of Pillow too."""
 
-# MPO needs no mention: Pillow reads it as the JPEG it starts with.
+# MPO is not in the list, because Pillow reads an MPO file as the JPEG at its start.
 _FORMATS = ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM"]
 if "avif" in features.get_supported():
     _FORMATS.append("AVIF")
@@ -34,7 +34,7 @@ IMAGE_EXTENSIONS = frozenset(
     for names in ("jpg jpeg jpe jfif mpo", "png apng", "gif", "bmp", "webp", "tif tiff", "ppm pgm pbm pnm", "avif")
     for name in names.split()
 )
-"""Lower-case file extensions that are taken for images."""
+"""The file extensions of images, in lower case."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -48,21 +48,21 @@ _TURNS = {
 
 
 class ImageError(DataError):
-    """One image cannot be used.
+    """The error for one image that cannot be used.
 
     Attributes:
-        path: the file, or what stands for it.
-        reason: why, for people.
+        path: The path of the file, or the name of the image if there is no file.
+        reason: The reason why it cannot be used, for people.
     """
 
     def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
-        # Both parts are arguments, so that the error survives the way out of a worker process.
+        # Both parts are arguments of the base class, so that a worker process can pickle the error.
         super().__init__(os.fspath(path), reason)
         self.path = os.fspath(path)
         self.reason = reason
 
     def __str__(self) -> str:
-        """Path and reason in one line."""
+        """Return the path and the reason in one line."""
         return f"{self.path}: {self.reason}"
 
 
@@ -71,23 +71,23 @@ def open_image(
 ) -> Image.Image:
     """Open and decode an image as 8-bit RGB, upright.
 
-    EXIF orientation is applied. Of an animation or a multi-page file the first frame counts. Transparent parts are laid
-    over white: that is what web pages and viewers show behind them, so it is what the person who labelled the image
-    saw. 16-bit greys are divided by 257, never clipped. Wider integers and floats say nothing about their range, so it
-    is read off the values: within 0..1 (floats), 0..255 or 0..65535 they are scaled from that range, otherwise from
-    their smallest and largest value. CMYK is converted without its colour profile.
+    The EXIF orientation is applied. Only the first frame of an animation or a multi-page file is read. Transparent
+    parts are laid over white, because web pages and viewers show them so, and the person who labelled the image saw
+    them so. 16-bit greys are divided by 257 and never clipped. Wider integers and floats have no declared range, so the
+    range is taken from the values: values within 0..1 (floats), 0..255 or 0..65535 are scaled from that range, and
+    other values from their smallest and largest value. CMYK is converted without its colour profile.
 
     Args:
-        path_or_bytes: a file, or the encoded bytes of one.
-        max_pixels: width times height above which the image is refused on the word of its header alone. Pillow's own
-            limit (`PIL.Image.MAX_IMAGE_PIXELS`, twice) holds as well.
-        name: what to call the image in errors; the path, or "bytes", by default.
+        path_or_bytes: The path of a file, or the encoded bytes of an image.
+        max_pixels: The width times height above which an image is refused by its header alone. Pillow's own limit
+            (twice `PIL.Image.MAX_IMAGE_PIXELS`) applies as well.
+        name: The name of the image in errors; by default the path, or "bytes".
 
     Returns:
-        A decoded RGB image without metadata, not tied to the file.
+        A decoded RGB image without metadata, which does not depend on the open file.
 
     Raises:
-        ImageError: the file is missing, unreadable, empty, not an image, broken, cut off or too large.
+        ImageError: If the file is missing, unreadable, empty, not an image, broken, cut off or too large.
     """
     return _open(path_or_bytes, max_pixels, name, "RGB")
 
@@ -95,37 +95,37 @@ def open_image(
 def open_mask(
     path_or_bytes: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS, name: str | None = None
 ) -> Image.Image:
-    """Open and decode a mask as 8-bit grey ("L"), values as they are in the file.
+    """Open and decode a mask as 8-bit grey ("L"), with the values of the file.
 
     Args:
-        path_or_bytes: as in `open_image`.
-        max_pixels: as in `open_image`.
-        name: as in `open_image`.
+        path_or_bytes: The path of a file, or the encoded bytes of a mask.
+        max_pixels: The limit of width times height, as in `open_image`.
+        name: The name of the mask in errors, as in `open_image`.
 
     Returns:
         A decoded "L" image, upright like its photograph.
 
     Raises:
-        ImageError: as in `open_image`.
+        ImageError: As in `open_image`.
     """
     return _open(path_or_bytes, max_pixels, name, "L")
 
 
 def as_rgb(image: Image.Image, *, name: str = "picture") -> Image.Image:
-    """Bring a picture that Pillow has open already to 8-bit RGB, upright, by the rules of `open_image`.
+    """Convert a picture that Pillow has already opened to 8-bit RGB, upright, by the rules of `open_image`.
 
     Args:
-        image: any mode; not changed.
-        name: what to call it in errors.
+        image: The picture, of any mode. It is not changed.
+        name: The name of the picture in errors.
 
     Raises:
-        ImageError: its pixels cannot be decoded.
+        ImageError: If its pixels cannot be decoded.
     """
     with _guard:
         try:
             image.load()
             turn, plain = _turn(image), _to_rgb(image)
-        except Exception as error:  # as in _decode
+        except Exception as error:  # See `_decode`.
             raise ImageError(name, f"broken or cut off: {error or type(error).__name__}") from None
     plain = plain if turn is None else plain.transpose(turn)
     plain.info.clear()
@@ -160,7 +160,7 @@ def _open(source: str | os.PathLike[str] | bytes, max_pixels: int, name: str | N
 
 
 def _decode(file: Any, max_pixels: int, name: str, mode: str) -> Image.Image:
-    """Decode an open binary file; whatever Pillow raises becomes an ImageError."""
+    """Decode an open binary file. Any error of Pillow becomes an ImageError."""
     with _guard:
         try:
             with Image.open(file, formats=_FORMATS) as image:
@@ -180,7 +180,7 @@ def _decode(file: Any, max_pixels: int, name: str, mode: str) -> Image.Image:
             raise ImageError(name, _too_large("far more pixels", max_pixels)) from None
         except MemoryError:
             raise ImageError(name, "does not fit into memory") from None
-        except Exception as error:  # Pillow's readers raise anything from SyntaxError to struct.error on damaged files
+        except Exception as error:  # On damaged files, Pillow raises many kinds of error, such as struct.error.
             raise ImageError(name, f"broken or cut off: {error or type(error).__name__}") from None
     plain = plain if turn is None else plain.transpose(turn)
     plain.info.clear()
@@ -192,15 +192,15 @@ def _too_large(found: str, max_pixels: int) -> str:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What sets the image upright, by its EXIF orientation."""
+    """Return the operation that sets the image upright, by its EXIF orientation; None if it needs none."""
     try:
         return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # damaged EXIF says nothing about the pixels
+    except Exception:  # Damaged EXIF data does not mean that the pixels are damaged.
         return None
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """Convert a loaded image of any mode to RGB; always a new image."""
+    """Convert a loaded image of any mode to RGB, always as a new image."""
     if _is_deep(image):
         return _to_8_bit(image).convert("RGB")
     if image.has_transparency_data:
@@ -218,7 +218,7 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Scale a 16-bit, 32-bit or float grey image to 8 bit, mode "L"."""
+    """Scale a 16-bit, 32-bit or float grey image to 8 bits, mode "L"."""
     values: npt.NDArray[Any] = np.asarray(image)
     if image.mode.startswith("I;16"):
         grey = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
@@ -237,14 +237,15 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
 
 
 def readable(path: str | os.PathLike[str]) -> str:
-    """Spell a path so that it can be printed and stored, even where its bytes are no text."""
+    """Return a path as text that can be printed and stored, even if its bytes are not valid text."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 class _Guard:
-    """While any thread decodes, Pillow's warnings are off and cut-off files are errors; afterwards all is put back.
+    """A context in which Pillow's warnings are off and cut-off files are errors, for as long as any thread is in it.
 
-    Python keeps warning filters for the whole process, so the threads share one change of them.
+    Afterwards the earlier settings are restored. Python keeps one set of warning filters for the whole process, so the
+    threads share one change of them.
     """
 
     def __init__(self) -> None:
@@ -258,7 +259,7 @@ class _Guard:
                 ImageFile.LOAD_TRUNCATED_IMAGES = False
                 self._filters = warnings.catch_warnings()
                 self._filters.__enter__()
-                # The warning about large images is off as well: our own limit is exact and comes before decoding.
+                # The warning about large images is off too, because `max_pixels` is exact and checked before decoding.
                 warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
             self._users += 1
 

@@ -1,4 +1,4 @@
-"""Which classes are known, and which of their images are held out to calibrate on."""
+"""The choice of the known classes, and of the images that are held out to calibrate on."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from backmix.prediction.answer import UNKNOWN
 def choose_known(classes: Sequence[str], known: Sequence[str | int] | None) -> list[int]:
     """Turn a choice of known classes into numbers.
 
-    A string is a name first: only when no class is called that is it read as a number, so with classes "7", "8", "9"
-    the string "8" is the second class. An int is always a number, from 0.
+    A string is read as a name first, and as a number only if no class has that name. So with classes "7", "8", "9" the
+    string "8" is the second class. An int is always a number, from 0.
 
     Args:
-        classes: names of all classes.
-        known: names or numbers; None: all classes.
+        classes: The names of all classes.
+        known: The names or numbers of the known classes; None: all classes.
 
     Returns:
-        Numbers of the known classes, ascending: the order of the choice does not matter.
+        The numbers of the known classes, ascending. The order of the choice does not matter.
 
     Raises:
-        DataError: a class that does not exist, one chosen twice, or fewer than two.
+        DataError: If a class does not exist or is chosen twice, or fewer than two classes are chosen.
     """
     chosen: dict[int, str | int] = {}
     for entry in range(len(classes)) if known is None else known:
@@ -47,19 +47,20 @@ def choose_known(classes: Sequence[str], known: Sequence[str | int] | None) -> l
 
 
 def holdout_split(labels: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Put a share of the images of every class aside.
+    """Hold out a share of the images of every class.
 
     Args:
-        labels: (N,) int64, any values.
-        share: part of each class to hold out, between 0 and 1; at least one image is held out and at least one kept
-            of every class that has two.
-        generator: decides which.
+        labels: (N,) int64, the label of each image, any values.
+        share: The share of each class to hold out, between 0 and 1. If a class has at least two images, at least one is
+            held out and at least one is kept.
+        generator: The generator that decides which images are held out.
 
     Returns:
-        (N - M,) and (M,) int64 positions kept and held out, ascending. The only image of a class is kept.
+        (N - M,) and (M,) int64, the positions of the kept and of the held-out images, ascending. The only image of a
+        class is kept.
 
     Raises:
-        DataError: labels of another shape, or a share that is not strictly between 0 and 1.
+        DataError: If labels have another shape, or the share is not strictly between 0 and 1.
     """
     if labels.ndim != 1:
         raise DataError(f"labels must be (N,); got {tuple(labels.shape)}")
@@ -96,7 +97,7 @@ def _class_number(classes: Sequence[str], entry: str | int) -> int:
 
 
 def check_classes(classes: Sequence[str]) -> None:
-    """Raise DataError unless there are two or more different class names."""
+    """Raise DataError unless there are at least two class names, all different, and none is called "unknown"."""
     if len(classes) < 2:
         raise DataError(f"an open-set classifier needs at least two known classes; got {some_of(classes) or 'none'}")
     if len(set(classes)) != len(classes):

@@ -1,4 +1,4 @@
-"""From what a person types, be it a folder, a Parquet file, a hub id or "digits", to images."""
+"""Open data by the name that a person types: a folder, a Parquet file, a hub id or "digits"."""
 
 from __future__ import annotations
 
@@ -49,30 +49,30 @@ def load_source(spec: str | os.PathLike[str], split: str | None = None) -> Image
     """Open the data that a person named.
 
     Args:
-        spec: one of
-            "digits", or "digits:prior=0.95,known=0123" with options of `DigitsOnTextures`: the embedded set;
+        spec: The name of the data, one of
+            "digits", or "digits:prior=0.95,known=0123" with options of `DigitsOnTextures`: the embedded data set;
             a folder of class folders;
-            a folder with such folders inside as train, val (valid, validation) and test, where further folders of
-            class folders are further splits;
+            a folder that holds folders of class folders as train, val (valid, validation) and test, where further
+            folders of class folders are further splits;
             a Parquet file, or a folder of `<split>-*.parquet`;
-            "owner/name" or "owner/name:config" of the Hugging Face hub, when there is no such path
-            ("hub:owner/name" where a folder "owner" is in the way).
-            What exists as a path is a path, but for "digits" ("./digits" is a folder).
-        split: "train", "val", "test" or another name the data has; other spellings of these three are understood.
-            None: everything when the data is not divided, otherwise the only split, otherwise "train".
+            "owner/name" or "owner/name:config" of the Hugging Face hub, if there is no path of that name
+            ("hub:owner/name" if there is a folder "owner").
+            A name that exists as a path means the path, except "digits" ("./digits" is a folder).
+        split: "train", "val", "test" or another name that the data has. Other spellings of these three are understood.
+            None: all images if the data is not divided, otherwise the only split, otherwise "train".
 
     Returns:
-        The images. Splits of a divided folder share one numbering: the classes of train first, then those that only
-        the split has.
+        The images. The splits of a divided folder share one numbering of classes: the classes of train come first, then
+        the classes that only this split has.
 
     Raises:
-        DataError: there is nothing under that name, no such split, or what is there cannot be used.
+        DataError: If there is no data of that name, no such split, or the data cannot be used.
     """
     if (options := _digits_options(spec)) is not None:
         return DigitsOnTextures(_pick({name: name for name in SPLITS}, split, "digits") or "train", **options)
     if (hub := _hub_id(spec)) is not None:
         name, config = hub
-        # Asking for the names of the splits needs the network even where the data itself is at hand already.
+        # Asking for the names of the splits needs the network even if the data is already in the cache.
         actual = split if split in ("train", "test") else _pick(_by_split(hub_splits(name, config=config)), split, name)
         return HubSource(name, actual, config=config)
     path = _existing(spec)
@@ -86,16 +86,16 @@ def load_source(spec: str | os.PathLike[str], split: str | None = None) -> Image
 
 
 def available_splits(spec: str | os.PathLike[str]) -> list[str]:
-    """Names of the splits that `load_source` would take, "train", "val", "test" first.
+    """Return the names of the splits that `load_source` accepts, "train", "val", "test" first.
 
     Args:
-        spec: as in `load_source`.
+        spec: The name of the data, as in `load_source`.
 
     Returns:
         The names; empty for a folder that is not divided.
 
     Raises:
-        DataError: as in `load_source`.
+        DataError: As in `load_source`.
     """
     if _digits_options(spec) is not None:
         return list(SPLITS)
@@ -106,7 +106,7 @@ def available_splits(spec: str | os.PathLike[str]) -> list[str]:
 
 
 def _digits_options(spec: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Options of the embedded set, or None when something else is meant."""
+    """Return the options of the embedded data set, or None if the name means other data."""
     if not isinstance(spec, str) or spec.partition(":")[0] != "digits":
         return None
     options = {}
@@ -122,11 +122,11 @@ def _digits_options(spec: str | os.PathLike[str]) -> dict[str, Any] | None:
 
 
 def _hub_id(spec: str | os.PathLike[str]) -> tuple[str, str | None] | None:
-    """Name and configuration of a data set of the hub, or None when a path is meant."""
+    """Return the name and configuration of a data set of the hub, or None if the name means a path."""
     if not isinstance(spec, str):
         return None
     match = _HUB_ID.fullmatch(spec.removeprefix("hub:"))
-    # A mistyped path must not become a request to the network, so a folder of the owner's name means a path.
+    # A mistyped path must not become a request to the network, so the name means a path if there is a folder "owner".
     is_path = Path(spec).exists() or Path(spec.partition("/")[0]).exists()
     if match is None or (is_path and not spec.startswith("hub:")):
         return None
@@ -134,7 +134,7 @@ def _hub_id(spec: str | os.PathLike[str]) -> tuple[str, str | None] | None:
 
 
 def _existing(spec: str | os.PathLike[str]) -> Path:
-    if not os.fspath(spec).strip():  # An empty variable of a shell must not mean the folder one is in.
+    if not os.fspath(spec).strip():  # An empty shell variable must not mean the current folder.
         raise DataError("no data is named; give a folder of class folders, or '.' for this one")
     path = Path(spec).expanduser()
     if path.exists():
@@ -150,7 +150,7 @@ def _existing(spec: str | os.PathLike[str]) -> Path:
 
 
 def _is_parquet(path: Path) -> bool:
-    """Whether a path is read as Parquet; refuses files of any other kind."""
+    """Return whether a path is read as Parquet. Raise DataError for a file of another kind."""
     if path.is_dir():
         return any(path.glob("*.parquet")) or any(path.glob("data/*.parquet"))
     if path.suffix.lower() == ".parquet":
@@ -163,7 +163,7 @@ def _is_parquet(path: Path) -> bool:
 
 
 def _by_split(names: Iterable[str]) -> dict[str, str]:
-    """Split -> its name in the data, with the usual names brought to train, val and test, which stand first."""
+    """Return split -> its name in the data; usual names become train, val and test, which come first."""
     found: dict[str, str] = {}
     for name in names:
         split = _CANONICAL.get(name.lower(), name)
@@ -175,7 +175,7 @@ def _by_split(names: Iterable[str]) -> dict[str, str]:
 
 
 def _pick(found: dict[str, str], split: str | None, where: str) -> str | None:
-    """The data's own name of the split asked for; None when the data is not divided."""
+    """Return the name that the data gives to the wanted split; None if the data is not divided."""
     if split is None:
         if len(found) > 1 and "train" not in found:
             raise DataError(f"{where} has the splits {', '.join(found)}; say which one to use")
@@ -188,7 +188,7 @@ def _pick(found: dict[str, str], split: str | None, where: str) -> str | None:
 
 
 def _folder_splits(root: Path) -> dict[str, str]:
-    """Split -> folder, where class folders lie one level down; empty for a plain folder of class folders."""
+    """Return split -> folder if the class folders lie one level down; empty for a plain folder of class folders."""
     names = class_folders(root)
     usual = [name for name in names if name.lower() in _CANONICAL]
     others = [name for name in names if name not in usual]
@@ -224,24 +224,24 @@ def _divided_folder(root: Path, folders: dict[str, str], chosen: str) -> FolderS
 
 
 def training_split(data: str) -> str | None:
-    """The split to train on where none is named: "train" where there is one, else the first; None where none is."""
+    """Return the default split to train on: "train" if it exists, else the first; None if there are no splits."""
     splits = available_splits(data)
     return "train" if "train" in splits else splits[0] if splits else None
 
 
 def calibration_split(data: str) -> str | None:
-    """The split to calibrate on where none is named: "val", else "test", else the last; None where none is."""
+    """Return the default split to calibrate on: "val", else "test", else the last; None if there are no splits."""
     splits = available_splits(data)
     return next((name for name in ("val", "test") if name in splits), splits[-1] if splits else None)
 
 
 def usual_split(data: str) -> str | None:
-    """The split to test on where none is named: "test" where there is one, else the last; None where none is."""
+    """Return the default split to test on: "test" if it exists, else the last; None if there are no splits."""
     splits = available_splits(data)
     return "test" if "test" in splits else splits[-1] if splits else None
 
 
 def absolute(data: str) -> str:
-    """DATA as it can be opened from another folder: a path is made absolute, a hub id or "digits" stays."""
+    """Return a name that opens the data from any folder: a path is made absolute, a hub id or "digits" stays."""
     path = Path(data).expanduser()
     return os.path.abspath(path) if path.exists() and data.partition(":")[0] != "digits" else data

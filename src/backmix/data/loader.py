@@ -1,4 +1,4 @@
-"""Batches for training: small sets decoded once and resident on the device, large ones through worker processes."""
+"""Batches for training: small data sets stay decoded on the device, and worker processes decode large ones."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Batch:
     """One training batch.
 
     Attributes:
-        images: (B, 3, H, W) uint8.
-        labels: (B,) int64 known class.
-        index: (B,) int64 position in the training set, the same image in every epoch.
-        masks: (B, H, W) bool true foreground, where the data has masks.
-        view: what `images` show of the whole images; None: all of it.
+        images: (B, 3, H, W) uint8, the images.
+        labels: (B,) int64, the known class of each image.
+        index: (B,) int64, the position of each image in the training set, the same in every epoch.
+        masks: (B, H, W) bool, the true foreground, if the data has masks.
+        view: The part of the whole images that `images` show; None if they show all of it.
     """
 
     images: Tensor
@@ -42,27 +42,27 @@ class Batch:
 
 
 class Loader(Protocol):
-    """What the training loop asks of its data."""
+    """The interface of the data of the training loop."""
 
     num_images: int
 
     def __len__(self) -> int:
-        """Batches per epoch."""
+        """Return the number of batches per epoch."""
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """Batches of one epoch, the same for the same number."""
+        """Return the batches of one epoch, the same for the same number."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A data set decoded to one size.
+    """A data set that is decoded to one size.
 
     Attributes:
-        images: (N, 3, S, S) uint8.
-        labels: (N,) int64.
-        masks: (N, S, S) bool, or None where the source has no masks.
-        positions: (N,) int64 position of each image in the source.
-        skipped: (name, reason) of each image that could not be read.
+        images: (N, 3, S, S) uint8, the images.
+        labels: (N,) int64, the label of each image.
+        masks: (N, S, S) bool, the true foreground, or None if masks were not read.
+        positions: (N,) int64, the position of each image in the source.
+        skipped: The (name, reason) of each image that could not be read.
     """
 
     images: Tensor
@@ -81,15 +81,15 @@ def decode(
     masks: bool = False,
     workers: int = 2,
 ) -> Decoded:
-    """Decode images into memory; unreadable ones are left out and listed.
+    """Decode images into memory. Unreadable images are left out and listed.
 
     Args:
-        source: where the images are.
-        labels: (len(source),) int64 label to hand out for each image of the source.
-        preprocess: brings an image to the size of the network.
-        positions: which images; None: all.
-        masks: whether to read the true masks too.
-        workers: threads that decode.
+        source: The images to decode.
+        labels: (len(source),) int64, the label of each image of the source.
+        preprocess: The preprocessing that brings an image to the size of the network.
+        positions: The positions of the images in the source; None: all images.
+        masks: Whether to read the true masks too.
+        workers: The number of threads that decode images.
 
     Returns:
         The decoded images in the order of `positions`.
@@ -118,7 +118,7 @@ def decode(
             read(row)
 
     with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
-        # Chunks: a future for each of a million images would outweigh their labels.
+        # Threads take chunks of images, because a future for each of a million images takes more memory than labels.
         list(pool.map(read_rows, _chunks(len(wanted), 64)))
     good = torch.tensor([row for row in range(len(wanted)) if row not in skipped], dtype=torch.int64)
     at = torch.tensor(wanted, dtype=torch.int64)
@@ -133,16 +133,16 @@ def _chunks(total: int, size: int) -> list[range]:
 
 
 class ResidentLoader:
-    """Batches of a decoded set that lives whole on the device.
+    """Batches of a decoded data set that is kept whole on the device.
 
     Args:
-        decoded: the images.
-        batch_size: images per batch and process; the last, smaller batch of an epoch is left out when there is
-            another.
-        device: where batches are made.
-        seed: decides the order of every epoch.
-        rank: which share of each epoch this process sees.
-        world: number of processes.
+        decoded: The decoded images.
+        batch_size: The number of images per batch and process. The last, smaller batch of an epoch is left out if
+            there is another batch.
+        device: The device on which batches are made.
+        seed: The seed of the order of every epoch.
+        rank: The number of this process, which decides which share of each epoch it sees.
+        world: The number of processes.
     """
 
     def __init__(
@@ -163,11 +163,11 @@ class ResidentLoader:
         self.batch_size = min(batch_size, max(1, self.num_images // world))
 
     def __len__(self) -> int:
-        """Batches per epoch."""
+        """Return the number of batches per epoch."""
         return self.num_images // (self.batch_size * self.world)
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """Batches of one epoch in an order that depends on the seed and the number alone."""
+        """Yield the batches of one epoch, in an order that depends only on the seed and the number."""
         for index in _order(self.num_images, self.batch_size, self.seed, number, self.rank, self.world):
             index = index.to(self.images.device, non_blocking=True)
             masks = None if self.masks is None else self.masks[index]
@@ -175,24 +175,25 @@ class ResidentLoader:
 
 
 class WorkerLoader:
-    """Batches decoded by worker processes, each image through a random resized crop and flip of torchvision.
+    """Batches that worker processes decode, with a random resized crop and flip of torchvision for each image.
 
-    The crop of an image depends on the seed, the epoch and the image alone, not on the number of workers.
+    The crop of an image depends only on the seed, the epoch and the image, not on the number of workers.
 
     Args:
-        source: where the images are.
-        labels: (len(source),) int64.
-        preprocess: holds the size.
-        positions: which images of the source; one that stands there twice is shown twice an epoch, in another crop.
-        batch_size: images per batch and process.
-        device: where batches go.
-        seed: decides order and crops.
-        masks: whether to read true masks too.
-        workers: processes that decode; 0: this one.
-        scale: smallest and largest share of the image's area that a crop shows.
-        flip: probability of mirroring.
-        rank: which share of each epoch this process sees.
-        world: number of processes.
+        source: The images to decode.
+        labels: (len(source),) int64, the label of each image of the source.
+        preprocess: The preprocessing, which holds the image size.
+        positions: The positions of the images in the source. An image whose position occurs twice is shown twice per
+            epoch, with different crops.
+        batch_size: The number of images per batch and process.
+        device: The device to which batches are moved.
+        seed: The seed of the order and of the crops.
+        masks: Whether to read the true masks too.
+        workers: The number of processes that decode images; 0: this process decodes them.
+        scale: The smallest and the largest share of the area of an image that a crop shows.
+        flip: The probability of mirroring an image.
+        rank: The number of this process, which decides which share of each epoch it sees.
+        world: The number of processes.
     """
 
     def __init__(
@@ -219,13 +220,13 @@ class WorkerLoader:
         self.batch_size = min(batch_size, max(1, self.num_images // world))
 
     def __len__(self) -> int:
-        """Batches per epoch."""
+        """Return the number of batches per epoch."""
         return self.num_images // (self.batch_size * self.world)
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """Batches of one epoch, the same for the same seed and number."""
+        """Yield the batches of one epoch, the same for the same seed and number."""
         order = _order(self.num_images, self.batch_size, self.seed, number, self.rank, self.world)
-        # The epoch travels with the index: a worker's copy of the data set is never told anything new.
+        # Each index comes with the epoch, because the copy of the data set in a worker never changes.
         batches = [[(number, int(i)) for i in index] for index in order]
         loader = DataLoader(
             self.dataset,
@@ -262,7 +263,8 @@ class _Crops(Dataset[tuple[Tensor, ...] | ImageError]):
         self.source, self.labels, self.preprocess, self.positions = source, labels, preprocess, positions
         self.seed, self.masks, self.scale, self.flip = seed, masks, scale, flip
         seen: Counter[int] = Counter()
-        self.copies: dict[int, int] = {}  # Item -> how often its image stands before it: each time is another crop.
+        # Item -> how many earlier items show the same image. This number gives each of them another crop.
+        self.copies: dict[int, int] = {}
         for item, position in enumerate(positions):
             if seen[position]:
                 self.copies[item] = seen[position]
@@ -275,7 +277,7 @@ class _Crops(Dataset[tuple[Tensor, ...] | ImageError]):
         try:
             return self.crop(*key)
         except ImageError as error:
-            return error  # Raised in the main process: DataLoader would turn it into the text of a RuntimeError.
+            return error  # The main process raises it, because DataLoader turns errors into the text of a RuntimeError.
 
     def crop(self, number: int, item: int) -> tuple[Tensor, ...]:
         from torchvision.transforms import v2
@@ -312,7 +314,10 @@ def _collate(items: list[tuple[Tensor, ...] | ImageError]) -> list[Tensor] | Ima
 
 
 def _order(total: int, batch_size: int, seed: int, number: int, rank: int, world: int) -> list[Tensor]:
-    """Batches of indices of one process: every process draws the same order and takes its own part of each batch."""
+    """Return the batches of indices of one process.
+
+    Every process draws the same order and takes its own part of each batch.
+    """
     generator = torch.Generator().manual_seed(seed_of(seed, "order", number))
     order = torch.randperm(total, generator=generator)
     step = batch_size * world

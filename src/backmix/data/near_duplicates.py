@@ -1,8 +1,8 @@
-"""Images that show the same picture.
+"""Find images that show the same picture.
 
-An image tested on whose copy was trained on says nothing about new images. Two images are taken for copies when small
-grey thumbnails of them, one laid over the other by shift and scale, agree as a whole and in their detail, and their
-colours agree as well. Whatever could agree is found first, by low frequencies of the thumbnails.
+If a copy of a test image was trained on, the test image tells nothing about new images. Two images are taken for copies
+if small grey thumbnails of them, one laid over the other by shift and scale, agree as a whole and in their detail, and
+their colours agree too. The low frequencies of the thumbnails first give the pairs to compare.
 """
 
 from __future__ import annotations
@@ -23,19 +23,21 @@ from backmix.data.images import ImageError
 from backmix.data.source import ImageSource, Subset
 
 _SIDE = 32
-_RIM = 2  # rim of the thumbnail that is not compared: a copy cut at the sides has nothing there
+_RIM = 2  # The rim of the thumbnail is not compared, because a copy that is cut at the sides has nothing there.
 _COLOURS = 8
 _FREQUENCIES = 8
-_NEIGHBOURS = 16  # most similar images that are looked at for each; digits look alike by the thousand
-_BLOCK = 2**23  # numbers in a block of the table of all pairs
-_ALIKE = 0.7  # agreement in low frequencies from which two images are looked at; 0.76 for 99 % of crops of 3 % a side
+_NEIGHBOURS = 16  # The number of most similar images compared with each image. Thousands of digits look alike.
+_BLOCK = 2**23  # The number of entries in a block of the table of all pairs.
+# Two images are compared if they agree this much in low frequencies. 99 % of crops of 3 % a side reach 0.76.
+_ALIKE = 0.7
 
-# Chosen by looking at pairs sorted by likeness, from CIFAR-10, Tiny-ImageNet, Caltech-101, butterflies, textures and
-# scenes: above them are copies, pictures retouched, and little else; below 0.8 of detail are other pictures.
+# These limits were chosen by looking at pairs, sorted by similarity, from CIFAR-10, Tiny-ImageNet, Caltech-101,
+# butterflies, textures and scenes. Pairs above them are copies, retouched pictures, and few others. Pairs whose detail
+# agrees below 0.8 are different pictures.
 _WHOLE, _DETAIL = 0.97, 0.85
 _COLOUR = 25.0
-_FLOOR = 0.03  # grey levels of noise; what varies less than this correlates with nothing
-_PLAIN_DETAIL, _PLAIN_TEXTURE = 0.3, 4.0  # grey levels, squared grey levels
+_FLOOR = 0.03  # The noise in grey levels. A picture that varies less correlates with nothing.
+_PLAIN_DETAIL, _PLAIN_TEXTURE = 0.3, 4.0  # In grey levels and squared grey levels.
 _PLAIN_COLOUR = 3
 _LARGE, _LARGE_SHARE = 20, 0.01
 _LIMITS = (1 / 2, 1 / 4, 1 / 8)
@@ -50,28 +52,30 @@ def find_near_duplicates(
 ) -> Tensor:
     """Group the images that show nearly the same picture.
 
-    Exact copies, and copies that were encoded again, resized (to no less than 32 pixels), mirrored, made up to a
-    quarter brighter or darker, or cut by up to about 3 % on each side share a group, and so do photographs of a burst
-    that differ as little. Copies of copies belong to the group too. Pictures of one plain colour are copies when the
-    colours are the same. Labels play no part.
+    A group holds an image, its exact copies, and copies that were encoded again, resized (to at least 32 pixels),
+    mirrored, made up to a quarter brighter or darker, or cut by up to about 3 % on each side. Photographs of a burst
+    that differ as little are in one group too. Copies of copies belong to the group. Pictures of one plain colour are
+    copies if the colours are the same. Labels are not used.
 
-    Where images look alike by the dozen without being copies (digits, one cup from all sides), likeness leads from one
-    to the next. A group of more than 20 images that are also more than 1 % of all is therefore formed again with half
-    the difference allowed, up to three times.
+    In some data, dozens of images look alike without being copies (digits, one cup from all sides), and a chain of
+    similar images joins them into one group. A group of more than 20 images that is also more than 1 % of all images is
+    therefore divided again with half the allowed difference, up to three times.
+
+    Each image is read once and takes about 3 kB of memory. The time for comparing grows with the square of N: about two
+    minutes of one processor core for 100,000 images.
 
     Args:
-        source: where the images are.
-        positions: (N,) which images of the source; None: all.
-        workers: threads that decode.
-        progress: called with the number of images read so far, now and then.
+        source: The images to compare.
+        positions: (N,) the positions of the images in the source; None: all images.
+        workers: The number of threads that decode images.
+        progress: A function that is called, now and then, with the number of images read so far.
 
     Returns:
-        (N,) int64 group of each image, numbered 0, 1, ... in the order in which they first appear. An image that cannot
-        be read has a group of its own. Each image is read once and takes about 3 kB of memory. Comparing takes time
-        that grows with the square of N: some two minutes of one processor core for 100,000 images.
+        (N,) int64, the group of each image, numbered 0, 1, ... in the order in which groups first appear. An image that
+        cannot be read has a group of its own.
 
     Raises:
-        DataError: positions that the source does not have.
+        DataError: If the source does not have a position.
     """
     if workers < 1:
         raise ValueError(f"workers must be at least 1; got {workers}")
@@ -85,21 +89,21 @@ def find_near_duplicates(
         large = torch.bincount(groups) > max(_LARGE, _LARGE_SHARE * total)
         divided = len(large) + _connected(pairs[difference <= limit], total)
         groups = torch.where(large[groups], divided, groups).unique(return_inverse=True)[1]
-    # Numbered in the order in which they first appear.
+    # Groups are numbered in the order in which they first appear.
     first = torch.full((total,), total).scatter_reduce(0, groups, torch.arange(total), "amin")
     return first.argsort().argsort()[groups]
 
 
 @dataclass(frozen=True)
 class _Prints:
-    """What is kept of N images: little, but enough to compare them.
+    """The small amount of data about N images that is enough to compare them.
 
     Attributes:
-        grey: (N, 32, 32) float16 slightly blurred grey thumbnail, mean 0, in grey levels.
-        colour: (N, 8, 8, 3) uint8.
-        detailed: (D,) int64 first images of each exact look that have any detail.
-        plain: (P,) int64 the same without detail: flat colours, smooth gradients.
-        copies: (C, 2) int64 first image with exactly the same look, and the image.
+        grey: (N, 32, 32) float16, slightly blurred grey thumbnails of mean 0, in grey levels.
+        colour: (N, 8, 8, 3) uint8, colour thumbnails.
+        detailed: (D,) int64, the first images of each exact look that have any detail.
+        plain: (P,) int64, the first images of each exact look without detail: flat colours, smooth gradients.
+        copies: (C, 2) int64, pairs of the first image with an exact look and a later image with the same look.
     """
 
     grey: Tensor
@@ -149,9 +153,9 @@ def _read(source: ImageSource, workers: int, progress: Callable[[int], object] |
 
 
 def _look(image: Image.Image) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.uint8], float]:
-    """Thumbnail in grey and in colour, and how much the image varies beyond the former (squared grey levels)."""
+    """Return a grey and a colour thumbnail, and the variance that the grey one lacks (squared grey levels)."""
     variance = ImageStat.Stat(image.convert("L")).var[0]
-    # Whole factors first: quick, and a photograph of 50 megapixels as floats takes 200 MB.
+    # Reducing by a whole factor first is quick, and saves memory: 50 megapixels as floats take 200 MB.
     small = image.reduce(factor) if (factor := min(image.size) // 256) > 1 else image
     floats = small.convert("L").convert("F")
     grey = np.asarray(floats.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR), np.float32)
@@ -165,7 +169,11 @@ def _look(image: Image.Image) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.u
 
 
 def _compare_detailed(prints: _Prints) -> tuple[Tensor, Tensor]:
-    """Find copies among images with detail: (P, 2) positions, and (P,) how different, 0 to 1 where they just count."""
+    """Find copies among images with detail.
+
+    Returns:
+        (P, 2) positions of the pairs, and (P,) their difference, from 0 to the limit of 1.
+    """
     pairs, mirrored = _candidates(prints.grey, prints.detailed)
     found, differences = [pairs[:0]], [torch.zeros(0)]
     for at, turned in zip(pairs.split(256), mirrored.split(256), strict=True):
@@ -187,7 +195,7 @@ def _compare_detailed(prints: _Prints) -> tuple[Tensor, Tensor]:
 
 
 def _compare_plain(prints: _Prints) -> tuple[Tensor, Tensor]:
-    """Find copies among images without detail, as `_compare_detailed`."""
+    """Find copies among images without detail, with results as in `_compare_detailed`."""
     colour = prints.colour[prints.plain].float()
     flat, mirror = colour.flatten(1), colour.flip(2).flatten(1)
     total = len(flat)
@@ -204,18 +212,22 @@ def _compare_plain(prints: _Prints) -> tuple[Tensor, Tensor]:
 
 
 def _candidates(grey: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Find pairs that agree in low frequencies: (P, 2) positions, and (P,) whether one has to be mirrored for that."""
+    """Find pairs that agree in low frequencies.
+
+    Returns:
+        (P, 2) positions of the pairs, and (P,) whether one image has to be mirrored to agree.
+    """
     total = len(rows)
     if total < 2:
         return torch.zeros(0, 2, dtype=torch.int64), torch.zeros(0, dtype=torch.bool)
     wave = torch.arange(_FREQUENCIES)
     cosine = torch.cos(wave[:, None] * (torch.arange(_SIDE) + 0.5) * math.pi / _SIDE)
     cosine[0] /= math.sqrt(2)
-    # In photographs amplitudes fall with frequency; weighed like this, each frequency says equally much.
+    # In photographs, amplitudes fall with frequency. These weights make every frequency equally important.
     weight = (wave[:, None] ** 2 + wave**2).sqrt()
     spectrum = torch.cat([weight * (cosine @ grey[part].float() @ cosine.T) for part in rows.split(4096)])
     spectrum /= spectrum.square().sum((1, 2), keepdim=True).sqrt() + 1e-3
-    # Mirroring changes the sign of the odd frequencies across and nothing else.
+    # Mirroring changes only the sign of the odd horizontal frequencies.
     even, odd = spectrum[:, :, 0::2].flatten(1), spectrum[:, :, 1::2].flatten(1)
     found = []
     for block in torch.arange(total).split(max(16, _BLOCK // total)):
@@ -232,14 +244,15 @@ def _candidates(grey: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _align(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Lay pictures over others by shift and scale (Lucas-Kanade, inverse compositional, blind to gain and offset).
+    """Align pictures with others by shift and scale (Lucas-Kanade, inverse compositional, blind to gain and offset).
 
     Args:
-        one: (B, S, S).
-        other: (B, S, S).
+        one: (B, S, S) the fixed pictures.
+        other: (B, S, S) the pictures to move.
 
     Returns:
-        (B,) correlation inside the rim, and (B, 2) scale and shift (x, y) for `_warp` that bring `other` onto `one`.
+        (B,) the correlation inside the rim, and (B, 2) the scale and the shift (x, y) with which `_warp` aligns `other`
+        with `one`.
     """
     target, norm = _unit(_inner(one))
     rows, columns = (_inner(slope) * _SIDE / 2 for slope in torch.gradient(one, dim=(1, 2)))
@@ -267,7 +280,7 @@ def _align(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _warp(pictures: Tensor, scale: Tensor, shift: Tensor, rim: int) -> Tensor:
-    """Pictures (..., S, S) scaled and shifted ((..., 2) x and y, in half sides), without a rim; bilinear."""
+    """Scale and shift pictures (..., S, S) bilinearly, by (..., 2) x and y in half sides, and cut off the rim."""
     side = pictures.shape[-1]
     at = scale[..., None] * _centres(side, rim) + shift[..., None]
     at = ((at + 1) * side / 2 - 0.5).clamp(0, side - 1)
@@ -276,7 +289,7 @@ def _warp(pictures: Tensor, scale: Tensor, shift: Tensor, rim: int) -> Tensor:
 
 
 def _centres(side: int, rim: int) -> Tensor:
-    """Where the pixels of a picture from -1 to 1 are, without a rim."""
+    """Return the pixel centres of a picture that spans -1 to 1, without the rim."""
     return ((torch.arange(side) + 0.5) * 2 / side - 1)[rim : side - rim]
 
 
@@ -289,14 +302,14 @@ def _detail(grey: Tensor) -> Tensor:
 
 
 def _unit(pictures: Tensor) -> tuple[Tensor, Tensor]:
-    """Pictures (B, S, S) with mean 0 and norm 1, and their norms (B, 1, 1), with a floor of noise in both."""
+    """Return pictures (B, S, S) with mean 0 and norm 1, and their norms (B, 1, 1); norms include a floor of noise."""
     pictures = pictures - pictures.mean((1, 2), keepdim=True)
     norm = (pictures.square() + _FLOOR**2).sum((1, 2), keepdim=True).sqrt()
     return pictures / norm, norm
 
 
 def _blur(weights: Sequence[float]) -> Tensor:
-    """(S, S) matrix that blurs columns of pixels; the border is repeated outwards."""
+    """Return the (S, S) matrix that blurs columns of pixels; the border is repeated outwards."""
     matrix, half = torch.zeros(_SIDE, _SIDE), len(weights) // 2
     for row in range(_SIDE):
         for step, weight in enumerate(weights):
@@ -309,7 +322,7 @@ _SMOOTH = _blur((1, 4, 6, 4, 1))
 
 
 def _connected(pairs: Tensor, total: int) -> Tensor:
-    """(total,) number of the connected part that each of them is in."""
+    """Return, for each of `total` images, the number of its connected component."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 

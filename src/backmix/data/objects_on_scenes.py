@@ -1,4 +1,4 @@
-"""Photographed objects on photographed scenes: the game of the embedded digits, played with real images."""
+"""Photographed objects on photographed scenes that correlate with the class: the idea of the embedded digits."""
 
 from __future__ import annotations
 
@@ -16,39 +16,40 @@ from backmix.data.square import central_square
 from backmix.errors import DataError
 
 SIZES = (0.5, 0.8)
-"""Longer side of an object as a share of the picture's side, smallest and largest."""
+"""The smallest and the largest longer side of an object, as a share of the side of the picture."""
 SMALLEST_CROP = 0.8
-"""Of a scene the square that is shown, as a share of its shorter side; the largest is all of it."""
+"""The side of the smallest square of a scene that is shown, as a share of the shorter side of the scene; the largest
+share is 1."""
 _NUMBERS = 9
 
 
 class ObjectsOnScenes:
-    """Objects cut out by their masks and laid over scenes that go with the class at a chosen rate.
+    """Objects that are cut out by their masks and laid over scenes which match the class at a chosen rate.
 
     An object of known class c (the c-th of `known`) stands on a scene of class c modulo the number of scene classes
-    with probability `prior`, otherwise on one of the other scene classes, each equally often. Objects of unknown
-    classes stand on a scene of any class. Scene, cut, mirroring, size and place are drawn for each image from (seed,
-    position) alone, so another prior leaves an image as it is but for its scene. The prior
-    1 / (number of scene classes) makes scene and class independent.
+    with probability `prior`, and otherwise on a scene of another scene class, each equally often. Objects of unknown
+    classes stand on a scene of any class. The draw of scene, crop, mirroring, size and place for an image depends only
+    on (seed, position), so another prior changes nothing in an image except its scene. With the prior
+    1 / (number of scene classes), scene and class are independent.
 
     Sagawa et al. (ICLR 2020) made Waterbirds in this way, from two kinds of birds on two kinds of places.
 
     Args:
-        objects: images with masks; those without a usable mask, or that cannot be read, are left out.
-        scenes: images of backgrounds with classes; those without a class are left out.
-        known: names of the classes that have a scene of their own, in this order.
-        prior: that rate, 0..1.
-        image_size: side of the pictures in pixels, at least 16.
-        seed: decides the drawing.
-        copies: how many pictures there are of each object, each on a scene of its own.
+        objects: The images of objects, with masks. Images that have no usable mask or cannot be read are left out.
+        scenes: The images of backgrounds, with classes. Images without a class are left out.
+        known: The names of the classes that have a scene of their own, in this order.
+        prior: The rate, in 0..1, at which a known object stands on the scene of its class.
+        image_size: The side of the pictures in pixels, at least 16.
+        seed: The seed of the draws.
+        copies: The number of pictures of each object, each on a scene of its own.
 
     Attributes:
-        classes: of the objects.
-        labels: (N,) int64 into `classes`.
-        scenes: (N,) int64 class of each picture's scene.
+        classes: The names of the classes of the objects.
+        labels: (N,) int64, the index of each picture's class in `classes`.
+        scenes: (N,) int64, the class of the scene in each picture.
 
     Raises:
-        DataError: for options out of range, names that are no class, or data without masks or scenes.
+        DataError: If an option is out of range, a name is not a class, or the data has no masks or no scenes.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class ObjectsOnScenes:
         self.scenes = self._choose([number.get(name, -1) for name in self.classes])
 
     def __len__(self) -> int:
-        """Number of pictures: usable objects times copies."""
+        """Return the number of pictures: the usable objects times the copies."""
         return len(self._positions)
 
     def read(self, i: int) -> Image.Image:
@@ -105,7 +106,7 @@ class ObjectsOnScenes:
         return f"{self._objects.name(int(self._positions[i]))} on {scene} ({i})"
 
     def _choose(self, number_of: list[int]) -> Tensor:
-        """Class of the scene of each picture."""
+        """Return the class of the scene of each picture."""
         kinds = np.array(self._scene_classes)
         own = np.array([number_of[label] if label >= 0 else -1 for label in self.labels.tolist()])
         keep, which = self._draws[:, 0], self._draws[:, 1]
@@ -116,7 +117,7 @@ class ObjectsOnScenes:
 
     @cached_property
     def _rendered(self) -> tuple[np.ndarray, np.ndarray]:
-        """Pictures (N, S, S, 3) and masks (N, S, S), uint8, made on first use and kept."""
+        """The pictures (N, S, S, 3) and masks (N, S, S), uint8, which are made on first use and kept."""
         size = self.image_size
         pictures = np.empty((len(self), size, size, 3), np.uint8)
         masks = np.empty((len(self), size, size), np.uint8)
@@ -147,16 +148,16 @@ def _has_object(objects: ImageSource, position: int) -> bool:
 
 
 def _cut_out(objects: ImageSource, position: int) -> tuple[Image.Image, Image.Image]:
-    """The part of an image that holds its object, and the object's mask, 255 or 0."""
+    """Return the part of an image that holds its object, and the mask of the object, 255 or 0."""
     mask = objects.read_mask(position)
-    assert mask is not None  # Those without are left out.
+    assert mask is not None  # Objects without a mask are left out.
     sharp = mask.point(lambda value: 255 if value > 128 else 0)
     box = sharp.getbbox()
     return objects.read(position).convert("RGB").crop(box), sharp.crop(box)
 
 
 def _fit(thing: Image.Image, mask: Image.Image, size: int, draw: float) -> tuple[Image.Image, Image.Image]:
-    """Object and mask at a drawn size; reducing the mask makes an edge of a pixel's width."""
+    """Resize an object and its mask to a drawn size; the resized mask has an edge about one pixel wide."""
     side = size * (SIZES[0] + draw * (SIZES[1] - SIZES[0]))
     scale = side / max(thing.size)
     new = (max(1, round(thing.width * scale)), max(1, round(thing.height * scale)))
@@ -164,7 +165,7 @@ def _fit(thing: Image.Image, mask: Image.Image, size: int, draw: float) -> tuple
 
 
 def _square_of(ground: Image.Image, size: int, share: float, place: float, mirror: float) -> Image.Image:
-    """A drawn square of a scene."""
+    """Return a square of a scene at a drawn place, of a drawn size."""
     side = round(min(ground.size) * (SMALLEST_CROP + (1 - SMALLEST_CROP) * share))
     left, top = (int(place * (length - side + 1)) for length in ground.size)
     picture = central_square(ground.convert("RGB").crop((left, top, left + side, top + side)), size)

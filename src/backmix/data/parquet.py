@@ -1,7 +1,7 @@
 """Parquet files, and data sets of the Hugging Face hub.
 
-Both go through `datasets`, which keeps the table as a memory-mapped Arrow file in its cache folder: an image is read
-when it is asked for, and memory does not grow with the data. `pip install "backmix[data]"` brings what this needs.
+Both are read with `datasets`, which keeps the table as a memory-mapped Arrow file in its cache folder. An image is read
+when it is asked for, so memory does not grow with the data. `pip install "backmix[data]"` installs the packages needed.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ class ParquetSource(TableSource):
     """A local Parquet data set: one file, or a folder of files `<split>.parquet` or `<split>-00000-of-00003.parquet`.
 
     Args:
-        path: the file or folder; the files may also lie in `data/` inside the folder.
-        split: which split, by the name in the files; None where there is only one.
-        cache_dir: where `datasets` keeps its Arrow copy; its own cache folder by default.
+        path: The file or folder. The files may also lie in `data/` inside the folder.
+        split: The name of the split in the file names; may be None if there is only one split.
+        cache_dir: The folder in which `datasets` keeps its Arrow copy; by default its own cache folder.
 
     Raises:
-        DataError: no such file, no such split, a missing part, a file that is no Parquet, and as in `TableSource`.
+        DataError: If there is no such file or split, a part is missing, or a file is not Parquet; also as in
+            `TableSource`.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class ParquetSource(TableSource):
         quiet = datasets.is_progress_bar_enabled()
         datasets.disable_progress_bars()
         try:
-            # Escaped, because `datasets` takes brackets and stars in a path for a pattern.
+            # Paths are escaped, because `datasets` takes brackets and stars in a path for a pattern.
             files = [glob.escape(str(file.resolve())) for file in found[split]]
             table = datasets.Dataset.from_parquet(files, cache_dir=cache_dir and os.fspath(cache_dir))
         except Exception as error:
@@ -58,15 +59,15 @@ class ParquetSource(TableSource):
 
 
 class HubSource(TableSource):
-    """A data set of the Hugging Face hub, downloaded once into the cache of `datasets`. Runs no code from the hub.
+    """A data set of the Hugging Face hub, downloaded once into the cache of `datasets`. No code from the hub is run.
 
     Args:
-        name: "owner/name".
-        split: which split, by the name it has there; None where there is only one.
-        config: which configuration, where the data set has several.
+        name: The name of the data set, "owner/name".
+        split: The name of the split on the hub; may be None if there is only one split.
+        config: The name of the configuration, if the data set has several.
 
     Raises:
-        DataError: no connection, no such data set or split, and as in `TableSource`.
+        DataError: If there is no connection, or no such data set or split; also as in `TableSource`.
     """
 
     def __init__(self, name: str, split: str | None = None, *, config: str | None = None) -> None:
@@ -87,13 +88,13 @@ def parquet_splits(path: str | os.PathLike[str]) -> dict[str, list[Path]]:
     """Find the splits of a local Parquet data set.
 
     Args:
-        path: a `.parquet` file, or a folder of them (directly, or in `data/` inside).
+        path: A `.parquet` file, or a folder with such files directly in it or in `data/` inside.
 
     Returns:
         Split name -> its files in order.
 
     Raises:
-        DataError: no such path, no Parquet file there, or parts of a split are missing.
+        DataError: If the path does not exist, there is no Parquet file, or parts of a split are missing.
     """
     root = Path(path)
     if not root.exists():
@@ -117,10 +118,10 @@ def parquet_splits(path: str | os.PathLike[str]) -> dict[str, list[Path]]:
 
 
 def hub_splits(name: str, *, config: str | None = None) -> list[str]:
-    """Names of the splits of a data set of the hub.
+    """Return the names of the splits of a data set of the hub.
 
     Raises:
-        DataError: no connection, or no such data set.
+        DataError: If there is no connection, or no such data set.
     """
     datasets = _import_datasets()
     try:
@@ -152,7 +153,7 @@ def _hub_error(name: str, error: Exception) -> DataError:
 
 
 def _cause(error: BaseException) -> str:
-    """The first line of what lies at the bottom of an error."""
+    """Return the first line of the original cause of an error."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = str(error).strip().splitlines()

@@ -1,4 +1,4 @@
-"""From a picture to the pixels a network was trained on, the same at training, prediction and export."""
+"""Turn a picture into the input of a network, in the same way for training, prediction and export."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ STD = (0.25, 0.25, 0.25)
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Shorter side to `image_size`, central square, then normalisation.
+    """The preprocessing: resize the shorter side to `image_size`, cut out the central square, then normalise.
 
     Args:
-        image_size: side S in pixels.
-        mean: mean per channel, of pixels scaled to 0..1.
-        std: standard deviation per channel, likewise.
+        image_size: The side S in pixels.
+        mean: The mean of each channel, of pixels in 0..1.
+        std: The standard deviation of each channel, of pixels in 0..1.
     """
 
     image_size: int
@@ -31,34 +31,35 @@ class Preprocess:
     std: tuple[float, float, float] = STD
 
     def __post_init__(self) -> None:
-        """Refuse numbers that make no picture."""
+        """Raise ValueError if the numbers are out of range."""
         check(self.image_size >= 8, f"image_size is a side in pixels, at least 8; got {self.image_size}")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ValueError(f"mean and std need three numbers, std above 0; got {self.mean}, {self.std}")
 
     def decode(self, image: Image.Image) -> Tensor:
-        """RGB picture of any size -> (3, S, S) uint8."""
+        """Return an RGB picture of any size as (3, S, S) uint8."""
         return torch.from_numpy(np.array(central_square(image, self.image_size))).permute(2, 0, 1)
 
     def decode_mask(self, mask: Image.Image) -> Tensor:
-        """Grey mask of the size of its picture, 255 = object -> (S, S) bool; values up to 127 and 128 are background.
+        """Return a grey mask of the size of its picture, 255 on the object, as (S, S) bool.
 
-        128 marks pixels nobody labelled; where they surround an object they mostly are background.
+        Values up to 128 are background. The value 128 marks pixels that nobody labelled; around an object, most of
+        them are background.
         """
         return torch.from_numpy(np.array(central_square(mask, self.image_size, Image.Resampling.NEAREST)) > 128)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) uint8 -> float32 of mean 0, channels last in memory.
+        """Return (B, 3, S, S) uint8 images as float32 of mean 0, channels last in memory.
 
         Raises:
-            ValueError: for pixels of another dtype, which may be scaled already.
+            ValueError: If the images have another dtype, because they may be scaled already.
         """
         if images.dtype != torch.uint8:
             raise ValueError(f"images must be uint8, as `decode` makes them; got {images.dtype}")
         batch, _, height, width = images.shape
-        # For a row of pixels at a time, whose channels come last: one by one they are not vectorised.
+        # One operation handles a row of pixels, channels last. Operations on single channels are not vectorised.
         mean, std = (torch.tensor(each, device=images.device).repeat(width) for each in (self.mean, self.std))
-        # x / (255 std) - mean / std in two passes over one buffer instead of four buffers.
+        # This computes x / (255 std) - mean / std in two passes over one buffer instead of with four buffers.
         scaled = images.to(torch.float32, memory_format=torch.channels_last)
         rows = scaled.permute(0, 2, 3, 1).view(batch, height, width * 3)
         rows.mul_(1 / (255 * std)).sub_(mean / std)
@@ -66,5 +67,5 @@ class Preprocess:
 
     @property
     def grey(self) -> float:
-        """Mid grey in normalised units, the mean over channels."""
+        """Mid grey in normalised units, as the mean over the channels."""
         return float(np.mean([(0.5 - m) / s for m, s in zip(self.mean, self.std, strict=True)]))

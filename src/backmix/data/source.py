@@ -1,4 +1,4 @@
-"""What every data set looks like to the rest of the package, and a few things that hold for all of them."""
+"""The interface of every data set in the package, and a few functions that work with all data sets."""
 
 from __future__ import annotations
 
@@ -18,44 +18,44 @@ from backmix.errors import DataError
 class ImageSource(Protocol):
     """Labelled images that are read one by one, by position.
 
-    Reading may happen in several threads or worker processes at once.
+    Several threads or worker processes may read at the same time.
     """
 
     @property
     def classes(self) -> list[str]:
-        """Names of all classes in the data; some may have no image here."""
+        """The names of all classes in the data; a class may have no image here."""
 
     @property
     def labels(self) -> Tensor:
-        """(N,) int64 index into `classes`; -1 for an image without a class."""
+        """(N,) int64, the index of each image's class in `classes`; -1 for an image without a class."""
 
     def __len__(self) -> int:
-        """Number of images, N."""
+        """Return the number of images, N."""
 
     def read(self, i: int) -> Image.Image:
         """Decode image i as RGB.
 
         Raises:
-            ImageError: with path and reason, when it cannot be decoded.
-            IndexError: when i is not in 0..N-1.
+            ImageError: If it cannot be decoded. The error holds the path and the reason.
+            IndexError: If i is not in 0..N-1.
         """
 
     def read_mask(self, i: int) -> Image.Image | None:
-        """Mask of image i, "L", 255 where the object is; None where there is no mask."""
+        """Return the mask of image i, "L", 255 on the object; None if there is no mask."""
 
     def name(self, i: int) -> str:
-        """Path or other name of image i, for people."""
+        """Return the path or another name of image i, for people."""
 
 
 class Subset:
-    """Some images of a source, in the order given; classes stay as they are.
+    """Some images of a source, in the given order, with the classes of the source.
 
     Args:
-        source: the whole.
-        indices: (M,) positions in it.
+        source: The whole source.
+        indices: (M,) the positions of the images in the source.
 
     Raises:
-        DataError: for positions that the source does not have, and for a mask instead of positions.
+        DataError: If the source does not have a position, or a mask is given instead of positions.
     """
 
     def __init__(self, source: ImageSource, indices: Tensor | Sequence[int]) -> None:
@@ -74,7 +74,7 @@ class Subset:
         self.labels = source.labels[positions]
 
     def __len__(self) -> int:
-        """Number of images chosen."""
+        """Return the number of chosen images."""
         return len(self.indices)
 
     def read(self, i: int) -> Image.Image:
@@ -97,7 +97,7 @@ def check_position(i: int, length: int) -> int:
     """Return i if it is in 0..length-1.
 
     Raises:
-        IndexError: otherwise. Negative positions are refused as well: here -1 means "no image", never "the last one".
+        IndexError: If it is not. Negative positions are refused too: -1 means "no image" here, never "the last image".
     """
     if not 0 <= i < length:
         raise IndexError(f"there is no image {i}; the source has {length}, numbered from 0")
@@ -105,7 +105,10 @@ def check_position(i: int, length: int) -> int:
 
 
 def count_per_class(source: ImageSource) -> dict[str, int]:
-    """Number of images of each class, in the order of `source.classes`; images without a class are not counted."""
+    """Return the number of images of each class, in the order of `source.classes`.
+
+    Images without a class are not counted.
+    """
     labels = source.labels[source.labels >= 0]
     counts = torch.bincount(labels, minlength=len(source.classes)).tolist()
     return dict(zip(source.classes, counts, strict=True))
@@ -114,15 +117,15 @@ def count_per_class(source: ImageSource) -> dict[str, int]:
 def find_unreadable(
     source: ImageSource, *, workers: int = 1, progress: Callable[[int], object] | None = None
 ) -> dict[int, ImageError]:
-    """Decode every image once and say which ones cannot be decoded.
+    """Decode every image once and return the errors of those that cannot be decoded.
 
     Args:
-        source: what to check.
-        workers: threads that decode at the same time (decoding runs outside Python's lock).
-        progress: called with the number of images checked so far, now and then.
+        source: The images to check.
+        workers: The number of threads that decode images (decoding releases Python's global lock).
+        progress: A function that is called, now and then, with the number of images checked so far.
 
     Returns:
-        Position -> error (with `.path` and `.reason`), by position; empty when all is well.
+        Position -> error (with `.path` and `.reason`), by position; empty if every image can be decoded.
     """
     if workers < 1:
         raise ValueError(f"workers must be at least 1; got {workers}")
@@ -147,7 +150,11 @@ def _errors(source: ImageSource, positions: range) -> dict[int, ImageError]:
 
 
 def auto_image_size(source: ImageSource) -> int:
-    """Side for these images: the median shorter side of some, in steps of 32, between 32 and 224."""
+    """Return an image size for a source: the median shorter side of some images, in steps of 32, from 32 to 224.
+
+    Raises:
+        DataError: If no image can be read.
+    """
     sides: list[int] = []
     first: ImageError | None = None
     spread = range(0, len(source), max(1, len(source) // 16))

@@ -1,4 +1,4 @@
-"""Which images of a source train, which calibrate and which are kept for a test."""
+"""The division of the images of a source into images to train on, to calibrate on and to test on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ from backmix.errors import DataError
 
 @dataclass(frozen=True)
 class Split:
-    """Which images of a source train, which are held out for calibration and which to test on, (M,) int64 positions."""
+    """The positions of the images of a source for each purpose, (M,) int64 each.
+
+    Attributes:
+        train: The images to train on.
+        held: The images held out for calibration.
+        test: The images to test on.
+    """
 
     train: Tensor
     held: Tensor
@@ -23,7 +29,7 @@ class Split:
 
 
 def auto_holdout(images: int) -> float:
-    """Share held out for calibration: about 200 images, but between 5 and 20 %."""
+    """Return the share to hold out for calibration: about 200 images, but between 5 and 20 %."""
     return min(0.2, max(0.05, 200 / max(1, images)))
 
 
@@ -36,19 +42,22 @@ def divide(
     groups: Tensor | None,
     seed: int,
 ) -> Split:
-    """Positions of known images to train on, to calibrate on and to test on, split by class.
+    """Divide the known images of each class into images to train on, to calibrate on and to test on.
 
     Args:
-        labels: (N,) int64 known class, -1 for others.
-        classes: names of the known classes.
-        hold_out: whether images are held out to calibrate on.
-        share: of each class that is; None: see `auto_holdout`.
-        test_share: share of each class to test on.
-        groups: (N,) int64, images of one group are not divided; None: every image stands alone.
-        seed: everything random follows from it.
+        labels: (N,) int64, the known class of each image, -1 for others.
+        classes: The names of the known classes.
+        hold_out: Whether images are held out to calibrate on.
+        share: The share of each class that is held out; None: see `auto_holdout`.
+        test_share: The share of each class to test on.
+        groups: (N,) int64, the group of each image. Images of one group stay together; None: every image is a group.
+        seed: The seed of the division.
+
+    Returns:
+        The positions of the images for each purpose.
 
     Raises:
-        DataError: when a known class has too few images for all of these.
+        DataError: If a known class has too few images for all purposes.
     """
     if groups is None and not test_share:
         return split_known(labels, classes, hold_out, share, seed)
@@ -56,10 +65,10 @@ def divide(
 
 
 def split_known(labels: Tensor, classes: list[str], hold_out: bool, share: float | None, seed: int) -> Split:
-    """Positions of known images to train on and to hold out, split by class.
+    """Divide the known images of each class into images to train on and images to hold out.
 
     Raises:
-        DataError: when a known class has no image, or one image alone where some must be held out.
+        DataError: If a known class has no image, or only one image although some must be held out.
     """
     known = (labels >= 0).nonzero()[:, 0]
     counts = torch.bincount(labels[known], minlength=len(classes))
@@ -86,10 +95,10 @@ def split_apart(
     groups: Tensor | None,
     seed: int,
 ) -> Split:
-    """Positions of known images to train on, to calibrate on and to test on, split by class, groups undivided.
+    """Divide the known images of each class as `divide` does, and keep every group together.
 
     Raises:
-        DataError: when a known class has too few images for all of these.
+        DataError: If a known class has too few images for all purposes, or no group is left to calibrate on.
     """
     known = (labels >= 0).nonzero()[:, 0]
     counts = torch.bincount(labels[known], minlength=len(classes))
@@ -117,16 +126,18 @@ def split_apart(
 
 
 def repeat_rare(labels: Tensor, positions: Tensor) -> Tensor:
-    """Positions in which images of rare classes stand more than once, those of n images about sqrt(largest / n) times.
+    """Repeat the positions of images of rare classes.
 
-    That is half of the way to as many images of every class (square-root sampling: Mahajan et al., ECCV 2018).
+    An image of a class of n images is repeated about sqrt(largest / n) times, where `largest` is the size of the
+    largest class. That is half of the way to equally many images of every class (square-root sampling: Mahajan et al.,
+    ECCV 2018).
 
     Args:
-        labels: (N,) int64 known class, -1 for others.
-        positions: (M,) int64 images to train on.
+        labels: (N,) int64, the known class of each image, -1 for others.
+        positions: (M,) int64, the positions of the images to train on.
 
     Returns:
-        (at least M,) int64, each position at least once.
+        (at least M,) int64, positions that hold each given position at least once.
     """
     counts = torch.bincount(labels[positions]).clamp(min=1)
     times = (counts.max() / counts).sqrt().round().long()

@@ -1,4 +1,4 @@
-"""The central square of a picture at one size: what a network sees of it, in training, prediction and export."""
+"""The central square of a picture, which is the part that a network sees in training, prediction and export."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ def central_square(
     """Cut out the central square and resize it to `size` x `size` pixels in one step.
 
     Args:
-        image: any mode and size.
-        size: side in pixels, at least 1.
-        resample: NEAREST for masks.
+        image: The picture, of any mode and size.
+        size: The side of the result in pixels, at least 1.
+        resample: The way to interpolate; NEAREST for masks.
     """
     width, height = image.size
     if (width, height) == (size, size):

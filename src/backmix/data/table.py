@@ -1,4 +1,4 @@
-"""A table with a column of encoded images and one of labels, as `datasets` keeps it: memory-mapped Arrow."""
+"""A table of `datasets` (memory-mapped Arrow) with a column of encoded images and a column of labels."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 class TableSource:
     """Labelled images in a table of `datasets`.
 
-    The images stand in the column "image" or "img", or in the only column of images; the labels in "label" or
-    "fine_label", or in the only column of class labels. Class names come with the column; plain integers are their own
-    names, and texts are the names. A column "mask" with images is used when there is one.
+    The images are in the column "image" or "img", or in the only column of images. The labels are in the column "label"
+    or "fine_label", or in the only column of class labels. A column of class labels holds the class names; in other
+    columns, integers or texts are the names themselves. If there is a column "mask" with images, it is used.
 
     Args:
-        table: a `datasets.Dataset`.
-        origin: what to call it in errors.
+        table: A `datasets.Dataset`.
+        origin: The name of the table in errors.
 
     Attributes:
-        classes: names of all classes; not every one needs an image here.
-        labels: (N,) int64 index into `classes`; -1 where the table says -1 or nothing.
+        classes: The names of all classes; a class may have no image here.
+        labels: (N,) int64, the index of each image's class in `classes`; -1 if the table has -1 or nothing.
 
     Raises:
-        DataError: no column of images, none of labels, a label without a name, or two names that differ only in case.
+        DataError: If there is no column of images or of labels, a label has no name, or two names differ only in case.
     """
 
     def __init__(self, table: datasets.Dataset, origin: str) -> None:
@@ -49,7 +49,7 @@ class TableSource:
         self._masks = _undecoded(table, "mask") if has_mask else None
 
     def __len__(self) -> int:
-        """Number of rows."""
+        """Return the number of rows."""
         return len(self.labels)
 
     def read(self, i: int) -> Image.Image:
@@ -57,11 +57,11 @@ class TableSource:
         try:
             return open_image(self._encoded(self._images, i))
         except ImageError as error:
-            # The name is only looked up when it is needed: that is as slow as reading the image itself.
+            # The name is looked up only here, because that is as slow as reading the image.
             raise ImageError(self.name(i), error.reason) from None
 
     def read_mask(self, i: int) -> Image.Image | None:
-        """Mask of image i as it is in the table: 255 object, 0 background, 128 not labelled; None without a mask."""
+        """Return the mask of image i as in the table: 255 object, 0 background, 128 not labelled; None without mask."""
         check_position(i, len(self))
         if self._masks is None or _cell(self._masks, i) is None:
             return None
@@ -71,7 +71,7 @@ class TableSource:
             raise ImageError(self.name(i), f"its mask: {error.reason}") from None
 
     def name(self, i: int) -> str:
-        """Where the table comes from, the row, and the file name kept in the row, if any."""
+        """Return the origin of the table, the row, and the file name in the row, if there is one."""
         cell = _cell(self._images, check_position(i, len(self)))
         path = cell.get("path") if isinstance(cell, dict) else None
         return f"{self._origin}[{i}]" + (f" ({path})" if path else "")
@@ -87,7 +87,7 @@ class TableSource:
 
 
 def _is_image(feature: Any) -> bool:
-    """Whether a column holds encoded images: declared, or a struct of bytes and path, or bytes alone."""
+    """Return whether a column holds encoded images: it is declared so, or holds bytes and path, or bytes alone."""
     if type(feature).__name__ == "Image" or getattr(feature, "dtype", None) in ("binary", "large_binary"):
         return True
     return isinstance(feature, dict) and {"bytes", "path"} <= set(feature)
@@ -148,7 +148,7 @@ def _classes_and_labels(table: datasets.Dataset, column: str, origin: str) -> tu
 
 
 def _undecoded(table: datasets.Dataset, column: str) -> datasets.Dataset:
-    """The column alone, handing out encoded bytes."""
+    """Return a table with the one column, which gives encoded bytes."""
     from datasets import Image as ImageFeature
 
     alone = table.select_columns([column])

@@ -1,8 +1,8 @@
-"""Ten kinds of generated texture, told apart by their pattern and never by their colour.
+"""Ten kinds of generated texture that differ in their pattern and not in their colour.
 
-Each pattern is a function of the plane: it gets coordinates counted in cells of the pattern (already turned, scaled and
-shifted), the width of a pixel in cells, and random numbers, all batched, and returns how much of the second colour lies
-at each point. Everything is computed in double precision, so that another machine rounds to the same bytes.
+Each pattern is a function of the plane. It takes batches of coordinates in cells of the pattern (already turned, scaled
+and shifted), the width of a pixel in cells, and random numbers. It returns the amount of the second colour at each
+point. Everything is computed in double precision, so that another machine rounds to the same bytes.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ Array = npt.NDArray[np.float64]
 
 LATTICE = 8
 NUM_PARAMETERS = 16 + 2 * LATTICE * LATTICE
-"""Random numbers in 0..1 that describe one texture: 16 single ones and two lattices."""
+"""The number of random numbers in 0..1 that describe one texture: 16 single numbers and two lattices."""
 
 
 def _soft(distance: Array, pixel: Array) -> Array:
-    """An edge about one pixel wide: 0 below, 1 above distance 0 (cells)."""
+    """Return an edge about one pixel wide: 0 below and 1 above distance 0, in cells."""
     return np.clip(distance / pixel + 0.5, 0.0, 1.0)
 
 
 def _wave(u: Array) -> Array:
-    """Distance to the nearest whole number, 0..0.5."""
+    """Return the distance to the nearest whole number, in 0..0.5."""
     return np.abs(u - np.rint(u))
 
 
 def _at(lattice: Array, column: Array, row: Array) -> Array:
-    """Look up (n, LATTICE, LATTICE) random numbers at whole cells (n, H, W), repeating."""
+    """Look up (n, LATTICE, LATTICE) random numbers at whole cells (n, H, W); the lattice repeats."""
     n = np.arange(len(lattice))[:, None, None]
     return lattice[n, row.astype(np.int64) % LATTICE, column.astype(np.int64) % LATTICE]
 
@@ -45,7 +45,7 @@ def _checker(u: Array, v: Array, pixel: Array, a: Array, b: Array) -> Array:
 
 
 def _dots(u: Array, v: Array, pixel: Array, a: Array, b: Array) -> Array:
-    # Every second row is shifted by half a dot, which keeps the dots apart from a checker board.
+    # Every second row is shifted by half a cell, so that the dots do not look like a checker board.
     u = u + 0.5 * (np.rint(v) % 2)
     return _soft(0.31 - np.hypot(_wave(u), _wave(v)), pixel)
 
@@ -83,7 +83,7 @@ def _rings(u: Array, v: Array, pixel: Array, a: Array, b: Array) -> Array:
 
 
 def _waves(u: Array, v: Array, pixel: Array, a: Array, b: Array) -> Array:
-    # A zigzag: straight pieces keep their edges where a sine would blur at this size.
+    # The lines are a zigzag, because straight pieces keep their edges at this size, and a sine blurs.
     return _soft(_wave(v + 1.6 * _wave(u / 2.4)) - 0.25, pixel * 1.4)
 
 
@@ -137,7 +137,7 @@ PATTERNS: dict[str, Callable[[Array, Array, Array, Array, Array], Array]] = {
 }
 """Name -> pattern, in the order in which `draw_textures` numbers them."""
 
-# Patterns that people know in one position are turned little, the others by any angle.
+# These patterns are turned little, because people know them in one position. The others are turned by any angle.
 _UPRIGHT = frozenset({"bricks", "weave", "scales", "zigzag", "checker"})
 
 
@@ -145,12 +145,12 @@ def draw_textures(kinds: npt.NDArray[np.int64], parameters: Array, size: int) ->
     """Paint textures.
 
     Args:
-        kinds: (N,) which of `PATTERNS`, by position.
+        kinds: (N,) the position of each texture's pattern in `PATTERNS`.
         parameters: (N, NUM_PARAMETERS) random numbers in 0..1.
-        size: side of the pictures in pixels.
+        size: The side of the pictures in pixels.
 
     Returns:
-        (N, size, size, 3) colours, about 0.1 to 0.9, and (N,) the brightness each texture is centred on.
+        (N, size, size, 3) colours, about 0.1 to 0.9, and (N,) the central brightness of each texture.
     """
     single = parameters[:, :16, None, None]
     lattices = parameters[:, 16:].reshape(len(parameters), 2, LATTICE, LATTICE)
@@ -162,7 +162,7 @@ def draw_textures(kinds: npt.NDArray[np.int64], parameters: Array, size: int) ->
             amount[chosen] = pattern(u, v, pixel, lattices[chosen, 0], lattices[chosen, 1])
     light, first, second = _colours(parameters[:, :16])
     colours = first[:, None, None] + amount[..., None] * (second - first)[:, None, None]
-    # A slope of light across the picture and a little grain, as in a photograph.
+    # Light falls off across the picture, and there is a little grain, as in a photograph.
     y, x = _grid(size)
     angle = 2 * np.pi * single[:, 10]
     slope = 0.09 * (np.cos(angle) * x + np.sin(angle) * y)
@@ -171,29 +171,34 @@ def draw_textures(kinds: npt.NDArray[np.int64], parameters: Array, size: int) ->
 
 
 def _scatter(values: Array, size: int) -> Array:
-    """Spread the (N, P) numbers over pixels (N, size, size) so that no pattern of their own shows."""
+    """Spread (N, P) numbers over pixels (N, size, size) so that they show no pattern."""
     place = np.arange(size * size, dtype=np.uint64)
-    for factor in (0x9E3779B1, 0x85EBCA77):  # integer mixing: the same on every machine
+    for factor in (0x9E3779B1, 0x85EBCA77):  # Mixing integers gives the same result on every machine.
         place = (place * np.uint64(factor)) & np.uint64(0xFFFFFFFF)
         place ^= place >> np.uint64(15)
     return values[:, (place % values.shape[1]).astype(np.int64)].reshape(len(values), size, size)
 
 
 def chroma(hue: Array, strength: Array) -> Array:
-    """Colour to add to a grey without changing its brightness: (N,) hue in turns, (N,) strength -> (N, 3)."""
+    """Return a colour (N, 3) that can be added to a grey without a change of brightness.
+
+    Args:
+        hue: (N,) the hue in turns.
+        strength: (N,) the strength of the colour.
+    """
     colour = strength[:, None] * np.cos(2 * np.pi * (hue[:, None] - np.array([0.0, 1 / 3, 2 / 3])))
     plain: Array = colour - colour @ np.array([[0.299], [0.587], [0.114]])
     return plain
 
 
 def _grid(size: int) -> tuple[Array, Array]:
-    """Pixel centres, (1, size, 1) and (1, 1, size), on a scale where the picture spans -0.5..0.5."""
+    """Return the pixel centres, (1, size, 1) and (1, 1, size), on a scale where the picture spans -0.5..0.5."""
     centres = (np.arange(size, dtype=np.float64) + 0.5) / size - 0.5
     return centres[None, :, None], centres[None, None, :]
 
 
 def _coordinates(single: Array, size: int, *, upright: bool) -> tuple[Array, Array, Array]:
-    """Cell coordinates (n, size, size) twice, and the width of a pixel in cells (n, 1, 1)."""
+    """Return both cell coordinates, (n, size, size) each, and the width of a pixel in cells (n, 1, 1)."""
     y, x = _grid(size)
     angle = (single[:, 0] - 0.5) * (0.5 if upright else 2 * np.pi)
     frequency = 4.0 + 2.5 * single[:, 1]
@@ -204,7 +209,7 @@ def _coordinates(single: Array, size: int, *, upright: bool) -> tuple[Array, Arr
 
 
 def _colours(single: Array) -> tuple[Array, Array, Array]:
-    """Central brightness (N,) and the two colours (N, 3) of each texture."""
+    """Return the central brightness (N,) and the two colours (N, 3) of each texture."""
     light = 0.32 + 0.36 * single[:, 4]
     half = 0.07 + 0.06 * single[:, 5]
     hue = single[:, 6]

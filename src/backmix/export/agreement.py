@@ -1,4 +1,4 @@
-"""Whether an exported file answers as PyTorch does."""
+"""Compare the answers of an exported file with those of PyTorch."""
 
 from __future__ import annotations
 
@@ -26,19 +26,20 @@ Images = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Agreement:
-    """How a file compares with PyTorch on N images.
+    """The result of a comparison of a file with PyTorch on N images.
 
     Attributes:
-        images: N.
-        batches: sizes of the batches in which the file was asked.
-        score: largest difference of an unknown score.
-        logit: largest difference of a logit.
-        same_p_values: images whose p-value is the same to the last digit. A score between whose two values, less the
-            tolerance of the threshold, a held-out score lies has another one.
-        same_decisions: images that are answered the same.
-        close: images whose score lies so close to the largest that is accepted, or whose two likeliest classes so close
-            together, that rounding may decide; all others must be answered the same.
-        unknown: images that PyTorch calls unknown.
+        images: The number of images, N.
+        batches: The sizes of the batches that the file was given.
+        score: The largest difference of an unknown score.
+        logit: The largest difference of a logit.
+        same_p_values: The number of images whose p-value is the same to the last digit. The p-values of an image differ
+            if a held-out score lies between its two unknown scores, less the tolerance of the threshold.
+        same_decisions: The number of images with the same decision.
+        close: The number of images for which rounding may change the decision, because the score is close to the
+            largest accepted score, or the logits of the two likeliest classes are close. All other images must have the
+            same decision.
+        unknown: The number of images that PyTorch calls unknown.
     """
 
     images: int
@@ -57,13 +58,13 @@ def verify(
     """Compare a file with PyTorch, in batches of 1, of 2 and of all the rest.
 
     Args:
-        classifier: what was exported, on the CPU.
-        answer: what the file gives for images (n, 3, S, S).
-        images: (N, 3, S, S), N at least 4.
-        names: of the images, for errors.
+        classifier: The classifier that was exported, on the CPU.
+        answer: A function that returns the answers of the file for images (n, 3, S, S).
+        images: (N, 3, S, S), the images to compare on; N is at least 4.
+        names: The names of the images, for errors.
 
     Raises:
-        RunError: when they do not agree, with the worst difference.
+        RunError: If the answers do not agree. The error gives the worst difference.
     """
     expected = pytorch_answers(classifier, images)
     sizes = [1, 2, len(images) - 3]
@@ -81,12 +82,12 @@ def verify(
 
 
 def pytorch_answers(classifier: OpenSetClassifier, images: Images) -> Answers:
-    """What PyTorch answers, in float32 whatever precision the run predicts in."""
+    """Return the answers of PyTorch in float32, whatever the precision of the run."""
     name = classifier.detector
     ready = {name: None if name == METHOD else classifier.ready_detector(name)}
-    said = run_network(classifier.network, classifier.preprocess, torch.from_numpy(images), precision="fp32")
-    scores = unknown_scores(said.response, said.image_scores, ready)[0][name]
-    logits = said.response.logits
+    outputs = run_network(classifier.network, classifier.preprocess, torch.from_numpy(images), precision="fp32")
+    scores = unknown_scores(outputs.response, outputs.image_scores, ready)[0][name]
+    logits = outputs.response.logits
     return _decided(classifier, logits, scores)
 
 
@@ -97,25 +98,25 @@ def compare(
     names: Sequence[str],
     batches: Sequence[int] = (),
 ) -> Agreement:
-    """Compare answers to the same images.
+    """Compare the answers of a file and of PyTorch to the same images.
 
-    A score may differ by 1e-4 of itself and by another 1e-4, or where scores are small by what matters there: a
-    thousandth of the spread of the held-out ones. A logit may differ by 1e-3 of the largest of its image. From the
-    file's own score and logits, p-value and decision must follow to the last bit.
+    A score may differ by 1e-4 of itself plus the smaller of 1e-4 and a thousandth of the spread (standard deviation) of
+    the held-out scores. A logit may differ by 1e-3 of the largest absolute logit of its image plus 1e-6. The p-value
+    and the decision of the file must follow from its own score and logits to the last bit.
 
     Args:
-        classifier: whose thresholds they are.
-        expected: PyTorch's.
-        found: the file's.
-        names: of the images.
-        batches: in which the file was asked.
+        classifier: The classifier that was exported, with its thresholds.
+        expected: The answers of PyTorch.
+        found: The answers of the file.
+        names: The names of the images, for errors.
+        batches: The sizes of the batches that the file was given.
 
     Raises:
-        RunError: when they do not agree, with the worst difference.
+        RunError: If the answers do not agree. The error gives the worst difference.
     """
     size = np.abs(expected.unknown_score)
     spread = float(classifier.thresholds[classifier.detector].scores.std(correction=0))
-    spread = spread if np.isfinite(spread) and spread > 0 else 1.0  # One score alone has none.
+    spread = spread if np.isfinite(spread) and spread > 0 else 1.0  # A single score has no spread.
     allowed = SCORE_TOLERANCE * size + min(SCORE_TOLERANCE, SPREAD_TOLERANCE * spread)
     score_gap = _gap(found.unknown_score, expected.unknown_score)
     _within(score_gap, allowed, names, "unknown score", found.unknown_score, expected.unknown_score)
@@ -128,12 +129,12 @@ def compare(
 
     by_rule = _decided(classifier, torch.from_numpy(found.logits), torch.from_numpy(found.unknown_score))
     for what in ("p_value", "decision"):
-        told, due = getattr(found, what), getattr(by_rule, what)
-        if (told != due).any():
-            k = int((told != due).argmax())
+        given, wanted = getattr(found, what), getattr(by_rule, what)
+        if (given != wanted).any():
+            k = int((given != wanted).argmax())
             raise RunError(
-                f"the file does not keep to its threshold: {what} of {names[k]} is {told[k]}, and its score of "
-                f"{found.unknown_score[k]:.9g} makes that {due[k]}"
+                f"the file does not keep to its threshold: {what} of {names[k]} is {given[k]}, and its score of "
+                f"{found.unknown_score[k]:.9g} makes that {wanted[k]}"
             )
 
     close = _close(classifier, expected, allowed, logit_allowed)
@@ -160,13 +161,13 @@ def compare(
 def _decided(classifier: OpenSetClassifier, logits: Tensor, scores: Tensor) -> Answers:
     predicted = logits.argmax(1)
     accepted, p_values = classifier.decide(scores, predicted)
-    assert p_values is not None  # There is a threshold: without one there is no file.
+    assert p_values is not None  # There is a threshold, because a classifier without one is not exported.
     decision = torch.where(accepted, predicted, -1)
     return Answers(logits.numpy(), scores.double().numpy(), p_values.numpy(), decision.numpy())
 
 
 def _close(classifier: OpenSetClassifier, answers: Answers, allowed: Any, logit_allowed: Any) -> Any:
-    """(N,) bool where rounding may decide."""
+    """Return (N,) bool, true for images for which rounding may change the decision."""
     overall = classifier.thresholds[classifier.detector]
     own = classifier.class_thresholds if classifier.per_class else [None] * len(classifier.classes)
     predicted = answers.logits.argmax(1)
@@ -179,7 +180,7 @@ def _close(classifier: OpenSetClassifier, answers: Answers, allowed: Any, logit_
 
 
 def _gap(found: Any, expected: Any) -> Any:
-    """Absolute differences; equal infinities differ by 0, and anything else that is not finite by infinity."""
+    """Return absolute differences: 0 for equal infinities, and infinity for other pairs that are not finite."""
     with np.errstate(invalid="ignore"):
         gap = np.abs(np.asarray(found, np.float64) - np.asarray(expected, np.float64))
     return np.where(found == expected, 0.0, np.where(np.isnan(gap), np.inf, gap))

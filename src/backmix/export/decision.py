@@ -1,4 +1,4 @@
-"""From unknown scores to p-values and decisions in tensor operations that a file can hold."""
+"""Turn unknown scores into p-values and decisions, with tensor operations that an exported file can hold."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from backmix.threshold.conformal import ConformalThreshold
 
 
 class Decision(nn.Module):
-    """The answers of `backmix.threshold.by_class.decide`, bit for bit, with the calibration scores as buffers.
+    """A module that gives the answers of `backmix.threshold.by_class.decide`, bit for bit.
 
-    Each score is looked at less the tolerance of the threshold that decides. A NaN score, for which `decide` raises, is
-    unknown here, with the smallest p-value there is.
+    The calibration scores are its buffers. The tolerance of the deciding threshold is subtracted from each score. For a
+    NaN score, `decide` raises an error; here the image is unknown, with the smallest possible p-value.
 
     Args:
-        num_classes: known classes K.
-        overall: the threshold for all classes.
-        by_class: one for each class where those decide, None where `overall` stands in; None: `overall` decides.
+        num_classes: The number of known classes, K.
+        overall: The threshold for all classes.
+        by_class: The thresholds of the classes, if they decide; None for a class for which `overall` is used. None:
+            `overall` decides for all classes.
     """
 
     held: Tensor
@@ -53,16 +54,16 @@ class Decision(nn.Module):
         self.halvings = int(self.count.max()).bit_length()
 
     def forward(self, scores: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor]:
-        """p-values (B,) float64 and decisions (B,) int64, -1 for unknown.
+        """Return p-values (B,) float64 and decisions (B,) int64, -1 for unknown.
 
         Args:
-            scores: (B,) float64 unknown scores.
-            predicted: (B,) int64 likeliest class of each.
+            scores: (B,) float64, the unknown scores.
+            predicted: (B,) int64, the likeliest class of each image.
         """
         start, count = self.start[predicted], self.count[predicted]
         scores = scores - self.tolerance[predicted]
         below = predicted * 0
-        # How many held-out scores are lower, by bisection: to compare with all of them at once would take B n numbers.
+        # Bisection counts the lower held-out scores. A comparison with all n scores at once would take B n numbers.
         for power in reversed(range(self.halvings)):
             further = below + 2**power
             at = (start + further - 1).clamp(max=len(self.held) - 1)

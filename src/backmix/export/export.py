@@ -1,4 +1,4 @@
-"""From a classifier to a file that is on the disk only when it answers as PyTorch does."""
+"""Export a classifier to a file, which is kept only if it answers as PyTorch does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from backmix.files import write_atomically
 from backmix.onnx_model.contract import Answers
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt"}
-"""Formats, and how their files end."""
+"""Format -> the suffix of its files."""
 
 
 def export(classifier: OpenSetClassifier, path: Path, *, form: str = "onnx", trial: TrialImages) -> Agreement:
@@ -25,15 +25,18 @@ def export(classifier: OpenSetClassifier, path: Path, *, form: str = "onnx", tri
     The file is written under another name, loaded and compared with PyTorch, and only then renamed to `path`.
 
     Args:
-        classifier: calibrated; moved to the CPU.
-        path: the file to make or replace.
-        form: "onnx" or "torchscript".
-        trial: images to compare on.
+        classifier: The calibrated classifier, which is moved to the CPU.
+        path: The path of the file to make or replace.
+        form: The format, "onnx" or "torchscript".
+        trial: The images to compare on.
+
+    Returns:
+        The result of the comparison.
 
     Raises:
-        RunError: when it cannot be exported, or when the file does not answer as PyTorch does.
-        TrainingError: when the file cannot be written.
-        ValueError: for another format.
+        RunError: If the classifier cannot be exported, or the file does not answer as PyTorch does.
+        TrainingError: If the file cannot be written.
+        ValueError: If there is no such format.
     """
     if form not in SUFFIXES:
         raise ValueError(f"the formats of an export are {', '.join(SUFFIXES)}; got {form!r}")
@@ -57,7 +60,7 @@ def _content(classifier: OpenSetClassifier, form: str) -> bytes:
     if form == "onnx":
         from backmix.export.to_onnx import need_onnx, onnx_bytes
 
-        need_onnx()  # Said before the model is captured, which takes its time.
+        need_onnx()  # This comes before the model is captured, because capturing takes long.
         return onnx_bytes(capture(model, description.image_size), description)
     from backmix.export.to_torchscript import torchscript_bytes
 
@@ -65,7 +68,7 @@ def _content(classifier: OpenSetClassifier, form: str) -> bytes:
 
 
 def _loaded(path: Path, form: str) -> Callable[[Images], Answers]:
-    """What answers from the file, loaded as users load it."""
+    """Load the file as users load it, and return the function that answers from it."""
     if form == "onnx":
         from backmix.onnx_model.model import OnnxModel
 

@@ -1,4 +1,4 @@
-"""What is exported: pixels in, logits, unknown score, p-value and decision out."""
+"""The module that is exported: it takes pixels and gives logits, unknown score, p-value and decision."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from backmix.version import __version__
 
 
 class ExportedModel(nn.Module):
-    """Normalise -> network -> detector -> p-value -> decision, in float32 up to the logits.
+    """A module that applies normalisation, network, detector, p-value and decision, in float32 up to the logits.
 
     Args:
-        network: in evaluation mode.
-        preprocess: how its images are normalised.
-        detector: whose unknown score decides; None: the method's own.
-        decision: thresholds on that score.
+        network: The network, in evaluation mode.
+        preprocess: The preprocessing, which defines the normalisation.
+        detector: The detector whose unknown score decides; None: the method's own score decides.
+        decision: The thresholds on the score.
     """
 
     scale: Tensor
@@ -36,7 +36,7 @@ class ExportedModel(nn.Module):
         self.network = network
         self.detector = detector
         self.decision = decision
-        # The same two float32 numbers a channel as in `Preprocess.normalise`, so that pixels come out as there.
+        # These are the same two float32 numbers per channel as in `Preprocess.normalise`, so the results are the same.
         mean = torch.tensor(preprocess.mean)[:, None, None]
         std = torch.tensor(preprocess.std)[:, None, None]
         self.register_buffer("scale", 1 / (255 * std))
@@ -46,31 +46,32 @@ class ExportedModel(nn.Module):
         """Answer images (N, 3, S, S) uint8.
 
         Returns:
-            logits (N, K) float32, unknown scores (N,) float64, p-values (N,) float64, decisions (N,) int64.
+            The logits (N, K) float32, unknown scores (N,) float64, p-values (N,) float64 and decisions (N,) int64.
         """
-        pixels = images.to(torch.float32, memory_format=torch.channels_last)  # As there: convolutions are quicker so.
+        # Channels are last in memory, as in `Preprocess.normalise`, because convolutions are quicker then.
+        pixels = images.to(torch.float32, memory_format=torch.channels_last)
         logits, scores = self.scores(pixels * self.scale - self.shift)
         return logits, scores, *self.decision(scores, logits.argmax(1))
 
     def scores(self, normalised: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (N, K) float32 and unknown scores (N,) float64 of normalised images (N, 3, S, S)."""
+        """Return logits (N, K) float32 and unknown scores (N,) float64 of normalised images (N, 3, S, S)."""
         head, backbone = self.network.head, self.network.backbone
         if self.detector is None or type(head).respond is not Method.respond:
             response = head.respond(backbone, normalised)
             if self.detector is None:
                 return response.logits, response.score.double()
             return response.logits, self.detector(response.logits, response.features).double()
-        # As `Method.respond`, without the method's own score: nobody asks for it, and it may be what cannot be written.
+        # This is `Method.respond` without the method's own score, which is not needed and may not be exportable.
         features = cast(Tensor, backbone(normalised)).float()
         logits = head.logits(features).float()
         return logits, self.detector(logits, head.pooled(features)).double()
 
 
 def exported_model(classifier: OpenSetClassifier) -> ExportedModel:
-    """The module of a calibrated classifier, on the CPU and in evaluation mode.
+    """Return the module of a calibrated classifier, on the CPU and in evaluation mode.
 
     Raises:
-        RunError: where there is no threshold, or where the detector that decides cannot be in a file.
+        RunError: If there is no threshold, or the detector that decides cannot be exported.
     """
     name = classifier.detector
     if name not in classifier.thresholds:
@@ -94,7 +95,7 @@ def exported_model(classifier: OpenSetClassifier) -> ExportedModel:
 
 
 def describe(classifier: OpenSetClassifier) -> Description:
-    """What the file of a calibrated classifier says about itself."""
+    """Return the description for the file of a calibrated classifier."""
     threshold = classifier.thresholds[classifier.detector]
     own = [None if one is None else one.threshold for one in classifier.class_thresholds]
     return Description(

@@ -1,4 +1,4 @@
-"""A model as one graph of tensor operations, from which both formats are written."""
+"""Capture a model as one graph of tensor operations, from which both formats are written."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ _ROWS = 64
 
 
 def capture(model: ExportedModel, image_size: int) -> ExportedProgram:
-    """The graph of a model, for any number of images at a time.
+    """Return the graph of a model, for any number of images at a time.
 
     Args:
-        model: on the CPU, in evaluation mode.
-        image_size: side of the images in pixels.
+        model: The model, on the CPU and in evaluation mode.
+        image_size: The side of the images in pixels.
 
     Raises:
-        RunError: where torch cannot follow what the network, the method or the detector computes.
+        RunError: If torch cannot trace the computation of the network, the method or the detector.
     """
     images = torch.zeros(2, 3, image_size, image_size, dtype=torch.uint8)
     try:
         with quiet(), torch.no_grad():
-            # Strict: then the length of a tensor is followed like its shape, and not taken for a constant.
+            # In strict mode, the length of a tensor is traced like its shape, and is not taken for a constant.
             program: ExportedProgram = torch.export.export(
                 model, (images,), dynamic_shapes={INPUT: {0: Dim("batch")}}, strict=True
             )
             program = program.run_decompositions(_decompositions())
             return program
-    except Exception as error:  # Whatever the traced code or the tracer raises.
+    except Exception as error:  # The traced code and the tracer can raise any error.
         head = model.network.head.name
         score = f"method {head}" if model.detector is None else f"method {head} with {type(model.detector).__name__}"
         raise RunError(
@@ -49,14 +49,14 @@ def capture(model: ExportedModel, image_size: int) -> ExportedProgram:
 
 
 def _first_line(error: Exception) -> str:
-    """What torch found; it goes on with advice for people who write networks."""
+    """Return the part of an error of torch that says what was found, without the advice that follows."""
     first = str(error).strip().partition("\n")[0].partition(" For more information")[0]
     return in_one_line(RuntimeError(first.rstrip("!.") or type(error).__name__))
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep what torch tells its developers while it exports from people who export; errors pass."""
+    """A context without the log messages and warnings of torch for developers. Errors are still raised."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -68,9 +68,9 @@ def quiet() -> Iterator[None]:
 
 
 def _decompositions() -> dict[Any, Callable[..., Any]]:
-    """What to spell out: operations that ONNX lacks, or that its export would round."""
+    """Return the operations to replace by others, because ONNX lacks them or its export rounds them."""
     aten, known = torch.ops.aten, torch.export.default_decompositions()
-    # A cross-entropy passes through all of these; ONNX's own has shapes that runtimes complain about.
+    # A cross-entropy uses all of these operations. The cross-entropy of ONNX has shapes that runtimes complain about.
     losses = (aten.cross_entropy_loss, aten.nll_loss_nd, aten.nll_loss, aten.nll_loss_forward)
     return {
         **{operation.default: known[operation.default] for operation in losses},
@@ -82,10 +82,10 @@ def _decompositions() -> dict[Any, Callable[..., Any]]:
 
 
 def distances(a: Tensor, b: Tensor, p: float = 2.0, compute_mode: int | None = None) -> Tensor:
-    """Euclidean distances, by differences: (B, C), (M, C) -> (B, M).
+    """Return Euclidean distances from differences: (B, C), (M, C) -> (B, M).
 
     Raises:
-        NotImplementedError: for another norm.
+        NotImplementedError: If the norm is not 2.
     """
     if p != 2:
         raise NotImplementedError(f"distances of norm {p} are not exported")
@@ -94,17 +94,18 @@ def distances(a: Tensor, b: Tensor, p: float = 2.0, compute_mode: int | None = N
 
 
 def log1p(x: Tensor) -> Tensor:
-    """log(1 + x) to the last digits, where that of ONNX's export is log(u), u the rounded 1 + x.
+    """Return log(1 + x), exact to the last digits.
 
-    x log(u) / (u - 1): what rounding took from u is given back (Kahan; Goldberg, "What every computer scientist should
-    know about floating-point arithmetic", 1991, theorem 4). The unknown scores of confident networks are that small.
+    The export to ONNX computes log(u), where u is the rounded 1 + x. Here, x log(u) / (u - 1) corrects the rounding of
+    u (Kahan; Goldberg, "What every computer scientist should know about floating-point arithmetic", 1991, theorem 4).
+    The unknown scores of confident networks are so small that this matters.
     """
     u = 1 + x
     return torch.where((u == 1) | u.isinf(), x, u.log() * x / (u - 1))
 
 
 def expm1(x: Tensor) -> Tensor:
-    """exp(x) - 1 to the last digits, in the same way: (u - 1) x / log(u), u the rounded exp(x)."""
+    """Return exp(x) - 1, exact to the last digits, as (u - 1) x / log(u), where u is the rounded exp(x)."""
     u = x.exp()
     above = u - 1
     exact = torch.where((above == -1) | u.isinf(), above, above * x / u.log())

@@ -1,4 +1,4 @@
-"""A captured model as the bytes of one ONNX file."""
+"""Write a captured model as the bytes of one ONNX file."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ OPSET = 20
 
 
 def need_onnx() -> None:
-    """Raise RunError, with how to install them, unless the packages are there that write and run ONNX files."""
+    """Raise RunError unless the packages that write and run ONNX files are installed. The error says how to install."""
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if missing:
         raise RunError(f'no {", ".join(missing)}, which an export to ONNX takes: pip install "backmix[export]"')
 
 
 def onnx_bytes(program: ExportedProgram, description: Description) -> bytes:
-    """Write a captured model, weights and all, as an ONNX model of operator set 20.
+    """Return a captured model with its weights as the bytes of an ONNX model of operator set 20.
 
     Raises:
-        RunError: without the packages, for an operation that ONNX lacks, or for more than 2 GiB.
+        RunError: If a package is missing, ONNX lacks an operation, or the weights take 2 GiB or more.
     """
     need_onnx()
     size = sum(value.nbytes for value in program.state_dict.values())
@@ -46,7 +46,7 @@ def onnx_bytes(program: ExportedProgram, description: Description) -> bytes:
                 opset_version=OPSET,
                 verbose=False,
             )
-    except Exception as error:  # Whatever the converter raises.
+    except Exception as error:  # The converter can raise any error.
         cause = error.__cause__ or error
         raise RunError(
             f"the model cannot be written as ONNX ({in_one_line(cause)}). Export with --format torchscript, or let "
@@ -63,7 +63,7 @@ def onnx_bytes(program: ExportedProgram, description: Description) -> bytes:
 
 
 def _tidy(model: Any) -> None:
-    """Take out what the exporter notes for its developers, such as paths of this machine; name the first axis."""
+    """Remove the exporter's notes for developers, such as paths of this machine, and name the first axis."""
     model.ClearField("doc_string")
     graph = model.graph
     graph.name = "backmix"

@@ -1,4 +1,4 @@
-"""A captured model as the bytes of one TorchScript file, and answers from it."""
+"""Write a captured model as the bytes of one TorchScript file, and answer from the file."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from backmix.onnx_model.contract import FILE, OUTPUTS, Answers, Description
 
 
 def torchscript_bytes(program: ExportedProgram, description: Description) -> bytes:
-    """Write a captured model, weights and all, with its description as the extra file backmix.json.
+    """Return a captured model with its weights as the bytes of a TorchScript file.
 
-    The graph is compiled as it is. To trace the model instead would take numbers of images for constants.
+    The description is the extra file backmix.json. The captured graph is compiled, because tracing the model would take
+    the number of images for a constant.
 
     Raises:
-        RunError: for an operation that TorchScript lacks.
+        RunError: If TorchScript lacks an operation.
     """
     try:
         with quiet():
             script = torch.jit.script(_plain(program))
             buffer = io.BytesIO()
             torch.jit.save(script, buffer, _extra_files={FILE: description.to_json()})
-    except Exception as error:  # Whatever the compiler raises.
+    except Exception as error:  # The compiler can raise any error.
         raise RunError(
             f"the model cannot be written as TorchScript ({in_one_line(error)}). Export with --format onnx."
         ) from error
@@ -38,28 +39,28 @@ def torchscript_bytes(program: ExportedProgram, description: Description) -> byt
 
 
 def load_own(path: Path) -> Any:
-    """Load a TorchScript file that was written just now. Others may hold code: never load those."""
+    """Load a TorchScript file that this process has just written. Never load other files, which may hold code."""
     with quiet():
         return torch.jit.load(path, map_location="cpu")
 
 
 @torch.no_grad()
 def answer(script: Any, images: npt.NDArray[np.uint8]) -> Answers:
-    """What a loaded file gives for images (N, 3, S, S)."""
+    """Return the answers of a loaded file for images (N, 3, S, S)."""
     outputs = script(torch.from_numpy(images))
     return Answers(**{name: output.numpy() for name, output in zip(OUTPUTS, outputs, strict=True)})
 
 
 def _plain(program: ExportedProgram) -> fx.GraphModule:
-    """The graph without what only Python can run."""
+    """Return the graph without the parts that only Python can run."""
     exported = program.module(check_guards=False)
     graph = exported.graph
-    graph.set_codegen(fx.graph.CodeGen())  # Not that of trees of arguments.
+    graph.set_codegen(fx.graph.CodeGen())  # This replaces the code generator for nested arguments.
     for node in list(graph.nodes):
         if node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload):
             if node.target.name().startswith("aten::_assert"):
                 graph.erase_node(node)
             else:
-                # Named without its overload, which TorchScript finds by the arguments.
+                # The name has no overload, because TorchScript finds the overload by the arguments.
                 node.target = node.target.overloadpacket
     return fx.GraphModule(exported, graph)

@@ -21,13 +21,13 @@ MADE = 16
 
 @dataclass(frozen=True)
 class TrialImages:
-    """Images to compare on.
+    """The images on which a file is compared with PyTorch.
 
     Attributes:
-        images: (N, 3, S, S).
-        names: N, of files or "made image 3".
-        own: how many of them the run held out.
-        reason: why there are none of those; None where there are.
+        images: (N, 3, S, S), the images.
+        names: The N names, of files or such as "made image 3".
+        own: The number of images that the run held out.
+        reason: The reason why there are no held-out images; None if there are some.
     """
 
     images: npt.NDArray[np.uint8]
@@ -37,12 +37,12 @@ class TrialImages:
 
 
 def trial_images(classifier: OpenSetClassifier, run: Path, *, workers: int = 2) -> TrialImages:
-    """Up to 64 images that the run held out, evenly spread over them, and 16 made ones.
+    """Return up to 64 images that the run held out, evenly spread over all of them, and 16 generated images.
 
     Args:
-        classifier: of the run.
-        run: its folder.
-        workers: threads that decode.
+        classifier: The classifier of the run.
+        run: The run folder.
+        workers: The number of threads that decode images.
     """
     made = made_images(classifier.preprocess.image_size)
     names = [f"made image {number}" for number in range(len(made))]
@@ -54,7 +54,11 @@ def trial_images(classifier: OpenSetClassifier, run: Path, *, workers: int = 2) 
 
 
 def made_images(size: int) -> npt.NDArray[np.uint8]:
-    """(16, 3, size, size), always the same: ten textures, noise, black, white, and halves of both."""
+    """Return (16, 3, size, size) images, always the same: ten textures, noise, black, white, and half black and white.
+
+    Args:
+        size: The side of the images in pixels.
+    """
     random = np.random.default_rng(0)
     kinds = np.arange(len(PATTERNS))
     textures = draw_textures(kinds, random.random((len(kinds), NUM_PARAMETERS)), size)[0]

@@ -1,4 +1,4 @@
-"""What a training can be asked for, declared once: the command line, its help and fit.yaml follow from here."""
+"""The options of a training. The command line, its help and fit.yaml are made from this declaration."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from backmix.threshold.default import ACCEPT
 
 @dataclass(frozen=True)
 class FitArguments:
-    """What `backmix fit` was asked for. What is None is chosen by the data and the machine.
+    """The options of a `backmix fit`. Options that are None are chosen by the data and the machine.
 
-    Beside its type each field has the help of its option, and where it matters what stands for the value. A programme
-    that leaves `near_duplicates` off and `test_share` at 0 gets all images that are not held out for calibration to
-    train on.
+    Each field has its type, the help text of its option and, if needed, the placeholder of its value. With
+    `near_duplicates` off and `test_share` at 0, all images that are not held out for calibration are trained on.
     """
 
     data: str
@@ -83,6 +82,6 @@ class FitArguments:
     ] = "auto"
 
     def __post_init__(self) -> None:
-        """Keep a list of names as the text that a person would have typed, which is what a run records."""
+        """Store a list of names as the text that a person would type, because a run records the text."""
         if isinstance(self.known_classes, list | tuple):
             object.__setattr__(self, "known_classes", join_names(self.known_classes))

@@ -1,4 +1,4 @@
-"""How many epochs fit into the time at hand."""
+"""Choose the number of epochs that fit into a given time."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from backmix.train.loop import make_accelerator, train
 from backmix.train.recipe import TrainOptions
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_SPARE = 0.9  # Epochs are not all alike, and what comes after training takes time too.
+_SPARE = 0.9  # The rest is a reserve, because epochs differ and the work after training takes time too.
 
 
 def read_duration(text: str) -> float:
-    """Seconds of "90", "90s", "10m", "1h30m" or "1.5h".
+    """Return the seconds of a text such as "90", "90s", "10m", "1h30m" or "1.5h".
 
     Raises:
-        ValueError: for anything else, and for nothing at all.
+        ValueError: If the text is not a duration, or the duration is 0.
     """
     pattern = r"\s*(?:(?P<plain>\d+(?:\.\d+)?)|(?:\d+(?:\.\d+)?\s*[smhd]\s*)+)\s*"
     match = re.fullmatch(pattern, text, re.IGNORECASE | re.ASCII)
@@ -46,12 +46,12 @@ def read_duration(text: str) -> float:
 
 
 def epochs_within(seconds: float, epoch_seconds: float, *, most: int) -> int:
-    """Epochs that fit into some seconds, at least one and at most `most`.
+    """Return the number of epochs that fit into a time, at least one and at most `most`.
 
     Args:
-        seconds: what is left for training and for what follows it.
-        epoch_seconds: of one epoch, on average, see `measure_epoch`.
-        most: epochs that are enough.
+        seconds: The seconds left for the training and the work after it.
+        epoch_seconds: The average seconds of an epoch, see `measure_epoch`.
+        most: The number of epochs that is enough.
     """
     return max(1, min(most, math.floor(seconds * _SPARE / epoch_seconds)))
 
@@ -67,24 +67,29 @@ def measure_epoch(
     seconds: float = 10.0,
     folder: Path | None = None,
 ) -> float:
-    """Seconds that an epoch will take on average, from some steps of a copy of the network, which is then thrown away.
+    """Measure the average seconds of an epoch by training a copy of the network for some steps.
 
     Args:
-        network: as it will be trained; not changed.
-        loader: as for `backmix.train.train`, and the other arguments likewise. `chain` is used up.
-        preprocess: normalises.
-        options: how it will be trained. Images that `small` shows smaller are measured apart.
-        chain: what is done to the batches.
-        outliers: where other images come from.
-        seconds: how long to measure, about; the first steps, in which everything is slower, are left out. Epochs
-            shorter than that are measured whole.
-        folder: where a checkpoint is written, and removed, because one is after every epoch; None: there will be none.
+        network: The network to train; it is not changed.
+        loader: The loader of the training images, as for `backmix.train.train`.
+        preprocess: The preprocessing that normalises the images.
+        options: The training options. Epochs in which `small` shows smaller images are measured separately.
+        chain: The augmentation of the batches. It cannot be used again for the training.
+        outliers: The outliers that the method learns from.
+        seconds: The approximate time to measure for. The first steps are left out, because they are slower. Epochs
+            shorter than this time are measured whole.
+        folder: The folder in which a checkpoint is written and removed, because a training writes a checkpoint after
+            every epoch; None: the training writes no checkpoints.
+
+    Returns:
+        The average seconds of an epoch.
 
     Raises:
-        TrainingError: when the checkpoint cannot be written.
+        TrainingError: If the checkpoint cannot be written.
     """
     accelerator = make_accelerator(options.precision)
-    sizes = {0.0: 1 - options.small, 1.0: options.small}  # Share of the epochs by what is shown smaller in them.
+    # The value of `small` for an epoch with images of full size or of smaller size -> the share of these epochs.
+    sizes = {0.0: 1 - options.small, 1.0: options.small}
     sizes = {small: share for small, share in sizes.items() if share > 0}
     total = 0.0
     with ExitStack() as scratch:
@@ -96,17 +101,17 @@ def measure_epoch(
         for small, share in sizes.items():
 
             def run(timed: Loader, epochs: int, small: float = small) -> None:
-                # In small steps: at full rate and without warmup the loss may run away.
+                # The learning rate is small, because at the full rate without warmup the loss may diverge.
                 how = replace(options, epochs=epochs, small=small, warmup=0.0, lr=options.lr / 1000)
                 rest: dict[str, Any] = {"outliers": outliers, "accelerator": accelerator, "checkpoint": checkpoint}
                 train(copy.deepcopy(network), timed, preprocess, how, chain, **rest)
 
-            # Processes that train together must take equally many steps.
+            # Processes that train together must take the same number of steps.
             some = _Timed(loader, seconds / len(sizes), 8 if accelerator.num_processes > 1 else None)
             run(some, 1)
-            # Steps on an accelerator run ahead of the batches; over the whole measurement they cannot.
+            # Batches are requested before an accelerator finishes its steps. The time until the end counts the rest.
             epoch = some.seconds_per_batch * len(loader) + time.monotonic() - some.ended
-            if some.whole:  # It was short: what comes before its first step counts too.
+            if some.whole:  # The epoch was short, so the time before its first step counts too.
                 again = _Timed(loader, math.inf, None)
                 run(again, 2)
                 epoch = again.ends[1] - again.ends[0]
@@ -115,24 +120,24 @@ def measure_epoch(
 
 
 class _Timed:
-    """The first batches of an epoch: until enough time has gone by, or a number of them."""
+    """A loader that gives the first batches of an epoch, until enough time has passed or a number of them is done."""
 
     def __init__(self, loader: Loader, seconds: float, batches: int | None) -> None:
         self.loader, self.seconds, self.batches = loader, seconds, batches
         self.num_images = loader.num_images
         self.seconds_per_batch = self.ended = math.nan
-        self.ends: list[float] = []  # Of short epochs, when their last step was done.
+        self.ends: list[float] = []  # The times at which the last steps of short epochs were done.
 
     @property
     def whole(self) -> bool:
-        """Whether an epoch was through within the time, so that whole ones can be measured."""
+        """Whether an epoch ended within the time, so that whole epochs can be measured."""
         return bool(self.ends)
 
     def __len__(self) -> int:
         return len(self.loader)
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        times = [time.monotonic()]  # Of each batch, when the next one is asked for: reading and training together.
+        times = [time.monotonic()]  # The times at which the next batch is requested, after reading and training.
         warm = 2 if len(self.loader) > 4 else 0
         for done, batch in enumerate(self.loader.epoch(number)):
             measured = done - warm
@@ -144,6 +149,6 @@ class _Timed:
             times.append(self.ended)
             if done >= warm:
                 self.seconds_per_batch = (times[-1] - times[warm]) / (done + 1 - warm)
-        # By their number of steps alone where processes must agree.
+        # If processes must agree, only the number of steps decides.
         if self.batches is not None or times[-1] - times[0] <= self.seconds:
             self.ends.append(self.ended)

@@ -1,4 +1,4 @@
-"""The network and the weights to start from, chosen by the images and the machine where nothing is said."""
+"""Choose the network and the initial weights by the images and the machine, unless a person chooses them."""
 
 from __future__ import annotations
 
@@ -8,17 +8,23 @@ from backmix.errors import in_one_line
 from backmix.models import BACKBONES
 
 SMALL = "compact"
-"""For images that are small, or where there are no published weights: trains in minutes on a processor."""
+"""The network for small images, or if there are no published weights. It trains in minutes on a CPU."""
 
 PUBLISHED = {"cpu": "resnet18.a1_in1k", "accelerator": "resnet50.a1_in1k"}
-"""For photographs, from published weights, by what the machine computes on."""
+"""The networks for photographs, with published weights, by the kind of the device."""
 
-LEAST_SIDE = 96  # Smaller images than that are unlike those that the published weights have seen.
+LEAST_SIDE = 96  # Smaller images are unlike the images that the published weights were trained on.
 
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """A network, whether it starts from published weights, and why, in words."""
+    """A choice of the network and its initial weights.
+
+    Attributes:
+        model: The name of the network.
+        pretrained: Whether it starts from published weights.
+        why: The reason, in words.
+    """
 
     model: str
     pretrained: bool
@@ -28,16 +34,16 @@ class ModelChoice:
 def choose_model(
     image_size: int, *, model: str | None = None, pretrained: bool | None = None, accelerator: bool = False
 ) -> ModelChoice:
-    """The network to train and the weights to start from.
+    """Choose the network to train and its initial weights.
 
     Args:
-        image_size: side of the images in pixels.
-        model: what was asked for; None: chosen.
-        pretrained: whether published weights were asked for; None: where they are at hand.
-        accelerator: whether there is one.
+        image_size: The side of the images in pixels.
+        model: The requested network; None: one is chosen.
+        pretrained: Whether to use published weights; None: they are used if they are available.
+        accelerator: Whether the machine has an accelerator.
 
     Raises:
-        ValueError: when published weights are asked for of a network that has none.
+        ValueError: If published weights are requested for a network that has none.
     """
     if pretrained is False:
         return ModelChoice(model or SMALL, False, "random weights, as asked for")
@@ -57,18 +63,21 @@ def choose_model(
 
 
 def weights_at_hand(name: str, *, timeout: float = 5.0) -> tuple[bool, str]:
-    """Whether the published weights of a timm model can be had, and where or why not, as the end of a sentence.
+    """Return whether the published weights of a timm model are available, and the end of a sentence that explains it.
 
     Args:
-        name: as timm has it, with or without "timm/" before it.
-        timeout: seconds to wait for the hub, where they are not in the cache.
+        name: The name of the model in timm, with or without "timm/" before it.
+        timeout: The seconds to wait for the hub, if the weights are not in the cache.
+
+    Returns:
+        Whether they are available, and where they are or why they are not available.
     """
     import timm
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 
     try:
         config = timm.get_pretrained_cfg(name.removeprefix("timm/"), allow_unregistered=False)
-    except RuntimeError:  # Whoever builds it says what is wrong with the name.
+    except RuntimeError:  # The code that builds the model raises the error about the name.
         return False, "are not there: timm has no such model"
     repository = getattr(config, "hf_hub_id", None)
     if not repository:
@@ -80,6 +89,6 @@ def weights_at_hand(name: str, *, timeout: float = 5.0) -> tuple[bool, str]:
         return False, "are not in the cache, and HF_HUB_OFFLINE forbids to fetch them"
     try:
         get_hf_file_metadata(hf_hub_url(repository, files[0]), timeout=timeout)
-    except Exception as error:  # Whatever the network or its client come up with, there are no weights.
+    except Exception as error:  # After any error of the network or its client, there are no weights.
         return False, f"are not in the cache and cannot be fetched ({in_one_line(error)[:120]})"
     return True, "fetched from the hub"

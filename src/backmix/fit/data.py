@@ -1,4 +1,4 @@
-"""The images of a training: which classes, what is held out, and what is kept for a test."""
+"""Open the images of a training, and choose the classes and the images to hold out for calibration and test."""
 
 from __future__ import annotations
 
@@ -23,28 +23,30 @@ from backmix.runs.held_out import Share, Shares, open_share
 from backmix.threshold.conformal import min_held_out
 from backmix.threshold.default import ACCEPT
 
-MOST_COMPARED = 200_000  # Near-duplicates among more images than these are not looked for.
-UNEVEN = 2.0  # A class this many times as large as another one: rare images are shown more often.
+MOST_COMPARED = 200_000  # Near-duplicates are not searched for among more images.
+UNEVEN = 2.0  # If a class is more than this many times as large as another, images of rare classes are repeated.
 
 ImageBar = Callable[[int, str], AbstractContextManager[Callable[[int], object]]]
-"""Given a number of images and what is done with them: a context that gives a function to call with those done."""
+"""A function that takes a number of images and a text about their processing, and returns a context. The context gives
+a function that is called with the number of images done so far."""
 
 
 @dataclass(frozen=True)
 class FitData:
-    """What a training is made of.
+    """The data of a training.
 
     Attributes:
-        source: the training images, those of other classes among them.
-        held_out: the data's own validation images; None: a share of `source`.
-        classes: names of the known classes.
-        image_size: side in pixels.
-        train_split: name of the split that `source` is; None where the data is not divided.
-        val_split: of `held_out`.
-        test_split: of the data's own test images; None where there are none.
-        holdout: share of each class to calibrate on.
-        test_share: share of each class to test on; 0 where the data has a split for it.
-        groups: (N,) int64 near-duplicates among the images of `source`; None where they were not looked for.
+        source: The training images, including images of unknown classes.
+        held_out: The validation images of the data; None: a share of `source` is held out.
+        classes: The names of the known classes.
+        image_size: The side of the images in pixels.
+        train_split: The name of the split of `source`; None if the data is not divided.
+        val_split: The name of the split of `held_out`; None if there is none.
+        test_split: The name of the split of the test images of the data; None if there is none.
+        holdout: The share of each class to calibrate on.
+        test_share: The share of each class to test on; by default 0 if the data has a split for it.
+        groups: (N,) int64, the group of near-duplicates of each image of `source`, -1 for images that were not
+            compared; None if near-duplicates were not searched for.
     """
 
     source: ImageSource
@@ -60,7 +62,7 @@ class FitData:
 
     @property
     def alike(self) -> int:
-        """Images that have a near-duplicate."""
+        """The number of images that have a near-duplicate."""
         if self.groups is None:
             return 0
         known = self.groups[self.groups >= 0]
@@ -79,18 +81,19 @@ def open_data(
     image_bar: ImageBar | None = None,
     workers: int = 2,
 ) -> FitData:
-    """Open the images that a person named, and decide what to hold out.
+    """Open the images that a person named, and choose the shares to hold out.
 
     Args:
         data: DATA as it was typed.
-        known_classes: names or numbers, as a list or as in `split_names`; None: all.
-        image_size: side in pixels; None: by the images.
-        holdout: share of each class to calibrate on; None: by the number of images.
-        test_share: share of each class to test on; None: likewise, unless the data has a split for it.
-        near_duplicates: whether to look for images that must not be divided.
-        accept: share of known images to accept, which takes some images to calibrate on.
-        image_bar: shows how many images of how many were read; None: nothing is shown.
-        workers: threads that decode.
+        known_classes: The names or numbers of the known classes, as a list or as in `split_names`; None: all classes.
+        image_size: The side of the images in pixels; None: it is chosen by the images.
+        holdout: The share of each class to calibrate on; None: it is chosen by the number of images.
+        test_share: The share of each class to test on; None: it is chosen by the number of images, and is 0 if the data
+            has a split for it.
+        near_duplicates: Whether to search for near-duplicates, which must stay together.
+        accept: The share of known images to accept. It decides how many images are needed to calibrate on.
+        image_bar: A function that shows the number of images read so far; None: nothing is shown.
+        workers: The number of threads that decode images.
     """
     source, held_out = load_training_data(data)
     splits = available_splits(data)
@@ -100,14 +103,14 @@ def open_data(
     train_split = training_split(data)
     test_split = "test" if "test" in splits and train_split != "test" else None
     if holdout is None:
-        # Too few images to calibrate on, and every image would be accepted.
+        # With too few images to calibrate on, every image would be accepted.
         holdout = max(auto_holdout(len(known)), min(1 / 3, 1.25 * min_held_out(accept) / max(1, len(known))))
     if test_share is None:
         fewest = min((int((source.labels == number).sum()) for number in numbers), default=0)
         test_share = 0.0 if test_split or fewest < 3 else auto_holdout(len(known))
     groups = None
     divided = held_out is None or test_share > 0
-    # The digits are drawn one by one: no two are photographs of the same thing.
+    # The embedded digits have no near-duplicates, because each image is drawn on its own.
     if near_duplicates and divided and 2 < len(known) <= MOST_COMPARED and not isinstance(source, DigitsOnTextures):
         groups = torch.full((len(source),), -1, dtype=torch.int64)
         bar = nullcontext() if image_bar is None else image_bar(len(known), "looking for near-duplicates")
@@ -128,19 +131,20 @@ def open_data(
 
 
 def is_uneven(labels: Tensor) -> bool:
-    """Whether one class has more than twice the images of another; labels (N,) int64, -1 not counted."""
+    """Return whether a class has more than twice the images of another; labels (N,) int64, -1 is not counted."""
     counts = torch.bincount(labels[labels >= 0])
     return len(counts) > 0 and float(counts.max()) > UNEVEN * float(counts.min())
 
 
 def held_out_shares(data: str, fitted: FitData, split: Split, known: Tensor) -> Shares:
-    """What a training held out, to be found again.
+    """Return the names of the images that a training held out, so that they can be found again.
 
     Args:
         data: DATA as it was typed.
-        fitted: what was trained on.
-        split: how it was divided.
-        known: (N,) int64 class of each image of the source, -1 for others: these are kept for the test, as unknown.
+        fitted: The data of the training.
+        split: The division of the data.
+        known: (N,) int64, the known class of each image of the source, -1 for others. If a share is kept for the test,
+            images of other classes are kept with it, as unknown.
     """
 
     def keys(positions: Tensor) -> list[str]:
@@ -158,7 +162,7 @@ def held_out_shares(data: str, fitted: FitData, split: Split, known: Tensor) -> 
 
 
 def test_figures(classifier: Decider, shares: Shares, workers: int) -> dict[str, Any] | None:
-    """Figures on the images kept for a test; None where there are none."""
+    """Return the figures on the images kept for a test; None if they include no image of a known class."""
     source = open_share(shares, shares.test)
     known = classifier.labels_for(source)
     if not bool((known >= 0).any()):
@@ -168,29 +172,31 @@ def test_figures(classifier: Decider, shares: Shares, workers: int) -> dict[str,
 
 
 def load_training_data(data: str) -> tuple[ImageSource, ImageSource | None]:
-    """The training images of DATA, and its validation images where it has a split for them beside one to train on."""
+    """Open the training images of DATA, and its validation images if it has both splits."""
     train, splits = load_source(data, training_split(data)), available_splits(data)
     return train, load_source(data, "val") if {"train", "val"} <= {*splits} else None
 
 
 def shown_unknowns(outliers: ImageSource, data: str, source: ImageSource, classes: Sequence[str]) -> list[str]:
-    """Classes that the outliers show and DATA has too, in training images or, of a folder, in any split of it.
+    """Return the classes that the outliers share with DATA.
+
+    The classes of DATA are those of its training images, and if DATA is a folder, those of all its splits.
 
     Args:
-        outliers: the images of no known class.
+        outliers: The images of unknown classes.
         data: DATA as it was typed.
-        source: its training images.
-        classes: the known ones, which are left out.
+        source: The training images of DATA.
+        classes: The names of the known classes, which are left out.
     """
     names = set(source.classes)
-    if isinstance(source, FolderSource):  # Splits of other data may have to be fetched first.
+    if isinstance(source, FolderSource):  # Splits of other data may have to be downloaded first.
         for split in available_splits(data):
-            with suppress(DataError):  # A split that cannot be used is for those to hear of who ask for it.
+            with suppress(DataError):  # A split that cannot be used is an error only for code that needs it.
                 names |= set(load_source(data, split).classes)
     return [name for name, count in count_per_class(outliers).items() if count and name in names - set(classes)]
 
 
 def notes(source: ImageSource) -> list[str]:
-    """Sentences about what a folder holds beside images of classes."""
+    """Return sentences about the entries of a folder that are not images of classes; empty for other data."""
     found: list[str] = source.notes() if isinstance(source, FolderSource) else []
     return found

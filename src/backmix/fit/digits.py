@@ -1,4 +1,4 @@
-"""The embedded digits as the demo and the study train on them."""
+"""The settings with which the demo and the study train on the embedded digits."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ COPIES = 4
 EPOCHS = 9
 
 
-# The time is for a processor without units for bf16: there 150 seconds are enough for all of the demo.
+# These options fit a CPU without units for bf16, on which the whole demo takes at most 150 seconds.
 OPTIONS = TrainOptions(epochs=EPOCHS, batch_size=128, lr=0.1, flip=0.0, ema=0.99, small=0.4)

@@ -1,4 +1,4 @@
-"""One `backmix fit`: what lies in its folder, what is chosen, the training, and what it leaves."""
+"""One `backmix fit`: check its folder, choose the settings, train, and write the results."""
 
 from __future__ import annotations
 
@@ -37,29 +37,30 @@ T = TypeVar("T")
 class FitSession:
     """A training that a person asked for.
 
-    To make one is to look into the folder, to open the data and to choose the network and the options. `train` trains,
-    `write` writes what the training leaves.
+    The constructor checks the folder, opens the data, and chooses the network and the options. `train` trains the
+    classifier, and `write` writes the results.
 
     Args:
-        arguments: what was asked for.
-        out: the run folder.
-        resume: whether to go on with the run that is there; where there is none yet, one begins.
-        workers: threads or processes that decode.
-        image_bar: shows the progress of what takes long before the training.
+        arguments: The options of the person.
+        out: The run folder.
+        resume: Whether to go on with the run in the folder. If there is no run yet, a new one begins.
+        workers: The number of threads or processes that decode images.
+        image_bar: A function that shows the progress of long steps before the training.
 
     Raises:
-        RunError: when the folder holds another run, or something else, or options changed.
+        RunError: If the folder holds another run or other files, or the options changed.
+        ValueError: If both a budget and a number of epochs are given.
 
     Attributes:
-        begin: when it began, by `time.monotonic`.
-        chief: whether this is the first of the processes, which alone prints and writes.
-        data: the images.
-        model: the network and the weights to start from.
-        classifier: what is trained.
-        known: (N,) int64 class of each training image, -1 for others.
-        balance: whether images of rare classes are shown more often.
-        options: how to train; a budget may change them when the training begins.
-        leaked: classes that the outliers show and the data has too.
+        begin: The start time, by `time.monotonic`.
+        chief: Whether this is the first process, which is the only one that prints and writes.
+        data: The data of the training.
+        model: The network and its initial weights.
+        classifier: The classifier that is trained.
+        known: (N,) int64, the known class of each training image, -1 for others.
+        balance: Whether images of rare classes are shown more often.
+        options: The training options. A budget may change them when the training begins.
+        leaked: The classes that the outliers share with the data.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class FitSession:
             image_bar=image_bar if self.chief else None,
             workers=workers,
         )
-        # What is within reach may differ from one process to the next: one of them looks, and all follow.
+        # Processes may not all have the same weights available, so the first process chooses and the others follow.
         self.model = from_first_process(self._choose_model, self.accelerator)
         self.classifier = self._make_classifier()
         self.known = self.classifier.labels_for(self.data.source)
@@ -121,10 +122,11 @@ class FitSession:
         """Train and calibrate the classifier.
 
         Args:
-            on_start: told the options, the split and the unreadable images before training.
-            on_short: told the seconds that an epoch takes and those that are left, where that is too few for one.
-            on_step: see `backmix.train.train`.
-            on_epoch: see `backmix.train.train`.
+            on_start: A function that is called before training with the options, the split and the unreadable images.
+            on_short: A function that is called with the seconds of an epoch and the seconds left, if they are too few
+                for one epoch.
+            on_step: See `backmix.train.train`.
+            on_epoch: See `backmix.train.train`.
         """
 
         def begin(options: TrainOptions, split: Split, skipped: list[tuple[str, str]]) -> None:
@@ -158,18 +160,19 @@ class FitSession:
         return report
 
     def held_out(self, split: Split) -> Shares:
-        """What the training held out, to be found again."""
+        """Return the names of the images that the training held out, so that they can be found again."""
         return held_out_shares(self.arguments.data, self.data, split, self.known)
 
     def write(self, report: FitReport, shares: Shares) -> tuple[dict[str, Any] | None, list[tuple[str, str]]]:
-        """Test the classifier on what is kept for that, and write the run.
+        """Test the classifier on the images that are kept for a test, and write the run.
 
         Args:
-            report: what the training came to.
-            shares: what it held out.
+            report: The result of the training.
+            shares: The images that it held out.
 
         Returns:
-            Figures of the test, None where nothing is kept for one, and (name, reason) of all unreadable images.
+            The figures of the test (None if no images are kept for it), and the (name, reason) of all unreadable
+            images.
         """
         save_run(self.classifier, self.out, extra=self._recorded)
         test = test_figures(self.classifier, shares, self.workers)
@@ -236,7 +239,7 @@ class FitSession:
         measure: Callable[[TrainOptions], float],
         options: TrainOptions,
     ) -> TrainOptions:
-        """As many epochs as fit into what is left of the budget."""
+        """Return options with as many epochs as fit into the rest of the budget."""
         budget, begin = self.seconds, self.begin
         assert budget is not None
         measured = measure(options)
@@ -249,7 +252,7 @@ class FitSession:
         return self.options
 
     def _record(self, options: TrainOptions) -> None:
-        """Keep the options, and write them into the folder unless a finished run lies there."""
+        """Keep the options, and write them into the folder unless it holds a finished run."""
         self.options = options
         chosen = {
             "model": self.model.model,
@@ -262,7 +265,7 @@ class FitSession:
             write_text(config, yaml.safe_dump({"format": FORMAT, "backmix": __version__, **self._recorded}))
 
     def _as_config(self) -> str:
-        """All choices as a file for `--config`: the same training on the same data, wherever it is run."""
+        """Return all choices as a file for `--config`, which repeats the training on any machine."""
         arguments, data, options = self.arguments, self.data, self.options
         values: dict[str, Any] = {
             **asdict(arguments),
@@ -282,7 +285,7 @@ class FitSession:
             "detector": self.classifier.detector,
             "precision": options.precision,
         }
-        # Options of a method or an augmentation are given one at a time, and called so.
+        # Options of a method or an augmentation are given one at a time, so their names are in the singular.
         named = {name.removesuffix("s") if isinstance(of, dict) else name: of for name, of in values.items()}
         return yaml.safe_dump(
             {name.replace("_", "-"): of for name, of in named.items() if of not in (None, {})},
@@ -292,7 +295,7 @@ class FitSession:
 
 
 def from_first_process(find: Callable[[], T], accelerator: Accelerator) -> T:
-    """What the first of several processes finds, on all of them."""
+    """Return the result of `find` in the first process to all processes."""
     found: list[Any] = [find() if accelerator.is_main_process else None]
     if accelerator.num_processes > 1:
         broadcast_object_list(found)
@@ -300,7 +303,7 @@ def from_first_process(find: Callable[[], T], accelerator: Accelerator) -> T:
 
 
 def check_out(out: Path, arguments: FitArguments, resume: bool) -> None:
-    """Raise RunError unless `out` may be written: new, empty, or the same training to resume."""
+    """Raise RunError unless `out` is new, is empty, or holds the same training to resume."""
     if out.is_file():
         raise RunError(f"{out} is a file; --out is the folder of the run")
     if not resume:
@@ -308,14 +311,14 @@ def check_out(out: Path, arguments: FitArguments, resume: bool) -> None:
             raise RunError(f"{out} is not empty. Choose another --out, delete it, or go on with it by --resume.")
         return
     if not (out / "config.yaml").is_file():
-        # Cut off before the first line was written: the same as a new run.
+        # A run that was interrupted before it wrote anything is like a new run.
         if out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
             raise RunError(f"{out} holds other things and no run to resume. Choose another --out, or drop --resume.")
         return
     now = asdict(arguments)
-    # Runs of earlier versions say nothing of options that there were not.
+    # Runs of earlier versions do not record options that did not exist then.
     before = {**asdict(FitArguments("")), **(read_config(out).get("arguments") or {})}
-    free = ("detector", "accept")  # They come in when training is over, so another choice spoils nothing.
+    free = ("detector", "accept")  # These may change, because they are used only after training.
     changed = [
         f"{key}: {before.get(key)!r} -> {now[key]!r}" for key in now if key not in free and before.get(key) != now[key]
     ]
@@ -327,7 +330,7 @@ def check_out(out: Path, arguments: FitArguments, resume: bool) -> None:
 
 
 def begun_choices(out: Path) -> dict[str, Any]:
-    """What a run was begun with: what is chosen by the machine may come out differently where it is resumed."""
+    """Return the choices with which a run began, because the machine that resumes it might choose differently."""
     config = read_config(out) if (out / "config.yaml").is_file() else {}
     training, chosen = config.get("training") or {}, config.get("chosen") or {}
     checkpoint = (out / CHECKPOINT).is_file()

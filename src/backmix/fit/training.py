@@ -1,4 +1,4 @@
-"""From a data source to a trained and calibrated classifier."""
+"""Train a classifier on a source of images, and calibrate it."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ from backmix.outliers import Outliers, make_outliers
 from backmix.train.loop import EpochReport, Progress, make_accelerator, train
 from backmix.train.recipe import TrainOptions
 
-RESIDENT_BYTES = 2 * 2**30  # Decoded sets up to this size are kept in memory.
-MIN_SIZE_FOR_CROPS = 96  # From this side on a random resized crop replaces the shifted one.
+RESIDENT_BYTES = 2 * 2**30  # Decoded data sets up to this size are kept in memory.
+MIN_SIZE_FOR_CROPS = 96  # From this image size on, a random resized crop replaces the shifted crop.
 
 
 @dataclass(frozen=True)
 class FitReport:
-    """What a fit came to.
+    """The result of a fit.
 
     Attributes:
-        history: one report per epoch.
-        split: the positions in the source.
-        held_out_accuracy: closed accuracy on the held-out images.
-        skipped: (name, reason) of each unreadable image.
-        augmentation: BackMix with its bank, None where the augmentation has none.
+        history: One report for each epoch.
+        split: The positions of the images for each purpose.
+        held_out_accuracy: The closed-set accuracy on the held-out images.
+        skipped: The (name, reason) of each unreadable image.
+        augmentation: BackMix with its bank; None if BackMix is not part of the augmentation.
     """
 
     history: list[EpochReport]
@@ -54,16 +54,17 @@ class FitReport:
 
 
 Plan = Callable[[Callable[[TrainOptions], float], TrainOptions], TrainOptions]
-"""Given what tells the seconds that an epoch takes under some options, and the options as they are: those to take."""
+"""A function that chooses the options of a training. Its arguments are a function that measures the seconds of an epoch
+with some options, and the options to begin with."""
 
 
 def auto_epochs(images: int, *, shown: int = 870_000) -> int:
-    """Epochs for a training set of this size: about so many images shown in all, between 20 and 200 epochs."""
+    """Return the epochs for a training set of a size: about `shown` images in total, but from 20 to 200 epochs."""
     return max(20, min(200, round(shown / max(1, images))))
 
 
 def auto_batch_size(images: int, *, largest: int = 512) -> int:
-    """Batch size for a training set of this size: at least 20 steps an epoch, between 16 and `largest` images."""
+    """Return the batch size for a training set of a size: from 16 to `largest`, with at least 20 steps per epoch."""
     size = largest
     while size > 16 and images // size < 20:
         size //= 2
@@ -92,37 +93,39 @@ def fit(
     on_step: Callable[[Progress], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> FitReport:
-    """Train on the known images of a source and calibrate on known images that were held out.
+    """Train on the known images of a source, and calibrate on known images that were held out.
 
     Args:
-        classifier: changed in place.
-        source: training images; those of classes that the classifier does not know are left out.
-        options: how to train; None: defaults, with epochs and batch size by the number of images.
-        augmentation: by name, see `backmix.augmentations.make_augmentation`.
-        augmentation_options: its options. BackMix's `foreground` may also be a name in
+        classifier: The classifier, which is changed in place.
+        source: The training images. Images of classes that the classifier does not know are left out.
+        options: The training options; None: defaults, with epochs and batch size by the number of images.
+        augmentation: The name of the augmentation, see `backmix.augmentations.make_augmentation`.
+        augmentation_options: The options of the augmentation. `foreground` of BackMix may also be a name in
             `backmix.foregrounds.FOREGROUND_SOURCES`; the masks are then estimated once, before training.
-        outliers: images of no known class, for methods that learn from them; "backgrounds" makes them of the training
-            images themselves, see `backmix.outliers.Backgrounds`. Other methods do not look at them.
-        held_out: images for calibration; None: a share of the training images.
-        holdout: that share, split by class; None: see `auto_holdout`.
-        test_share: further share that is kept for a test: nothing is trained or fitted on it.
-        groups: (len(source),) int64, images of one group are not divided, see `find_near_duplicates`.
-        balance: whether images of rare classes are shown more than once an epoch, see `repeat_rare`.
-        workers: threads or processes that decode.
-        accelerator: devices and processes.
-        plan: chooses the options once it is known how long an epoch takes, see `Plan`; not asked when a training is
-            resumed.
-        checkpoint: file to keep the training in.
-        resume: go on from it.
-        on_start: told the options, the split and the unreadable images before training.
-        on_step: see `train`.
-        on_epoch: see `train`.
+        outliers: Images of unknown classes, for methods that learn from them; "backgrounds" makes them from the
+            training images, see `backmix.outliers.Backgrounds`. Other methods ignore them.
+        held_out: The images for calibration; None: a share of the training images.
+        holdout: The share of each class that is held out for calibration; None: see `auto_holdout`.
+        test_share: A further share of each class that is kept for a test. Nothing is trained or fitted on it.
+        groups: (len(source),) int64, the group of each image. Images of one group stay together, see
+            `find_near_duplicates`.
+        balance: Whether images of rare classes are shown more than once per epoch, see `repeat_rare`.
+        workers: The number of threads or processes that decode images.
+        accelerator: The devices and processes; None: see `make_accelerator`.
+        plan: A function that chooses the options by the time of an epoch, see `Plan`. It is not called if a training
+            is resumed.
+        checkpoint: The file in which the training is kept.
+        resume: Whether to go on from the checkpoint.
+        on_start: A function that is called before training with the options, the split and the unreadable images.
+        on_step: See `train`.
+        on_epoch: See `train`.
 
     Returns:
-        A report.
+        The report of the fit.
 
     Raises:
-        DataError: when there are too few images; TrainingError: see `train`.
+        DataError: If there are too few images.
+        TrainingError: See `train`.
     """
     estimator, augmentation_options = choose_estimator(augmentation_options)
     make_augmentation(augmentation, 1, classifier.preprocess, augmentation_options)  # A wrong name fails at once.
@@ -173,7 +176,7 @@ def fit(
 
 
 def check_images(classifier: Decider, outliers: str | ImageSource | None, held_out: ImageSource | None) -> None:
-    """Raise an error where the method needs outliers and has none, or nothing could be calibrated on `held_out`."""
+    """Raise an error if the method needs outliers and has none, or `held_out` has no image of a known class."""
     method = classifier.network.head
     if method.needs_outliers and outliers is None:
         method.check_outliers(TrainingBatch(torch.empty(0), torch.empty(0)))
@@ -185,7 +188,7 @@ def check_images(classifier: Decider, outliers: str | ImageSource | None, held_o
 def make_training_outliers(
     classifier: Decider, outliers: str | ImageSource | None, loader: Loader, chain: Chain | None, workers: int
 ) -> Outliers | None:
-    """The outliers that the method learns from; None where it looks at none."""
+    """Return the outliers that the method learns from; None if it uses none."""
     method = classifier.network.head
     if outliers is None or not method.uses_outliers:
         return None
@@ -202,15 +205,15 @@ def planned(
     make_parts: Callable[[], tuple[Chain | None, Outliers | None]],
     folder: Path | None,
 ) -> TrainOptions:
-    """The options that a plan takes once it knows how long an epoch takes; crops stay with whom they are with.
+    """Return the options that a plan chooses by the time of an epoch. The options of crops and flips do not change.
 
     Args:
-        plan: chooses the options.
-        options: those to begin with.
-        classifier: what is to be trained; it stays as it is.
-        loader: of the training images.
-        make_parts: makes the augmentation and the outliers of a training.
-        folder: place for what the measurement writes; None: the system's temporary folder.
+        plan: The function that chooses the options.
+        options: The options to begin with.
+        classifier: The classifier that is to be trained; it is not changed.
+        loader: The loader of the training images.
+        make_parts: A function that makes the augmentation and the outliers of a training.
+        folder: The folder in which the measurement writes a checkpoint; None: it writes no checkpoint.
     """
     without_crops = {name: getattr(options, name) for name in ("pad", "flip", "zoom")}
 
@@ -225,10 +228,10 @@ def planned(
 
 
 def without_second_crops(options: TrainOptions, loader: Loader, method: Method) -> TrainOptions:
-    """The options, without crops and flips where they come with the data.
+    """Return the options without crops and flips if the loader already crops and flips the images.
 
-    Where a method compares views, each is shifted and flipped once more: the data brings one crop of an image, and two
-    views of that would be alike.
+    If a method compares views, each view is still shifted and flipped, because the loader gives one crop of an image,
+    and two views of one crop would be equal.
     """
     if isinstance(loader, WorkerLoader) and method.views == 1:
         return replace(options, pad=0.0, flip=0.0, zoom=0.0)
@@ -243,10 +246,10 @@ def calibrate(
     held_out: ImageSource | None,
     workers: int,
 ) -> Outputs:
-    """Take from the training images what the method and the detectors learn afterwards, and fit the thresholds.
+    """Let the method and the detectors learn from the training images after training, and fit the thresholds.
 
     Returns:
-        What the network says of the images held out.
+        The outputs of the network for the held-out images.
     """
     positions = split.train
     if classifier.network.head.needs_statistics:
@@ -278,7 +281,14 @@ def make_loader(
     masks: bool = False,
     workers: int = 2,
 ) -> tuple[Loader, list[tuple[str, str]]]:
-    """A resident loader for small images and sets, worker processes for the rest, and the unreadable images."""
+    """Return a loader of the training images, and the (name, reason) of each unreadable image.
+
+    Data sets of small images that fit into `RESIDENT_BYTES` get a `ResidentLoader`, and other data sets a
+    `WorkerLoader`.
+
+    Raises:
+        DataError: If a class has no readable image.
+    """
     size = classifier.preprocess.image_size
     shared: dict[str, Any] = {
         "batch_size": options.batch_size,
@@ -304,7 +314,7 @@ def make_loader(
 
 
 def check_enough(labels: Tensor, classes: list[str], skipped: list[tuple[str, str]]) -> None:
-    """Raise DataError when unreadable images leave a class without any."""
+    """Raise DataError if a class has no readable image."""
     empty = [classes[k] for k in range(len(classes)) if not bool((labels == k).any())]
     if empty:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped[:3])
@@ -322,11 +332,21 @@ def auto_options(
     seed: int = 0,
     precision: str = "auto",
 ) -> TrainOptions:
-    """Training options for a set of `images` images; what is given is kept.
+    """Return training options for a number of images. Given values are kept.
 
-    Our own networks train with Muon and strong augmentation: that is what reaches most in few epochs. Models of timm,
-    transformers among them, train with AdamW: rate 1e-3 from random weights, 2e-4 from published ones. The weights are
-    averaged over about the last seventh of the training.
+    The networks of backmix train with Muon and strong augmentation, because that gives the best results in few epochs.
+    Models of timm, including transformers, train with AdamW, at a rate of 1e-3 from random weights and 2e-4 from
+    published weights. The weights are averaged over about the last seventh of the training.
+
+    Args:
+        images: The number of training images.
+        model: The name of the network.
+        pretrained: Whether it starts from published weights.
+        epochs: The number of epochs; None: see `auto_epochs`.
+        batch_size: The number of images per batch; None: see `auto_batch_size`.
+        lr: The largest learning rate; None: it is chosen by the model.
+        seed: The seed of the training.
+        precision: "bf16", "fp32" or "auto", see `TrainOptions`.
     """
     epochs = auto_epochs(images) if epochs is None else epochs
     batch_size = auto_batch_size(images) if batch_size is None else batch_size
@@ -339,7 +359,7 @@ def auto_options(
         "precision": precision,
     }
     if model in BACKBONES:
-        # The noise of a gradient falls with the root of the batch, and so may the rate.
+        # The rate is proportional to the square root of the batch size, because the noise of gradients falls with it.
         rate = 0.01 * math.sqrt(batch_size / 512) if lr is None else lr
         return TrainOptions(lr=rate, optimizer="muon", weight_decay=0.2, jitter=0.3, erase=0.375, small=0.4, **common)
     if lr is None:

@@ -1,1 +1,1 @@
-"""What a trained network says of images: scores, decisions, and where it sees a class."""
+"""Apply a trained network to images: scores, decisions, and maps of the evidence for a class."""

@@ -1,4 +1,4 @@
-"""From what a network says of images to the answers that people read."""
+"""Turn the outputs of a network into the answers that people read."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def predictions(
     p_values: Tensor | None,
     top: int,
 ) -> list[Prediction]:
-    """One prediction an image.
+    """Return one prediction for each image.
 
     Args:
-        names: what the B images are called.
-        classes: names of the K known classes.
-        logits: (B, K) float.
-        scores: (B,) float unknown scores.
-        accepted: (B,) bool, whether an image is accepted as known.
-        p_values: (B,) float; None where nothing was calibrated.
-        top: how many of the likeliest classes to tell.
+        names: The names of the B images.
+        classes: The names of the K known classes.
+        logits: (B, K) float, the logits.
+        scores: (B,) float, the unknown scores.
+        accepted: (B,) bool, whether each image is accepted as known.
+        p_values: (B,) float, the p-values; None if nothing was calibrated.
+        top: The number of likeliest classes to give.
     """
     best = logits.softmax(1).topk(min(top, len(classes)), 1)
     return [
@@ -63,13 +63,14 @@ def answer_pictures(
     """Decode paths and pictures, and answer them in full batches.
 
     Args:
-        images: paths or pictures of any size.
-        decode: from a picture to (3, S, S) uint8.
-        answer: from (B, 3, S, S) images, their names and the batch size to their predictions.
-        batch_size: images at a time.
+        images: Paths, or pictures of any size.
+        decode: A function that turns a picture into (3, S, S) uint8.
+        answer: A function that takes (B, 3, S, S) images, their names and the batch size, and returns their
+            predictions.
+        batch_size: The number of images per batch.
 
     Returns:
-        One prediction an image, in order; an unreadable image has an error and no label.
+        One prediction for each image, in order. An unreadable image has an error and no label.
     """
     answers: list[Prediction] = []
     pending: list[tuple[int, str, Tensor]] = []

@@ -1,4 +1,4 @@
-"""Which unknown score tells example unknowns apart best."""
+"""Choose the unknown score that separates example unknowns best from known images."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ def choose_detector(
     *,
     workers: int = 2,
 ) -> dict[str, Any]:
-    """Which of several detectors tells example unknowns best from held-out known images, by AUROC.
+    """Choose the detector that separates example unknowns best from held-out known images, by AUROC.
 
     Args:
-        classifier: a trained one.
-        known: images of known classes that were not trained on.
-        unknown: examples of no known class; those of known classes are left out.
-        names: detectors to choose from; those that cannot be had here are left out.
-        workers: threads that decode.
+        classifier: A trained classifier.
+        known: Images of known classes that were not trained on.
+        unknown: Examples of unknown classes. Images of known classes among them are left out.
+        names: The detectors to choose from. Detectors that are not available for this classifier are left out.
+        workers: The number of threads that decode images.
 
     Returns:
-        `detector`, the best one, the first of several that are as good; `auroc` by name; `images`, how many examples;
-        `left_out`, why some have no figure.
+        A dictionary of `detector`, the name of the best one (the first of several equally good ones); `auroc`, the
+        AUROC by name; `images`, the number of examples; `left_out`, the reasons why detectors have no figure.
 
     Raises:
-        DataError: when no example is left.
-        ValueError: when no detector is.
+        DataError: If no example or no image of a known class is left.
+        ValueError: If no detector is left.
     """
     labels = classifier.labels_for(unknown)
     strange = (labels < 0).nonzero().flatten().tolist()

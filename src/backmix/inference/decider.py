@@ -1,4 +1,4 @@
-"""A network that scores images and decides which of them it knows: calibrate, score, evaluate, predict."""
+"""A network that scores images and decides which of them it knows, with calibration, evaluation and prediction."""
 
 from __future__ import annotations
 
@@ -31,14 +31,15 @@ from backmix.threshold.default import ACCEPT
 class Decider:
     """A network, the classes it knows, and a threshold on its unknown score.
 
-    This is what a run is read into where nothing is to be trained. People use `backmix.OpenSetClassifier`, which is
-    made of the same arguments and says what they are.
+    A run is loaded as a `Decider` if nothing is to be trained. People use `backmix.OpenSetClassifier`, which takes the
+    same arguments and describes them.
 
     Attributes:
-        thresholds: by detector, for all classes together; empty before `calibrate`.
-        class_thresholds: of the detector that decides, one for each class, see `fit_class_thresholds`.
-        per_class: whether those decide instead of the one for all classes.
-        training_outputs: what detectors are fitted on, see `keep_training_outputs`; None where nothing was kept.
+        thresholds: The threshold of each detector, for all classes together; empty before `calibrate`.
+        class_thresholds: The thresholds of the detector that decides, one for each class, see `fit_class_thresholds`.
+        per_class: Whether the thresholds of single classes decide instead of the threshold for all classes.
+        training_outputs: The outputs that detectors are fitted on, see `keep_training_outputs`; None if nothing was
+            kept.
     """
 
     def __init__(
@@ -98,11 +99,11 @@ class Decider:
         self._training: TrainingOutputs | Callable[[], TrainingOutputs] | None = None
         self._ready: dict[str, Detector] = {}
         if detector != METHOD:
-            # What can be said before training is said now: no linear head, a package that is missing.
+            # Errors that do not need a training are raised now: there is no linear head, or a package is missing.
             ready_detector(detector, self.network, self.preprocess, None)
 
     def labels_for(self, source: ImageSource) -> Tensor:
-        """Labels of a source in this classifier's numbers, by class name; -1 for classes it does not know."""
+        """Return the labels of a source in the numbers of this classifier, by class name; -1 for unknown classes."""
         number = {name: i for i, name in enumerate(self.classes)}
         table = torch.tensor([*(number.get(name, -1) for name in source.classes), -1])
         return table[source.labels]
@@ -118,24 +119,25 @@ class Decider:
     ) -> Outputs:
         """Fit thresholds on known images that were not trained on.
 
-        There is one for the detector that decides, for the method's own score, and for each detector of `OURS`;
-        openmax is left out where no training outputs are kept. For the one that decides there is also one a class.
+        The detector that decides, the method's own score and each detector of `OURS` get a threshold; openmax is left
+        out if no training outputs are kept. The detector that decides also gets a threshold for each class.
 
         At most a share 1 - accept of new known images is then rejected in expectation (split conformal prediction).
-        Unknown images of the source, if any, are not looked at.
+        Unknown images of the source, if any, are not used.
 
         Args:
-            source: held-out images.
-            positions: which of them; None: all.
-            accept: share of known images to accept; None: as set.
-            per_class: whether each class has a threshold of its own; None: as set.
-            workers: threads that decode.
+            source: The held-out images.
+            positions: The positions of the images to use; None: all images.
+            accept: The share of known images to accept; None: the current share is kept.
+            per_class: Whether each class has a threshold of its own; None: the current choice is kept.
+            workers: The number of threads that decode images.
 
         Returns:
-            What the network said of the images used.
+            The outputs of the network for the images used.
 
         Raises:
-            DataError: when there is no known image among them.
+            DataError: If there is no known image among them.
+            ValueError: If `accept` is not between 0 and 1.
         """
         if accept is not None:
             if not 0 < accept < 1:
@@ -151,7 +153,7 @@ class Decider:
                 f"no image of a known class to calibrate on; known: {some_of(self.classes)}; "
                 f"found: {some_of(source.classes) or 'none'}"
             )
-        self._ready.clear()  # The network may have been trained since.
+        self._ready.clear()  # The network may have been trained since the detectors were fitted.
         ready = self._make_ready([METHOD, *OURS], optional=[METHOD, *OURS])[0]
         ready |= self._make_ready([self.detector])[0]
         outputs = self._collect(source, labels, known, workers, detectors=ready)
@@ -164,14 +166,15 @@ class Decider:
         return outputs
 
     def decide(self, scores: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Whether images are accepted as known, and their p-values, by the thresholds that decide.
+        """Decide which images are accepted as known, and give their p-values.
 
         Args:
-            scores: (B,) float unknown scores of the detector that decides.
-            predicted: (B,) int64 likeliest class of each.
+            scores: (B,) float, the unknown scores of the detector that decides.
+            predicted: (B,) int64, the likeliest class of each image.
 
         Returns:
-            (B,) bool and (B,) float64 on the CPU; all accepted, and no p-values, before `calibrate`.
+            (B,) bool, whether each image is accepted, and (B,) float64 p-values, on the CPU. Before `calibrate`, all
+            images are accepted and there are no p-values.
         """
         threshold = self.thresholds.get(self.detector)
         if threshold is None:
@@ -186,21 +189,22 @@ class Decider:
         workers: int = 2,
         on_images: Callable[[int], object] | None = None,
     ) -> dict[str, Any]:
-        """Figures on a test set; images of classes that are not known count as unknown.
+        """Compute figures on a test set. Images of classes that are not known count as unknown.
 
         Args:
-            source: test images.
-            detectors: names, or ["all"] for every one that this network allows; None: the method's own score,
-                those of `OURS`, and the one that decides.
-            workers: threads that decode.
-            on_images: told the number of images done.
+            source: The test images.
+            detectors: The names of detectors, or ["all"] for every detector that this network allows; None: the
+                method's own score, the detectors of `OURS`, and the detector that decides.
+            workers: The number of threads that decode images.
+            on_images: A function that is called with the number of images done so far.
 
         Returns:
-            See `backmix.inference.evaluation.figures`; `unreadable` lists the images left out and why, `left_out` the
-            reason why a detector that was not asked for by its name has no figures.
+            The figures, see `backmix.inference.evaluation.figures`. In addition, `unreadable` lists the images that
+            were left out and the reasons, and `left_out` the reasons why detectors that were not requested by name have
+            no figures.
 
         Raises:
-            ValueError: for a name that does not exist, or a detector asked for that has no scores here.
+            ValueError: If a name does not exist, or a detector that was requested by name has no scores here.
         """
         asked = [name for name in detectors or () if name != "all"]
         for name in asked:
@@ -233,23 +237,23 @@ class Decider:
         workers: int = 2,
         on_images: Callable[[int], object] | None = None,
     ) -> tuple[Outputs, dict[str, Tensor], dict[str, str]]:
-        """Unknown scores of the images of a source.
+        """Return the unknown scores of the images of a source.
 
         Args:
-            source: images.
-            detectors: names.
-            positions: which images; None: all.
-            optional: names that are left out where they cannot be had, instead of raising their error.
-            workers: threads that decode.
-            on_images: told the number of images done.
+            source: The images to score.
+            detectors: The names of the detectors.
+            positions: The positions of the images in the source; None: all images.
+            optional: The names of detectors that are left out if they are not available, instead of raising an error.
+            workers: The number of threads that decode images.
+            on_images: A function that is called with the number of images done so far.
 
         Returns:
-            What the network said of the N images that could be read, scores (N,) by name, and by name the reason why
-            others have none.
+            The outputs of the network for the N readable images, the scores (N,) by name, and by name the reasons why
+            other detectors have none.
 
         Raises:
-            DataError: when no image could be read.
-            ValueError: for a name that does not exist, or a detector that has no scores here.
+            DataError: If no image can be read.
+            ValueError: If a name does not exist, or a detector has no scores here.
         """
         ready, left_out = self._make_ready(detectors, optional)
         outputs = self._collect(source, self.labels_for(source), positions, workers, on_images, ready, optional)
@@ -259,7 +263,7 @@ class Decider:
 
     @property
     def training_outputs(self) -> TrainingOutputs | None:
-        """What the network says of training images, read when first asked for."""
+        """The outputs of the network for training images, which are read on first use."""
         if callable(self._training):
             self._training = self._training()
         return self._training
@@ -272,14 +276,16 @@ class Decider:
     def keep_training_outputs(
         self, source: ImageSource, positions: Tensor | Sequence[int] | None = None, *, workers: int = 2
     ) -> None:
-        """Run known training images once, as they are, and keep what detectors are fitted on, see `TrainingOutputs`.
+        """Run the network on known training images, and keep the outputs that detectors are fitted on.
 
-        At most `backmix.detectors.training_outputs.TRAINING_LIMIT` of them, evenly spread over the classes.
+        The images are used once, without augmentation. At most
+        `backmix.detectors.training_outputs.TRAINING_LIMIT` of them are used, evenly spread over the classes. See
+        `TrainingOutputs` for the outputs.
 
         Args:
-            source: training images.
-            positions: (M,) which of them; None: all of known classes.
-            workers: threads that decode.
+            source: The training images.
+            positions: (M,) the positions of the images to use; None: all images of known classes.
+            workers: The number of threads that decode images.
         """
         labels = self.labels_for(source)
         wanted = torch.arange(len(labels)) if positions is None else torch.as_tensor(positions, dtype=torch.int64)
@@ -289,10 +295,10 @@ class Decider:
         self.training_outputs = TrainingOutputs.of(outputs.logits, outputs.features, outputs.labels, outputs.stages)
 
     def ready_detector(self, name: str) -> Detector:
-        """The detector of this name, attached to the network, and fitted, when first asked for.
+        """Return the detector of a name. On first use it is attached to the network and fitted.
 
         Raises:
-            ValueError: for a name that does not exist, or a detector that cannot be had here, with the reason.
+            ValueError: If the name does not exist, or the detector is not available here; the error gives the reason.
         """
         if name not in self._ready:
             self._ready[name] = ready_detector(name, self.network, self.preprocess, lambda: self.training_outputs)
@@ -301,19 +307,19 @@ class Decider:
     def predict(
         self, images: Tensor | Iterable[str | Path | Image.Image], *, batch_size: int = 256, top: int = 3
     ) -> list[Prediction]:
-        """Answer for each image a class name or "unknown".
+        """Answer each image with a class name or "unknown".
 
         Args:
-            images: (N, 3, S, S) uint8 decoded by `preprocess`, or paths or pictures of any size.
-            batch_size: images at a time.
-            top: how many of the likeliest classes to tell.
+            images: (N, 3, S, S) uint8 images that `preprocess` decoded, or paths, or pictures of any size.
+            batch_size: The number of images per batch.
+            top: The number of likeliest classes to give.
 
         Returns:
-            One prediction an image, in order; an unreadable image has an error and no label.
+            One prediction for each image, in order. An unreadable image has an error and no label.
 
         Raises:
-            TypeError: for one path or picture that is not in a list.
-            ValueError: for a tensor of another shape or dtype.
+            TypeError: If one path or picture is given that is not in a list.
+            ValueError: If a tensor has another shape or dtype.
         """
         if isinstance(images, (str, bytes, Path, Image.Image)):
             raise TypeError(f"predict takes several images; put this one into a list: [{images!r}]")
@@ -322,7 +328,7 @@ class Decider:
         return answer_pictures(images, self.preprocess.decode, partial(self._answers, top=top), batch_size)
 
     def to(self, device: str | torch.device) -> Self:
-        """Move the network to a device; returns itself."""
+        """Move the network to a device, and return the object itself."""
         self.network.to(device)
         self._ready.clear()
         return self
@@ -355,7 +361,7 @@ class Decider:
     def _make_ready(
         self, names: Iterable[str], optional: Collection[str] = ()
     ) -> tuple[dict[str, Detector | None], dict[str, str]]:
-        """Detectors by name, None for the method's own score, and why some of the optional ones cannot be had."""
+        """Return detectors by name, None for the method's own score, and the reasons why optional ones are missing."""
         ready: dict[str, Detector | None] = {}
         left_out: dict[str, str] = {}
         for name in names:
@@ -391,5 +397,5 @@ class Decider:
 
 
 def _on_images(detectors: Mapping[str, Detector | None]) -> dict[str, Detector]:
-    """Those that look at images."""
+    """Return the detectors that need images."""
     return {name: detector for name, detector in detectors.items() if detector is not None and detector.needs_images}

@@ -1,4 +1,4 @@
-"""Scores of a trained network on images, and the figures that come from them."""
+"""Run a trained network on images, and compute unknown scores and figures from its outputs."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from backmix.models.precision import resolve_precision
 
 @dataclass(frozen=True)
 class Answers:
-    """What a network says of N decoded images, on the CPU.
+    """The outputs of a network for N decoded images, on the CPU.
 
     Attributes:
-        response: logits, pooled features and the method's own score.
-        image_scores: (N,) unknown scores of the detectors that look at images, by name.
-        left_out: why others of them have none.
-        stages: (N, C_l) float32 means of the maps inside the network, see `stage_means`, where they were asked for.
+        response: The logits, the pooled features and the method's own score.
+        image_scores: (N,) the unknown scores of the detectors that need images, by name.
+        left_out: The reasons why other detectors that need images have no scores, by name.
+        stages: (N, C_l) float32, the means of the feature maps inside the network, see `stage_means`, if requested.
     """
 
     response: Response
@@ -40,18 +40,18 @@ class Answers:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a network says of N images.
+    """The outputs of a network for N images of a source.
 
     Attributes:
-        logits: (N, K) float32.
-        features: (N, C) float32, pooled.
-        scores: (N,) float32, the method's own unknown score.
-        labels: (N,) int64 known class, -1 for unknown.
-        positions: (N,) int64 position in the source.
-        skipped: (name, reason) of each unreadable image.
-        image_scores: (N,) unknown scores of the detectors that look at images, by name.
-        left_out: why others of them have none.
-        stages: (N, C_l) float32 means of the maps inside the network, where they were asked for.
+        logits: (N, K) float32, the logits.
+        features: (N, C) float32, the pooled features.
+        scores: (N,) float32, the method's own unknown scores.
+        labels: (N,) int64, the known class of each image, -1 for unknown.
+        positions: (N,) int64, the position of each image in the source.
+        skipped: The (name, reason) of each unreadable image.
+        image_scores: (N,) the unknown scores of the detectors that need images, by name.
+        left_out: The reasons why other detectors that need images have no scores, by name.
+        stages: (N, C_l) float32, the means of the feature maps inside the network, if requested.
     """
 
     logits: Tensor
@@ -66,20 +66,20 @@ class Outputs:
 
     @property
     def response(self) -> Response:
-        """Logits, pooled features and the method's own score."""
+        """The logits, the pooled features and the method's own score."""
         return Response(self.logits, self.features, self.scores)
 
 
 def most_at_a_time(image_size: int) -> int:
-    """Images above which a batch gains nothing on a processor.
+    """Return the number of images from which a larger batch gains nothing on a CPU.
 
-    The maps of more take memory that the system clears anew for every batch, which is up to half of the time of small
-    networks.
+    The feature maps of larger batches take memory that the system clears again for every batch. In small networks, that
+    is up to half of the time.
     """
     return min(64, max(8, 1_000_000 // image_size**2))
 
 
-# Not inference mode: detectors that take gradients are fitted on what comes out.
+# This is not inference mode, because detectors that need gradients are fitted on the outputs.
 @torch.no_grad()
 def run_network(
     network: Network,
@@ -92,20 +92,20 @@ def run_network(
     optional: Collection[str] = (),
     stages: bool = False,
 ) -> Answers:
-    """What the network says of decoded images, and what detectors that look at images do.
+    """Run the network, and the detectors that need images, on decoded images.
 
     Args:
-        network: in evaluation mode.
-        preprocess: normalises.
-        images: (N, 3, S, S) uint8, on any device.
+        network: The network, which is put into evaluation mode.
+        preprocess: The preprocessing that normalises the images.
+        images: (N, 3, S, S) uint8, the images, on any device.
         precision: "bf16", "fp32" or "auto", see `TrainOptions`.
-        batch_size: images at a time, at most: see `most_at_a_time`.
-        detectors: by name, ready ones that look at images.
-        optional: names of detectors that are left out where they cannot score, instead of raising their error.
-        stages: whether to give the means of the maps inside the network.
+        batch_size: The largest number of images per batch; a CPU takes at most `most_at_a_time`.
+        detectors: The ready detectors that need images, by name.
+        optional: The names of detectors that are left out if they cannot score the images, instead of raising an error.
+        stages: Whether to return the means of the feature maps inside the network.
 
     Raises:
-        ValueError: for a detector that cannot score these images.
+        ValueError: If a detector cannot score these images.
     """
     network.eval()
     device = next(network.parameters()).device
@@ -113,17 +113,17 @@ def run_network(
     def backbone(shown: Tensor) -> Tensor:
         maps: Tensor
         with torch.autocast(device.type, torch.bfloat16, enabled=resolve_precision(precision) == "bf16"):
-            # Methods may ask for other versions of the images too, and only the images as they are count.
+            # Methods may also run the backbone on changed images. Only the unchanged images count here.
             if stages and len(inside) == len(parts) and torch.equal(shown, normalised):
                 maps, means = stage_means(network.backbone, shown)
                 inside.append([mean.cpu() for mean in means])
             else:
                 maps = network.backbone(shown)
-        # The head in float32: bf16 logits have steps of 1/16 near 10, and scores would tie.
+        # The head runs in float32, because bf16 logits have steps of 1/16 near 10, which makes scores equal.
         return maps.float()
 
     parts: list[Response] = []
-    inside: list[list[Tensor]] = []  # Of the same batches.
+    inside: list[list[Tensor]] = []  # The means of the feature maps of the same batches.
     scores: dict[str, list[Tensor]] = {name: [] for name in detectors or {}}
     left_out: dict[str, str] = {}
     if device.type == "cpu":
@@ -169,22 +169,22 @@ def collect(
     """Read, decode and run the images of a source in bounded memory.
 
     Args:
-        network: what to run.
-        preprocess: how images are decoded and normalised.
-        source: where they are.
-        labels: (len(source),) int64 known class of each, -1 for unknown.
-        positions: which images; None: all.
+        network: The network to run.
+        preprocess: The preprocessing that decodes and normalises images.
+        source: The images.
+        labels: (len(source),) int64, the known class of each image, -1 for unknown.
+        positions: The positions of the images in the source; None: all images.
         precision: "bf16", "fp32" or "auto", see `TrainOptions`.
-        batch_size: images at a time.
-        workers: threads that decode.
-        on_images: told the number of images done after each chunk.
-        detectors: by name, ready ones that look at images.
-        optional: names of detectors that are left out where they cannot score, instead of raising their error.
-        stages: whether to give the means of the maps inside the network.
+        batch_size: The number of images per batch.
+        workers: The number of threads that decode images.
+        on_images: A function that is called after each chunk with the number of images done so far.
+        detectors: The ready detectors that need images, by name.
+        optional: The names of detectors that are left out if they cannot score the images, instead of raising an error.
+        stages: Whether to return the means of the feature maps inside the network.
 
     Raises:
-        DataError: when no image could be read.
-        ValueError: for a detector that cannot score these images.
+        DataError: If no image can be read.
+        ValueError: If a detector cannot score these images.
     """
     wanted = list(range(len(source))) if positions is None else [int(p) for p in positions]
     parts: list[Answers] = []
@@ -228,19 +228,19 @@ def unknown_scores(
     *,
     optional: Collection[str] = (),
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Unknown scores of N images by detector.
+    """Return the unknown scores of N images by detector.
 
     Args:
-        response: what the network said.
-        image_scores: (N,) scores of those detectors that looked at the images.
-        detectors: ready ones by name; None: the method's own score.
-        optional: names of detectors that are left out where they have no scores, instead of raising their error.
+        response: The outputs of the network.
+        image_scores: (N,) the scores of the detectors that need images, by name.
+        detectors: The ready detectors by name; None stands for the method's own score.
+        optional: The names of detectors that are left out if they have no scores, instead of raising an error.
 
     Returns:
-        Scores (N,) by name, and by name why others have none.
+        The scores (N,) by name, and by name the reasons why other detectors have none.
 
     Raises:
-        ValueError: for a detector that cannot score these, or gives NaN.
+        ValueError: If a detector cannot score these images, or gives NaN.
     """
     found: dict[str, Tensor] = {}
     left_out: dict[str, str] = {}
@@ -262,7 +262,12 @@ def unknown_scores(
 
 
 def own_answers(response: Response, detectors: Mapping[str, Detector | None]) -> dict[str, Tensor]:
-    """Answers (N,) int64, -1 for unknown, by name, of those detectors that have a rule of their own."""
+    """Return the answers (N,) int64, -1 for unknown, of the detectors that have a decision rule of their own, by name.
+
+    Args:
+        response: The outputs of the network.
+        detectors: The ready detectors by name; None stands for the method's own score, which has no rule.
+    """
     answers = {
         name: detector.decide(response.logits, response.features)
         for name, detector in detectors.items()
@@ -277,18 +282,19 @@ def figures(
     accepted_of: Mapping[str, Tensor] | None = None,
     own: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Any]:
-    """Figures of a test set, as they go into JSON.
+    """Return the figures of a test set, ready for JSON.
 
-    `accuracy` is closed-set accuracy on the known images. For each detector `detectors.NAME` holds auroc, oscr, fpr95,
-    aupr_in, aupr_out, detection_accuracy, and with a threshold also what was accepted, accuracy_with_rejection and
-    macro_f1, and with a rule of its own what that comes to over K + 1 classes, "unknown" being one: own_rule_accuracy
-    and own_rule_macro_f1. Figures that need known or unknown images are null when there are none.
+    `accuracy` is the closed-set accuracy on the known images. For each detector, `detectors.NAME` holds auroc, oscr,
+    fpr95, aupr_in, aupr_out and detection_accuracy. A detector with a threshold also has accepted_known,
+    rejected_unknown, accuracy_with_rejection and macro_f1. A detector with a decision rule of its own also has
+    own_rule_accuracy and own_rule_macro_f1, over K + 1 classes with "unknown" as one of them. Figures that need known
+    or unknown images are null if there are none.
 
     Args:
-        outputs: what the network said.
-        scores_of: unknown scores (N,), by detector.
-        accepted_of: (N,) bool whether the threshold accepts each image, by detector, for those that have one.
-        own: answers (N,), -1 for unknown, of the detectors with a rule of their own, see `own_answers`.
+        outputs: The outputs of the network.
+        scores_of: The unknown scores (N,), by detector.
+        accepted_of: (N,) bool, whether the threshold accepts each image, by detector, for detectors with a threshold.
+        own: The answers (N,), -1 for unknown, of the detectors with a rule of their own, see `own_answers`.
     """
     known = outputs.labels >= 0
     predicted = outputs.logits.argmax(1)
@@ -332,7 +338,21 @@ def feature_maps(
     batch_size: int = 256,
     workers: int = 2,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Feature maps (B, C, h, w) float32 and labels (B,) of images of a source, on the device of the network."""
+    """Yield the feature maps (B, C, h, w) float32 and labels (B,) of images of a source, batch by batch.
+
+    Args:
+        network: The network, which is put into evaluation mode.
+        preprocess: The preprocessing that decodes and normalises images.
+        source: The images.
+        labels: (len(source),) int64, the label of each image of the source.
+        positions: (M,) int64, the positions of the images in the source.
+        precision: "bf16", "fp32" or "auto", see `TrainOptions`.
+        batch_size: The number of images per batch.
+        workers: The number of threads that decode images.
+
+    Yields:
+        Feature maps and labels, on the device of the network.
+    """
     network.eval()
     device = next(network.parameters()).device
     for chunk in positions.split(4 * batch_size):

@@ -1,4 +1,4 @@
-"""Where in an image a classifier sees a class."""
+"""Maps that show where in an image a classifier sees a class."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 def evidence_maps(
     classifier: Decider, images: Tensor, classes: Tensor | None = None, *, batch_size: int = 64
 ) -> Tensor:
-    """Evidence for a class at each place of each image, as the method of the classifier tells it (a CAM for softmax).
+    """Return the evidence for a class at each place of each image, as the method defines it (a CAM for softmax).
 
     Args:
-        classifier: a trained one.
-        images: (N, 3, S, S) uint8, as `Preprocess.decode` makes them.
-        classes: (N,) int64 class to look for in each; None: the likeliest one.
-        batch_size: images at a time.
+        classifier: A trained classifier.
+        images: (N, 3, S, S) uint8, images as `Preprocess.decode` makes them.
+        classes: (N,) int64, the class to look for in each image; None: the likeliest class.
+        batch_size: The number of images per batch.
 
     Returns:
-        (N, h, w) float32 in 0..1 on the CPU, of the central square that the network sees.
+        (N, h, w) float32 in 0..1 on the CPU, maps of the central square that the network sees.
 
     Raises:
-        ValueError: for images of another shape, or as many classes as there are no images.
+        ValueError: If the images have another shape or dtype, or there is not one class per image.
     """
     size = classifier.preprocess.image_size
     if images.ndim != 4 or images.shape[1:] != (3, size, size) or images.dtype != torch.uint8:

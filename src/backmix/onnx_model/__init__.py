@@ -1,4 +1,4 @@
-"""Answers from an exported ONNX file. Nothing here imports torch."""
+"""Answer images with an exported ONNX file. This package does not import torch."""
 
 from backmix.onnx_model.model import OnnxModel
 

@@ -1,8 +1,9 @@
-"""What an ONNX file may hold, read from its bytes before other code sees them. Nothing here needs a further package.
+"""Check the bytes of an ONNX file before other code reads them. This module needs no other package.
 
-onnxruntime builds whatever a file asks for: tensors read from any path on the disk, loops without end, operators of
-other libraries. A file of `backmix export` has none of that, so a file that has is refused. The bytes are Protocol
-Buffers; the numbers of fields below are those of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
+onnxruntime builds everything that a file asks for: tensors that are read from any path on the disk, endless loops,
+operators of other libraries. A file of `backmix export` has none of these, so a file that has them is refused. The
+bytes are Protocol Buffers. The numbers of fields below are those of onnx.proto
+(https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 MAX_BYTES = 2**31 - 1
-"""No Protocol Buffers message, and so no ONNX file, is longer."""
+"""The largest size of a Protocol Buffers message in bytes, and so of an ONNX file."""
 MAX_FIELDS = 3_000_000
-"""Parts of a message looked at; a network of a thousand layers has some hundred thousand."""
+"""The largest number of parts of a message that are read. A network of a thousand layers has on the order of a hundred
+thousand parts."""
 _MAX_DIMENSIONS = 16
 
-# Arithmetic on tensors: no control flow, no randomness, no text, no state.
+# The allowed operators are arithmetic on tensors, without control flow, randomness, text or state.
 _ARITHMETIC = """
     Abs Add And ArgMax ArgMin Attention AveragePool BatchNormalization Cast CastLike Ceil Celu Clip Concat Constant
     ConstantOfShape Conv ConvTranspose Cos CumSum DepthToSpace Div Dropout Einsum Elu Equal Erf Exp Expand Flatten Floor
@@ -30,20 +32,20 @@ _ARITHMETIC = """
 OPERATORS = frozenset(_ARITHMETIC.split())
 
 _Field = tuple[int, int, int, memoryview]
-"""Number, wire type, value of a varint, bytes of anything else."""
+"""A field: its number, its wire type, the value of a varint, and the bytes of any other type."""
 
 
 def check_onnx(content: bytes) -> dict[str, str]:
-    """The metadata of an ONNX model, when it is arithmetic and weights alone.
+    """Check that an ONNX model consists only of arithmetic and weights, and return its metadata.
 
-    Refused are tensors in other files, operators outside `OPERATORS`, graphs within graphs, functions, training graphs,
-    and tensors whose declared shape is larger than what the file holds of them.
+    The check refuses tensors in other files, operators outside `OPERATORS`, graphs within graphs, functions, training
+    graphs, and tensors whose declared shape is larger than their data in the file.
 
     Args:
-        content: the whole file.
+        content: The bytes of the whole file.
 
     Raises:
-        ValueError: when it is something else, or not an ONNX model at all; says what was found.
+        ValueError: If it holds anything else, or is not an ONNX model. The error says what was found.
     """
     return _Check(content).model()
 
@@ -120,7 +122,7 @@ class _Check:
                         raise ValueError("it declares a tensor larger than what it holds of it")
 
     def _domain(self, message: memoryview, at: int) -> None:
-        """Operators are those of ONNX itself."""
+        """Raise ValueError unless the operators are those of ONNX itself."""
         for number, _, _, part in self._fields(message):
             if number == at and _text(part) not in ("", "ai.onnx"):
                 raise ValueError(f"it asks for operators of {_text(part)[:40]!r}, which are not part of ONNX")
@@ -162,7 +164,7 @@ class _Check:
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """The number that begins here, as unsigned, and where it ends."""
+    """Return the unsigned number that begins at a position, and the position after it."""
     value = shift = 0
     while at < len(message) and shift < 70:
         byte = message[at]

@@ -1,4 +1,4 @@
-"""What an exported file takes, gives and says about itself. Nothing here needs torch."""
+"""The inputs, the outputs and the description of an exported file. This module does not need torch."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from backmix.prediction.answer import UNKNOWN
 
 FORMAT = 1
 KEY = "backmix"
-"""Name of the metadata entry of an ONNX file that holds `Description.to_json`."""
+"""The name of the metadata entry of an ONNX file that holds `Description.to_json`."""
 FILE = "backmix.json"
-"""Name of the extra file in a TorchScript file that holds the same."""
+"""The name of the extra file in a TorchScript file that holds `Description.to_json`."""
 INPUT = "images"
 OUTPUTS = ("logits", "unknown_score", "p_value", "decision")
 RESIZE = (
@@ -27,19 +27,19 @@ RESIZE = (
     "of reduction (Pillow's BILINEAR). Channels first, 0 to 255; the file normalises."
 )
 LARGEST_SIDE = 4096
-"""Pixels; a file that asks for larger images is refused before one is made."""
+"""The largest side of images in pixels. A file that asks for larger images is refused before an image is made."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What an exported file gives for N images, K known classes.
+    """The outputs of an exported file for N images and K known classes.
 
     Attributes:
-        logits: (N, K) float32.
-        unknown_score: (N,) float64, higher = more unknown. float64, as thresholds are: p-value and decision follow from
-            it to the last bit.
-        p_value: (N,) float64, conformal, above 0 and at most 1; small = unknown.
-        decision: (N,) int64 number of the class, -1 for unknown.
+        logits: (N, K) float32, the logits.
+        unknown_score: (N,) float64, the unknown scores, higher = more unknown. They are float64 like the thresholds, so
+            that p-value and decision follow from them to the last bit.
+        p_value: (N,) float64, the conformal p-values, above 0 and at most 1; small = unknown.
+        decision: (N,) int64, the number of the class, -1 for unknown.
     """
 
     logits: npt.NDArray[np.float32]
@@ -48,7 +48,7 @@ class Answers:
     decision: npt.NDArray[np.int64]
 
     def check(self, images: int, classes: int) -> None:
-        """Raise ValueError unless shapes, dtypes and numbers are what they have to be."""
+        """Raise ValueError unless shapes, dtypes and decisions fit the numbers of images and classes."""
         wanted = {
             "logits": ((images, classes), np.float32),
             "unknown_score": ((images,), np.float64),
@@ -69,21 +69,21 @@ class Answers:
 
 @dataclass(frozen=True)
 class Description:
-    """What an exported file says about itself.
+    """The description in an exported file.
 
     Attributes:
-        classes: names of the known classes, in the order of the logits.
-        image_size: side S of the images in pixels.
-        detector: whose unknown score it is, see `backmix.detectors.DETECTORS`.
-        accept: share of known images that the threshold is to accept, 0..1.
-        threshold: unknown score up to which an image is accepted, but for the tolerance of `ConformalThreshold`, which
-            the file holds; +inf where there were too few held-out images to reject any.
-        held_out: how many known images it was fitted on.
-        class_thresholds: one for each class where those decide, None for a class where `threshold` stands in; None
-            where one threshold decides for all.
-        model: the backbone's name.
-        method: the training objective's name.
-        backmix: version of the writer.
+        classes: The names of the known classes, in the order of the logits.
+        image_size: The side S of the images in pixels.
+        detector: The name of the detector that gives the unknown score, see `backmix.detectors.DETECTORS`.
+        accept: The share of known images that the threshold is to accept, 0..1.
+        threshold: The largest unknown score at which an image is accepted, without the tolerance of
+            `ConformalThreshold`, which the file applies too; +inf if there were too few held-out images to reject any.
+        held_out: The number of known images that the threshold was fitted on.
+        class_thresholds: The thresholds of the classes, if they decide; None for a class for which `threshold` is used.
+            None if one threshold decides for all classes.
+        model: The name of the backbone.
+        method: The name of the training objective.
+        backmix: The version of backmix that wrote the file.
     """
 
     classes: list[str]
@@ -98,7 +98,7 @@ class Description:
     backmix: str
 
     def to_json(self) -> str:
-        """As it is written into a file; infinite thresholds become the string "inf"."""
+        """Return the text that is written into a file. Infinite thresholds become the string "inf"."""
         content: dict[str, Any] = {"format": FORMAT, "resize": RESIZE, **asdict(self)}
         content["threshold"] = _finite(self.threshold)
         if self.class_thresholds is not None:
@@ -107,10 +107,10 @@ class Description:
 
     @classmethod
     def from_json(cls, text: str) -> Description:
-        """Read what `to_json` wrote.
+        """Read a description that `to_json` wrote.
 
         Raises:
-            ValueError: when it is no such text, of another format, or when an entry is missing or makes no sense.
+            ValueError: If the text is not a description, has another format, or an entry is missing or invalid.
         """
         try:
             content = json.loads(text)

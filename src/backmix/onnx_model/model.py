@@ -1,4 +1,4 @@
-"""Answers from an exported ONNX file, without torch."""
+"""Answer images with an exported ONNX file, without torch."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from backmix.onnx_model.contract import INPUT, KEY, OUTPUTS, Answers, Descriptio
 from backmix.prediction.answer import UNKNOWN, Prediction
 
 BATCH = 64
-"""Images that the file is asked about at a time, however many are given."""
+"""The largest number of images in one call of the file."""
 MEMORY = 8 * 2**30
-"""Bytes that all loaded files together may take for weights and for what they compute; half of the machine's memory
-where that is less."""
+"""The largest number of bytes that all loaded files together may take for weights and computation. The limit is half of
+the machine's memory if that is less."""
 
 
 class OnnxModel:
-    """A file of `backmix export RUN --format onnx`, run by onnxruntime on the CPU. Made by `load`.
+    """A file of `backmix export RUN --format onnx`, which onnxruntime runs on the CPU. `load` makes the object.
 
     Attributes:
-        classes: names of the known classes.
-        image_size: side S of the images in pixels.
-        accept: share of known images that the threshold is to accept.
-        detector: whose unknown score decides.
-        description: all that the file says about itself.
+        classes: The names of the known classes.
+        image_size: The side S of the images in pixels.
+        accept: The share of known images that the threshold is to accept.
+        detector: The name of the detector whose unknown score decides.
+        description: The whole description in the file.
     """
 
     def __init__(self, session: Any, description: Description) -> None:
@@ -48,15 +48,15 @@ class OnnxModel:
 
     @classmethod
     def load(cls, path: str | Path, *, threads: int | None = None) -> OnnxModel:
-        """Read a file; nothing in it is executed, and no other file is opened on its word.
+        """Load a file. Nothing in it is executed, and it cannot make other files be opened.
 
         Args:
-            path: the file.
-            threads: to compute with; None: one a processor core.
+            path: The path of the file.
+            threads: The number of threads that compute; None: one for each processor core.
 
         Raises:
-            RunError: when it is missing, no ONNX model, not one of `backmix export`, or holds more than arithmetic
-                and weights, see `backmix.onnx_model.check.check_onnx`; without onnxruntime.
+            RunError: If the file is missing, is not an ONNX model of `backmix export`, or holds more than arithmetic
+                and weights, see `backmix.onnx_model.check.check_onnx`; also if onnxruntime is not installed.
         """
         runtime = _runtime()
         content = _read(Path(path))
@@ -72,11 +72,11 @@ class OnnxModel:
         return cls(session, description)
 
     def run(self, images: npt.NDArray[np.uint8]) -> Answers:
-        """All that the file gives for images (N, 3, S, S) uint8, in one batch.
+        """Return all outputs of the file for images (N, 3, S, S) uint8, in one batch.
 
         Raises:
-            ValueError: for images of another shape or dtype.
-            RunError: when it cannot compute, or gives something else than it should.
+            ValueError: If the images have another shape or dtype.
+            RunError: If the file cannot compute the outputs, or gives invalid ones.
         """
         size = self.image_size
         if images.ndim != 4 or images.shape[1:] != (3, size, size) or images.dtype != np.uint8:
@@ -85,22 +85,22 @@ class OnnxModel:
             outputs = self._session.run(list(OUTPUTS), {INPUT: images})
             answers = Answers(**dict(zip(OUTPUTS, outputs, strict=True)))
             answers.check(len(images), len(self.classes))
-        except Exception as error:  # onnxruntime has errors of its own, of no common base.
+        except Exception as error:  # The errors of onnxruntime have no common base class.
             raise RunError(f"the ONNX file cannot answer {len(images)} images: {in_one_line(error)}") from error
         return answers
 
     def answer(self, images: npt.NDArray[np.uint8], names: Sequence[str], *, top: int = 3) -> list[Prediction]:
-        """Answer for each image a class name or "unknown".
+        """Answer each image with a class name or "unknown".
 
         Args:
-            images: (N, 3, S, S) uint8, as `decode` makes them.
-            names: N names for `Prediction.path`.
-            top: how many of the likeliest classes to tell.
+            images: (N, 3, S, S) uint8, images as `decode` makes them.
+            names: The N names for `Prediction.path`.
+            top: The number of likeliest classes to give.
 
         Raises:
-            DataError: for an image whose unknown score is not a number.
-            ValueError: for images of another shape or dtype, or another number of names.
-            RunError: as in `run`.
+            DataError: If the unknown score of an image is not a number.
+            ValueError: If the images have another shape or dtype, or there is not one name per image.
+            RunError: As in `run`.
         """
         if len(names) != len(images):
             raise ValueError(f"there is one name an image; got {len(names)} for {len(images)} images")
@@ -111,7 +111,7 @@ class OnnxModel:
         return found
 
     def decode(self, picture: Image.Image) -> npt.NDArray[np.uint8]:
-        """RGB picture of any size -> (3, S, S) uint8, as in training."""
+        """Return an RGB picture of any size as (3, S, S) uint8, as in training."""
         pixels: npt.NDArray[np.uint8] = np.array(central_square(picture, self.image_size))
         return pixels.transpose(2, 0, 1)
 
@@ -168,14 +168,14 @@ def _read(path: Path) -> bytes:
 
 
 def _open_now(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # A pipe would wait for its other end.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # Without this flag, opening a pipe may block.
 
 
 def _session(runtime: Any, content: bytes, threads: int | None) -> Any:
-    """A session that computes within `MEMORY`, and says in an error what it does not like."""
+    """Return a session that computes within `MEMORY`. Raise ValueError if onnxruntime refuses the file."""
     _limit_memory(runtime)
     options = runtime.SessionOptions()
-    options.log_severity_level = 4  # What goes wrong is in the error.
+    options.log_severity_level = 4  # The log is off, because errors are raised.
     options.intra_op_num_threads = threads or 0
     options.add_session_config_entry("session.use_env_allocators", "1")
     options.add_session_config_entry("session.load_model_format", "ONNX")
@@ -184,28 +184,28 @@ def _session(runtime: Any, content: bytes, threads: int | None) -> Any:
             content,
             options,
             providers=["CPUExecutionProvider"],
-            # An exported file leaves nothing to fold; another may ask for terabytes of ones before anything is limited.
+            # An exported file has nothing to fold. In another file, folding could take terabytes before any limit.
             disabled_optimizers=["ConstantFolding"],
-            enable_fallback=0,  # It would print, and try the same again.
+            enable_fallback=0,  # A fallback would print, and try the same again.
         )
-    except Exception as error:  # onnxruntime has errors of its own, of no common base.
+    except Exception as error:  # The errors of onnxruntime have no common base class.
         raise ValueError(f"onnxruntime {runtime.__version__} does not take it ({in_one_line(error)})") from error
 
 
 @cache
 def _limit_memory(runtime: Any) -> None:
-    """Once a process: sessions that ask for it, as ours do, share one arena with an upper limit."""
+    """Register, once per process, a memory arena with an upper limit, which the sessions of this module share."""
     limit = MEMORY
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         limit = min(limit, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
     place = runtime.OrtMemoryInfo("Cpu", runtime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, runtime.OrtMemType.DEFAULT)
-    # Where other code of this process has registered one already, that one's limit holds.
+    # If other code of this process has already registered an arena, the limit of that arena applies.
     with suppress(Exception):
         runtime.create_and_register_allocator(place, runtime.OrtArenaCfg(limit, -1, -1, -1))
 
 
 def _check_ends(session: Any, description: Description) -> None:
-    """Raise ValueError unless inputs and outputs are those of the description."""
+    """Raise ValueError unless the inputs and outputs match the description."""
     side, classes = description.image_size, len(description.classes)
     wanted = {
         INPUT: ("tensor(uint8)", (3, side, side)),

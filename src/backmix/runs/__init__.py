@@ -1,1 +1,1 @@
-"""The folder of a run: written whole, read with its checks, fetched from the hub."""
+"""Write the folder of a run, read it with checks, and fetch it from the hub."""

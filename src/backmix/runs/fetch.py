@@ -1,4 +1,4 @@
-"""Runs on the Hugging Face hub, fetched without anything that could run."""
+"""Fetch runs from the Hugging Face hub, without any file that could be executed."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ NEEDED = ("config.yaml", "classes.json", "calibration.json", "model.safetensors"
 OPTIONAL = ("training.safetensors",)
 
 
-MOST_BYTES = 2**34  # Of one file.
+MOST_BYTES = 2**34  # The largest size of one file.
 
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 
 
 def hub_id(run: str | os.PathLike[str]) -> str | None:
-    """The repository that a person named, or None where a folder is meant.
+    """Return the name of the repository that a person typed, or None if the name means a folder.
 
     Args:
-        run: "hub:owner/name"; or "owner/name" as text, where there is neither such a path nor a folder "owner", so
-            that a mistyped path does not become a request to the network. A `Path` without the prefix is a folder.
+        run: "hub:owner/name", or "owner/name" as text. Without the prefix, the name means a repository only if neither
+            that path nor a folder "owner" exists, so that a mistyped path does not become a request to the network. A
+            `Path` without the prefix means a folder.
 
     Raises:
-        RunError: for a prefix without an id behind it.
+        RunError: If there is no valid name after the prefix.
     """
     text = os.fspath(run)
     if text.startswith(PREFIX):
@@ -43,10 +44,10 @@ def hub_id(run: str | os.PathLike[str]) -> str | None:
 
 
 def check_id(name: str) -> str:
-    """The name itself.
+    """Return the name if it is a valid name of a repository.
 
     Raises:
-        RunError: when it is no id of a repository.
+        RunError: If it is not.
     """
     if not _ID.fullmatch(name) or "--" in name or ".." in name or len(name) > 96:
         raise RunError(
@@ -56,19 +57,19 @@ def check_id(name: str) -> str:
 
 
 def run_folder(run: str | os.PathLike[str], *, revision: str | None = None, token: str | bool | None = None) -> Path:
-    """The folder of a run, fetched from the hub where `run` names a repository, see `hub_id`.
+    """Return the folder of a run, which is fetched from the hub if `run` names a repository, see `hub_id`.
 
-    Only the files of a run are fetched, and of weights only safetensors: whatever else a repository holds is left
-    there. They are in the cache of the hub afterwards, and used from there where there is no network. What they hold
-    is checked when the run is loaded.
+    Only the files of a run are fetched, with weights only as safetensors. Other files of the repository are not
+    fetched. The files stay in the cache of the hub, and are used from there if there is no network. Their content is
+    checked when the run is loaded.
 
     Args:
-        run: a folder or a repository.
-        revision: branch, tag or commit of the repository; None: main.
-        token: for private ones; None: the one that is logged in.
+        run: A folder or a repository.
+        revision: The branch, tag or commit of the repository; None: main.
+        token: The token for a private repository; None: the token of the logged-in user.
 
     Raises:
-        RunError: when the repository is not there, not within reach, or no run.
+        RunError: If the repository does not exist, cannot be reached, or is not a run.
     """
     name = hub_id(run)
     if name is None:

@@ -1,4 +1,4 @@
-"""The run folder: everything a training left behind, readable by people, checked on the way in."""
+"""Write and read the run folder, which holds the results of a training in files that people can read."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ D = TypeVar("D", bound=Decider)
 
 FORMAT = 1
 CHECKED = ("model.safetensors", "classes.json", "calibration.json")
-TRAINING = "training.safetensors"  # What detectors are fitted on; runs of earlier versions have none.
+TRAINING = "training.safetensors"  # The outputs that detectors are fitted on. Runs of earlier versions have none.
 
 
 def save_run(classifier: Decider, folder: Path, *, extra: dict[str, Any] | None = None) -> None:
-    """Write a classifier into a folder; config.yaml comes last and holds the fingerprints of the other files.
+    """Write a classifier into a folder. config.yaml is written last and holds the fingerprints of the other files.
 
     Args:
-        classifier: what to write.
-        folder: made if missing.
-        extra: further entries for config.yaml, such as the training options.
+        classifier: The classifier to write.
+        folder: The folder, which is made if it is missing.
+        extra: Further entries for config.yaml, such as the training options.
 
     Raises:
-        TrainingError: when a file cannot be written.
+        TrainingError: If a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    training = classifier.training_outputs  # Before anything is written: it may be read from this folder.
+    training = classifier.training_outputs  # This comes before any writing, because it may be read from this folder.
     _write_tensors(folder / "model.safetensors", classifier.network.state_dict())
     if training is None:
         (folder / TRAINING).unlink(missing_ok=True)
@@ -77,26 +77,27 @@ def write_config(folder: Path, config: dict[str, Any], written: Iterable[str]) -
     """Write config.yaml, the last file of a run, with the fingerprints of the others and of itself.
 
     Args:
-        folder: where the others lie.
-        config: the settings, without `files`.
-        written: names of the others.
+        folder: The folder of the other files.
+        config: The settings, without `files`.
+        written: The names of the other files.
 
     Raises:
-        TrainingError: when it cannot be written.
+        TrainingError: If it cannot be written.
     """
     files = {name: sha256(folder / name) for name in written} | {"config.yaml": _digest(config)}
     write_text(folder / "config.yaml", _as_yaml({**config, "files": files}))
 
 
 def save_calibration(classifier: Decider, folder: Path, *, extra: dict[str, Any] | None = None) -> None:
-    """Write the thresholds of a classifier into its run folder; all else there stays.
+    """Write the thresholds of a classifier into its run folder. Everything else in the folder stays.
 
-    Cut off between its two files, the run cannot be loaded until it is calibrated again, see `load_run`.
+    If this is interrupted between the two files that it writes, the run cannot be loaded until it is calibrated again,
+    see `load_run`.
 
     Args:
-        classifier: read from this folder, and calibrated.
-        folder: a run.
-        extra: further entries for calibration.json, for people.
+        classifier: The classifier, which was read from this folder and then calibrated.
+        folder: The run folder.
+        extra: Further entries for calibration.json, for people.
     """
     config = read_config(folder)
     files = config.pop("files")
@@ -105,7 +106,7 @@ def save_calibration(classifier: Decider, folder: Path, *, extra: dict[str, Any]
 
 
 def write_calibration(folder: Path, classifier: Decider, extra: dict[str, Any] | None = None) -> None:
-    """Write calibration.json alone; its fingerprint in config.yaml is `write_config`'s to renew."""
+    """Write only calibration.json. `write_config` updates its fingerprint in config.yaml."""
     write_json(
         folder / "calibration.json",
         {
@@ -128,15 +129,15 @@ def load_run(folder: Path, *, calibrated: bool = True, kind: type[D]) -> D: ...
 
 
 def load_run(folder: Path, *, calibrated: bool = True, kind: type[Decider] = Decider) -> Decider:
-    """Read a classifier; nothing in the folder is executed.
+    """Load a classifier from a run folder. Nothing in the folder is executed.
 
     Args:
-        folder: a run.
-        kind: class of what is made of it, `OpenSetClassifier` for one that can be trained and saved.
-        calibrated: whether to read its thresholds; without them its calibration.json may be damaged.
+        folder: The run folder.
+        kind: The class of the result; `OpenSetClassifier` for a classifier that can be trained and saved.
+        calibrated: Whether to read the thresholds. If not, calibration.json may be damaged.
 
     Raises:
-        RunError: when the folder or a file is missing, was altered, or was written in another format.
+        RunError: If the folder or a file is missing, was altered, or was written in another format.
     """
     config = read_config(folder)
     files = config.pop("files", None)
@@ -180,7 +181,7 @@ def load_run(folder: Path, *, calibrated: bool = True, kind: type[Decider] = Dec
         classifier.thresholds = {
             name: ConformalThreshold.from_dict(value) for name, value in calibration["thresholds"].items()
         }
-        # Runs of earlier versions have none of these.
+        # Runs of earlier versions do not have these entries.
         classifier.per_class = bool(calibration.get("per_class", False))
         classifier.class_thresholds = [
             value and ConformalThreshold.from_dict(value) for value in calibration.get("class_thresholds", [])
@@ -189,7 +190,7 @@ def load_run(folder: Path, *, calibrated: bool = True, kind: type[Decider] = Dec
             raise ValueError("there is not one threshold for each class")
     except RunError:
         raise
-    except Exception as error:  # Settings that nobody meant can make a network fail in any way.
+    except Exception as error:  # Wrong settings can make the construction of a network fail in any way.
         raise RunError(f"{folder} cannot be read as a run of backmix {__version__}: {in_one_line(error)}") from error
     classifier.network.eval()
     if TRAINING in files:
@@ -205,7 +206,7 @@ def _read_calibration(folder: Path) -> dict[str, Any]:
 
 
 def _chosen_before(folder: Path) -> dict[str, Any]:
-    """Which detector decided and how much it was to accept, as far as a file that may be damaged still says."""
+    """Return the detector and the accepted share in a calibration.json that may be damaged, or else the defaults."""
     try:
         found = _read_calibration(folder)
         kept = {key: found[key] for key in ("detector", "accept")} | {"per_class": found.get("per_class", False)}
@@ -218,7 +219,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Read config.yaml of a run.
 
     Raises:
-        RunError: when the folder is no run, or one of another format.
+        RunError: If the folder is not a run, or a run of another format.
     """
     path = folder / "config.yaml"
     if not folder.is_dir():
@@ -243,12 +244,12 @@ def _as_yaml(config: dict[str, Any]) -> str:
         return text
 
     text = dump(True)
-    # PyYAML writes these line breaks as they are, and reads spaces.
+    # PyYAML writes these line breaks unchanged, but reads them as spaces.
     return dump(False) if set("\x85\u2028\u2029") & set(text) else text
 
 
 class _PlainDumper(yaml.SafeDumper):
-    """Writes what stands in two places twice: references are refused on the way in."""
+    """A dumper that repeats objects instead of writing references, because `read_settings` refuses references."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True
@@ -256,7 +257,7 @@ class _PlainDumper(yaml.SafeDumper):
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     content = {name: value.contiguous().cpu() for name, value in tensors.items()}
-    # Not save_file: its files are readable by their owner alone, and a full disk is an error of its own kind there.
+    # `save_file` is not used: only the owner can read its files, and a full disk raises another kind of error.
     write_atomically(path, lambda temporary: _write_bytes(temporary, save(content)))
 
 
@@ -265,10 +266,12 @@ def _write_bytes(path: Path, content: bytes) -> None:
 
 
 def _read_training(path: Path, fingerprint: str) -> TrainingOutputs:
-    """Read what detectors are fitted on, which is checked again: long after the rest of the run it may be another.
+    """Read the outputs that detectors are fitted on.
+
+    The file is checked again, because it may have changed since the rest of the run was loaded.
 
     Raises:
-        RunError: when it is missing or not the file that the run was loaded with.
+        RunError: If the file is missing, or is not the file that the run was loaded with.
     """
     try:
         content = path.read_bytes()
@@ -283,17 +286,17 @@ def _read_training(path: Path, fingerprint: str) -> TrainingOutputs:
 
 
 def _digest(config: dict[str, Any]) -> str:
-    """Fingerprint of the settings, whatever the layout of the file that holds them."""
+    """Return the fingerprint of the settings, which does not depend on the layout of their file."""
     return hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def load_from_hub(
     run: str | os.PathLike[str], *, revision: str | None = None, token: str | bool | None = None, kind: type[D]
 ) -> D:
-    """Fetch a run, see `run_folder`, and load it with all its checks.
+    """Fetch a run, see `run_folder`, and load it with all checks.
 
     Raises:
-        RunError: when it cannot be fetched, was altered, or describes a network by something that lies elsewhere.
+        RunError: If it cannot be fetched, was altered, or names a network that lies elsewhere.
     """
     folder = run_folder(run, revision=revision, token=token)
     name = hub_id(run)

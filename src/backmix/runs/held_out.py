@@ -1,4 +1,4 @@
-"""Which images of its data a run held out, to calibrate on and to test on, kept by name in its folder."""
+"""The names of the images that a run held out, to calibrate on and to test on, stored in its folder."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Share:
     """Some images of a data set.
 
     Attributes:
-        split: name of the split they lie in; None where the data is not divided.
-        images: which, as `image_key` calls them; None: all of the split.
+        split: The name of the split that holds the images; None if the data is not divided.
+        images: The names of the images by `image_key`; None: all images of the split.
     """
 
     split: str | None = None
@@ -30,12 +30,12 @@ class Share:
 
 @dataclass(frozen=True)
 class Shares:
-    """What a run held out.
+    """The images that a run held out.
 
     Attributes:
-        data: the data as `backmix.data.load_source` takes it, a path made absolute.
-        calibration: known images that the threshold was fitted on.
-        test: images that nothing was fitted on: known ones, and those of classes the run does not know.
+        data: The name of the data for `backmix.data.load_source`; a path is absolute.
+        calibration: The known images that the threshold was fitted on.
+        test: The images that nothing was fitted on: images of known classes, and of classes that the run does not know.
     """
 
     data: str
@@ -44,15 +44,15 @@ class Shares:
 
 
 def open_share(shares: Shares, share: Share, *, data: str | None = None) -> ImageSource:
-    """The images of a share.
+    """Open the images of a share.
 
     Args:
-        shares: what the run held out.
+        shares: The images that the run held out.
         share: `shares.calibration` or `shares.test`.
-        data: where the data is now; None: where it was.
+        data: The name of the data now; None: the name that the run recorded.
 
     Raises:
-        DataError: when the data is not there any more, or lacks some of the images.
+        DataError: If the data does not exist any more, or lacks some of the images.
     """
     try:
         source = load_source(data or shares.data, share.split)
@@ -74,15 +74,15 @@ FILE = "held-out.json"
 
 
 def write_shares(run: Path, shares: Shares) -> None:
-    """Write what was held out into a run folder."""
+    """Write the names of the held-out images into a run folder."""
     write_json(run / FILE, asdict(shares))
 
 
 def read_shares(run: Path) -> Shares:
-    """What a run held out.
+    """Read the names of the images that a run held out.
 
     Raises:
-        RunError: when the run does not say, or its file cannot be read.
+        RunError: If the run has no file of them, or the file cannot be read.
     """
     path = run / FILE
     try:

@@ -1,4 +1,4 @@
-"""What the client of the Hugging Face hub raises, in words of ours."""
+"""Turn the errors of the client of the Hugging Face hub into errors of backmix that say what to do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NO_RIGHT = "nobody is logged in who may {} it: run `hf auth login`, set HF_TOKE
 
 
 def is_out_of_reach(error: Exception) -> bool:
-    """Whether the hub gave no answer at all, or none of use, so that what is in the cache may do."""
+    """Return whether the hub gave no answer or an unusable one, so that the cache may be used instead."""
     from huggingface_hub.errors import HfHubHTTPError
 
     if isinstance(error, BackmixError | ValueError):
@@ -21,15 +21,15 @@ def is_out_of_reach(error: Exception) -> bool:
 
 @contextmanager
 def explained(name: str, *, bare: bool = False, writing: bool = False) -> Iterator[None]:
-    """Inside, what the hub's client raises becomes one line that says what to do.
+    """A context in which errors of the hub's client become a RunError of one line that says what to do.
 
     Args:
-        name: "owner/name" of the repository.
-        bare: whether it was typed like that, so that a folder may have been meant.
-        writing: whether it is written to.
+        name: The name of the repository, "owner/name".
+        bare: Whether the name was typed without a prefix, so that it may have meant a folder.
+        writing: Whether the repository is written to.
 
     Raises:
-        RunError: instead of whatever the client raises.
+        RunError: In place of any error of the client.
     """
     from huggingface_hub import constants, errors
 
@@ -63,7 +63,7 @@ def explained(name: str, *, bare: bool = False, writing: bool = False) -> Iterat
         raise RunError(f"the hub refused {name} ({_status(error)}): {in_one_line(error)}") from error
     except ValueError as error:
         raise RunError(f"{name} cannot be used on the hub: {in_one_line(error)}") from error
-    except Exception as error:  # Each version of the client stands on another library for the network.
+    except Exception as error:  # Versions of the client use different network libraries with different errors.
         raise RunError(
             f"{nowhere}{name} cannot be reached on the hub: {in_one_line(error)}. Look at the network, or "
             "give a folder."

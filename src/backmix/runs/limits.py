@@ -1,4 +1,4 @@
-"""What a run from elsewhere may ask for: bounds on its files, on its settings and on the network they describe."""
+"""Limits for runs from elsewhere: on their files, on their settings and on the network that the settings describe."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from yaml.nodes import Node
 from backmix.errors import RunError, in_one_line
 from backmix.runs.fetch import MAX_BYTES
 
-MAX_IMAGE_SIZE = 2048  # Pixels.
-SPARE_ELEMENTS = 2**28  # What may be made beside the weights: timm builds parts that are dropped again, as VGG's.
+MAX_IMAGE_SIZE = 2048  # In pixels.
+SPARE_ELEMENTS = 2**28  # Elements allowed beyond those of the weights: timm builds parts and drops them, as for VGG.
 SPARE_TENSORS = 10_000
 
 
 def read_text(path: Path) -> str:
-    """Text of one of the small files of a run, see `MAX_BYTES`.
+    """Return the text of one of the small files of a run, see `MAX_BYTES`.
 
     Raises:
-        RunError: when it is larger than any that backmix writes.
-        UnicodeDecodeError: when it is no UTF-8.
+        RunError: If the file is larger than any that backmix writes.
+        UnicodeDecodeError: If it is not UTF-8.
     """
     limit = MAX_BYTES[path.name]
     with open(path, "rb") as file:
@@ -39,27 +39,27 @@ def read_text(path: Path) -> str:
 
 
 def read_settings(path: Path) -> Any:
-    """Content of a config.yaml: numbers, text, lists and dictionaries, nothing that refers to another place.
+    """Return the content of a config.yaml: numbers, texts, lists and dictionaries, without references (anchors).
 
     Raises:
-        RunError: when it is too large, no YAML, or holds anything else.
+        RunError: If the file is too large, is not YAML, or holds anything else.
     """
     try:
         settings = yaml.load(read_text(path), _PlainLoader)
-        json.dumps(settings, sort_keys=True, default=str)  # As its fingerprint is taken.
+        json.dumps(settings, sort_keys=True, default=str)  # The fingerprint is computed in the same way.
     except RunError:
         raise
-    except Exception as error:  # For values that contradict their tags PyYAML raises whatever comes first.
+    except Exception as error:  # PyYAML raises errors of many kinds for values that contradict their tags.
         raise RunError(f"{path} is not readable YAML as backmix writes it: {in_one_line(error)}") from error
     return settings
 
 
 def read_classes(path: Path) -> list[str]:
-    """Names in a classes.json.
+    """Return the names in a classes.json.
 
     Raises:
-        RunError: when the file is too large.
-        ValueError: when it is no list of different names.
+        RunError: If the file is too large.
+        ValueError: If it is not a list of different names.
     """
     classes = json.loads(read_text(path))
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
@@ -70,10 +70,10 @@ def read_classes(path: Path) -> list[str]:
 
 
 def check_image_size(size: object) -> int:
-    """The image size of a run.
+    """Return the image size of a run after a check.
 
     Raises:
-        ValueError: unless it is a whole number of pixels of at most `MAX_IMAGE_SIZE`.
+        ValueError: If it is not a whole number of at most `MAX_IMAGE_SIZE` pixels.
     """
     if not isinstance(size, int) or isinstance(size, bool) or size > MAX_IMAGE_SIZE:
         raise ValueError(f"image_size is a whole number of at most {MAX_IMAGE_SIZE} pixels; found {size!r}")
@@ -81,9 +81,9 @@ def check_image_size(size: object) -> int:
 
 
 def without_weight_sources(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a backbone without those that say where its first weights lie.
+    """Return the options of a backbone without those that name the source of its initial weights.
 
-    The weights of a run replace them, and timm would open whatever file a `checkpoint_path` names.
+    The weights of a run replace the initial weights, and timm would open any file that a `checkpoint_path` names.
     """
     return {
         name: value
@@ -93,15 +93,15 @@ def without_weight_sources(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class BuildLimit(TorchDispatchMode):
-    """Inside, a network much larger than the weights meant for it is refused before it takes the memory.
+    """A context in which a network that is much larger than its weights is refused before it takes the memory.
 
-    A config.yaml of a few lines can ask for a terabyte, and the weights that come with it would not fit in any case.
+    A config.yaml of a few lines can describe a network of a terabyte, which cannot match the weights of the run.
 
     Args:
-        weights: by name, what the network is to hold.
+        weights: The weights that the network is to hold, by name.
 
     Raises:
-        ValueError: inside, at the first tensor beyond the limit.
+        ValueError: Inside the context, at the first tensor beyond the limit.
     """
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
@@ -139,7 +139,7 @@ def _broadcast(args: tuple[Any, ...]) -> int:
     try:
         return math.prod(torch.broadcast_shapes(*shapes))
     except RuntimeError:
-        return 0  # The operation itself says what is wrong.
+        return 0  # The operation itself raises the error.
 
 
 def _steps(name: str, args: tuple[Any, ...]) -> int:
@@ -151,7 +151,7 @@ def _steps(name: str, args: tuple[Any, ...]) -> int:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Safe, and without anchors: a few of them inside one another stand for more than any machine holds."""
+    """A safe loader that refuses anchors, because a few nested anchors expand to more than any memory holds."""
 
     def compose_node(self, parent: Node | None, index: int) -> Node | None:
         if self.check_event(yaml.AliasEvent):
