@@ -1,12 +1,17 @@
 """The grid: every cell once, each with a folder of its own."""
 
 import dataclasses
+import inspect
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backmix.benchmark.grid import Cell, make_grid
+from backmix.augmentations import make_augmentation
+from backmix.benchmark.grid import ABLATIONS, Cell, find_ablation, make_grid
+from backmix.data.preprocess import Preprocess
+from backmix.foregrounds.choose import choose_estimator
+from backmix.mixing import BackMix
 
 CELL = Cell("cifar10", "cssr", "a", "softmax", "backmix", 0, "cpu")
 TEXT = st.text(alphabet="abzA_-+=:.,%/ é", max_size=6)
@@ -67,3 +72,24 @@ def test_grids_that_cannot_be():
         make_grid([("cifar10", "cssr", [])])
     with pytest.raises(ValueError, match="twice for cifar10-cssr-a_cpu_softmax_none_seed0"):
         make_grid([("cifar10", "cssr", ["a", "a"])])
+
+
+@pytest.mark.parametrize("augmentation, variant", find_ablation("all"))
+def test_each_setting_moves_one_option_from_its_default(augmentation, variant):
+    options = Cell("digits", "", "a", "softmax", augmentation, 0, "cpu", variant).augmentation_options
+    assert len(options) == (1 if variant else 0)
+    _, given = choose_estimator(options)
+    make_augmentation(augmentation, 10, Preprocess(32), given)
+    defaults = {name: value.default for name, value in inspect.signature(BackMix).parameters.items()}
+    for name, value in options.items():
+        assert value != defaults[name]
+
+
+def test_the_names_are_those_of_the_issue():
+    names = {"patch-side", "patches", "foreground-share", "momentum", "fill", "selection", "donor", "source", "apply"}
+    assert names <= set(ABLATIONS)
+    assert ("backmix", "patch_side=0.5") in find_ablation("patch-side")
+    assert find_ablation("apply") == (("swap", ""),)
+    assert len(find_ablation("all")) == sum(len(settings) for settings in ABLATIONS.values())
+    with pytest.raises(ValueError, match="no ablation 'patchside'; there are patch-side"):
+        find_ablation("patchside")

@@ -1,6 +1,5 @@
 """Recipes against the papers' tables, number by number, and what they come to for a trial."""
 
-import inspect
 import json
 from dataclasses import asdict, fields
 
@@ -8,14 +7,11 @@ import pytest
 import torch
 
 from backmix.augmentations import make_augmentation
-from backmix.benchmark.grid import Cell
-from backmix.benchmark.recipes import ABLATIONS, RECIPES, find_ablation, find_recipe
+from backmix.benchmark.recipes import RECIPES, find_recipe
 from backmix.classifier import OpenSetClassifier
 from backmix.data.digits import DigitsOnTextures
 from backmix.data.preprocess import Preprocess
 from backmix.fit.training import auto_options, fit
-from backmix.foregrounds.choose import choose_estimator
-from backmix.mixing import BackMix
 from backmix.models import BACKBONES
 from backmix.train.recipe import TrainOptions, make_schedule
 
@@ -240,24 +236,3 @@ def test_own_networks_are_there_and_take_their_options(recipe):
             backbone = BACKBONES[row.model](image_size=size, **row.model_options)
             features = backbone(torch.zeros(2, 3, size, size))
             assert features.ndim == 4 and features.shape[:2] == (2, backbone.num_features)
-
-
-@pytest.mark.parametrize("augmentation, variant", find_ablation("all"))
-def test_each_setting_moves_one_option_from_its_default(augmentation, variant):
-    options = Cell("digits", "", "a", "softmax", augmentation, 0, "cpu", variant).augmentation_options
-    assert len(options) == (1 if variant else 0)
-    _, given = choose_estimator(options)
-    make_augmentation(augmentation, 10, Preprocess(32), given)
-    defaults = {name: value.default for name, value in inspect.signature(BackMix).parameters.items()}
-    for name, value in options.items():
-        assert value != defaults[name]
-
-
-def test_the_names_are_those_of_the_issue():
-    names = {"patch-side", "patches", "foreground-share", "momentum", "fill", "selection", "donor", "source", "apply"}
-    assert names <= set(ABLATIONS)
-    assert ("backmix", "patch_side=0.5") in find_ablation("patch-side")
-    assert find_ablation("apply") == (("swap", ""),)
-    assert len(find_ablation("all")) == sum(len(settings) for settings in ABLATIONS.values())
-    with pytest.raises(ValueError, match="no ablation 'patchside'; there are patch-side"):
-        find_ablation("patchside")

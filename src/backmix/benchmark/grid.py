@@ -1,4 +1,4 @@
-"""The grid of a benchmark: all its trainings, each with a folder name of its own."""
+"""The grid of a benchmark: all its trainings, each with a folder name of its own, and the ablations it may hold."""
 
 from __future__ import annotations
 
@@ -11,6 +11,24 @@ from typing import Any
 import yaml
 
 from backmix.data.names import split_names
+
+_PATCH: dict[str, tuple[str, ...]] = {
+    "patch-side": tuple(f"patch_side={side}" for side in (0.125, 0.375, 0.5, 0.75)),
+    "patches": tuple(f"num_patches={count}" for count in (2, 4)),
+    "foreground-share": tuple(f"foreground_share={share}" for share in (0.0, 0.125, 0.5)),
+    "momentum": tuple(f"momentum={momentum}" for momentum in (0.02, 0.5, 1.0)),
+    "fill": ("fill=mean", "fill=noise"),
+    "selection": ("selection=random",),
+    "donor": ("donor=other",),
+    "probability": ("probability=0.5",),
+    "source": ("foreground=clean", "foreground=centre", "foreground=random", "foreground=none", "foreground=saliency"),
+}
+
+ABLATIONS: dict[str, tuple[tuple[str, str], ...]] = {
+    **{name: tuple(("backmix", variant) for variant in variants) for name, variants in _PATCH.items()},
+    "apply": (("swap", ""),),
+}
+"""Ablation name -> (augmentation, variant) of each setting. Each setting changes one option from BackMix's default."""
 
 
 @dataclass(frozen=True)
@@ -107,3 +125,19 @@ def _as_folder(text: str) -> str:
     divides the parts.
     """
     return re.sub(r"[^A-Za-z0-9.=+,-]", lambda match: f"%{ord(match[0]):02x}", text)
+
+
+def find_ablation(name: str) -> tuple[tuple[str, str], ...]:
+    """Look up the settings of one ablation, or of all of them.
+
+    Args:
+        name: One of `ABLATIONS`, or "all".
+
+    Raises:
+        ValueError: If there is no ablation of that name.
+    """
+    if name == "all":
+        return tuple(setting for settings in ABLATIONS.values() for setting in settings)
+    if name not in ABLATIONS:
+        raise ValueError(f"no ablation {name!r}; there are {', '.join(ABLATIONS)}, or all")
+    return ABLATIONS[name]

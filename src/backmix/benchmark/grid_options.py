@@ -21,7 +21,7 @@ class GridOptions:
             help="Folder with a local copy of each data set. Default: the Hugging Face hub.",
         ),
     ] = None
-    detectors: Annotated[tuple[str, ...], "Unknown scores to give figures of; method is the method's own."] = (
+    detectors: Annotated[tuple[str, ...], "Unknown scores that get figures."] = (
         "method",
         "max_logit",
         "msp",

@@ -1,4 +1,4 @@
-"""The recipes of the benchmark as data: published recipes, two of our own, and the ablations of BackMix."""
+"""The recipes of the benchmark as data: published recipes, and two of our own."""
 
 from __future__ import annotations
 
@@ -200,22 +200,6 @@ def find_recipe(name: str) -> Recipe:
     return RECIPES[name]
 
 
-def find_ablation(name: str) -> tuple[tuple[str, str], ...]:
-    """Look up the settings of one ablation, or of all of them.
-
-    Args:
-        name: One of `ABLATIONS`, or "all".
-
-    Raises:
-        ValueError: If there is no ablation of that name.
-    """
-    if name == "all":
-        return tuple(setting for settings in ABLATIONS.values() for setting in settings)
-    if name not in ABLATIONS:
-        raise ValueError(f"no ablation {name!r}; there are {', '.join(ABLATIONS)}, or all")
-    return ABLATIONS[name]
-
-
 # SGD as in the code of the papers: weight decay applies to every parameter, and momentum is not of Nesterov's kind.
 _PLAIN_SGD = {"optimizer": "sgd", "nesterov": False, "decay_all": True, "ema": 0.0}
 
@@ -385,21 +369,3 @@ CPU = Recipe(
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (PAPER, CLOSED_SET, FAST, CPU)}
 """The recipes by name."""
-
-_PATCH: dict[str, tuple[str, ...]] = {
-    "patch-side": tuple(f"patch_side={side}" for side in (0.125, 0.375, 0.5, 0.75)),
-    "patches": tuple(f"num_patches={count}" for count in (2, 4)),
-    "foreground-share": tuple(f"foreground_share={share}" for share in (0.0, 0.125, 0.5)),
-    "momentum": tuple(f"momentum={momentum}" for momentum in (0.02, 0.5, 1.0)),
-    "fill": ("fill=mean", "fill=noise"),
-    "selection": ("selection=random",),
-    "donor": ("donor=other",),
-    "probability": ("probability=0.5",),
-    "source": ("foreground=clean", "foreground=centre", "foreground=random", "foreground=none", "foreground=saliency"),
-}
-
-ABLATIONS: dict[str, tuple[tuple[str, str], ...]] = {
-    **{name: tuple(("backmix", variant) for variant in variants) for name, variants in _PATCH.items()},
-    "apply": (("swap", ""),),
-}
-"""Ablation name -> (augmentation, variant) of each setting. Each setting changes one option from BackMix's default."""

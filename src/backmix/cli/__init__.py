@@ -29,21 +29,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (
-    demo,
-    fit,
-    calibrate,
-    report,
-    app_page,
-    predict,
-    export,
-    evaluate,
-    audit,
-    study,
-    share,
-    bench,
-    tables,
-):
+for command in (demo, fit, calibrate, report, app_page, predict, export, evaluate, audit, study, share, bench, tables):
     app.command(command.__name__)(with_options(command))
 
 

@@ -13,10 +13,10 @@ from backmix.augmentations import make_augmentation
 from backmix.benchmark.cell import finished, plan_cell
 from backmix.benchmark.class_names import words
 from backmix.benchmark.estimate import estimate_seconds
-from backmix.benchmark.grid import Cell, make_grid
+from backmix.benchmark.grid import Cell, find_ablation, make_grid
 from backmix.benchmark.grid_options import GridOptions
 from backmix.benchmark.protocols import Trial, find_protocol
-from backmix.benchmark.recipes import find_ablation, find_recipe
+from backmix.benchmark.recipes import find_recipe
 from backmix.benchmark.runner import RESULTS, GridReport, cell_folder, run_grid
 from backmix.benchmark.view import GridView, duration
 from backmix.cli.arguments import BenchArguments

@@ -17,16 +17,7 @@ from backmix.data.parquet import HubSource, ParquetSource, hub_splits, parquet_s
 from backmix.data.source import ImageSource
 from backmix.errors import DataError, some_of
 
-__all__ = [
-    "absolute",
-    "available_splits",
-    "calibration_split",
-    "choose_known",
-    "holdout_split",
-    "load_source",
-    "training_split",
-    "usual_split",
-]
+__all__ = ["available_splits", "choose_known", "holdout_split", "load_source"]
 
 _SPLIT_NAMES = {
     "train": ("train", "training"),

@@ -28,9 +28,6 @@ class FitArguments:
         "compact, compact-s, vgg32, wrn-40-4, resnet18-small, or a timm name. Default: a timm model where its "
         "published weights are at hand and the images are large enough, else compact.",
     ] = None
-    pretrained: Annotated[
-        bool | None, "Start from published weights (timm models). Default: where they are at hand."
-    ] = None
     image_size: Annotated[int | None, "Side in pixels. Default: by the images, at most 224."] = None
     method: Annotated[
         str,
@@ -76,6 +73,9 @@ class FitArguments:
     ] = None
     accept: Annotated[float, "Share of known images that the threshold is to accept."] = ACCEPT
     label_smoothing: Annotated[float, "Smoothing of the training targets."] = 0.0
+    pretrained: Annotated[
+        bool | None, "Start from published weights (timm models). Default: where they are at hand."
+    ] = None
     precision: Annotated[
         Literal["auto", "bf16", "fp32"],
         "Arithmetic of training and prediction; auto: what this machine is quicker in.",

@@ -79,10 +79,8 @@ class FitSession:
         if self.seconds is not None and arguments.epochs is not None:
             raise ValueError("--budget and --epochs both say how long to train; give one of them")
         self._begun = begun_choices(out) if resume else {}
-        if arguments.precision == "auto":
-            self._precision = self._begun.get("precision", "auto")
-        else:
-            self._precision = arguments.precision
+        asked = arguments.precision
+        self._precision: str = self._begun.get("precision", "auto") if asked == "auto" else asked
         self.accelerator = make_accelerator(self._precision, log_dir=out / "logs")
         self.chief = self.accelerator.is_main_process
         self.data = open_data(
@@ -268,6 +266,7 @@ class FitSession:
         """Return all choices as a file for `--config`, which repeats the training on any machine."""
         arguments, data, options = self.arguments, self.data, self.options
         values: dict[str, Any] = {
+            **dict.fromkeys(("data", "known_classes", "model", "pretrained")),  # These stand first.
             **asdict(arguments),
             "data": absolute(arguments.data),
             "known_classes": data.classes if arguments.known_classes else None,

@@ -19,7 +19,7 @@ from backmix.data.source import ImageSource, Subset, find_unreadable
 from backmix.data.split import Split, divide, repeat_rare
 from backmix.errors import DataError
 from backmix.fit.budget import measure_epoch
-from backmix.foregrounds import EstimatedMasks
+from backmix.foregrounds import EstimatedMasks, ForegroundSource
 from backmix.foregrounds.choose import choose_estimator
 from backmix.inference.decider import Decider
 from backmix.inference.evaluation import Outputs, feature_maps
@@ -138,10 +138,7 @@ def fit(
         options = TrainOptions(epochs=auto_epochs(count), batch_size=auto_batch_size(count), seed=seed)
     accelerator = accelerator or make_accelerator(options.precision)
     shown = repeat_rare(labels, split.train) if balance else split.train
-    pictures = source
-    if estimator is not None:
-        pictures = EstimatedMasks(source, estimator, workers=workers)
-        pictures.prepare(split.train.tolist())
+    pictures = source if estimator is None else with_masks(source, estimator, split.train, workers)
     masks = augmentation_options.get("foreground") == "masks"
     loader, skipped = make_loader(
         classifier, pictures, labels, shown, options, accelerator, masks=masks, workers=workers
@@ -173,6 +170,13 @@ def fit(
     outputs = calibrate(classifier, source, labels, split, held_out, workers)
     accuracy = metrics.closed_accuracy(outputs.logits.argmax(1), outputs.labels)
     return FitReport(history, split, accuracy, skipped + outputs.skipped, chain.backmix if chain else None)
+
+
+def with_masks(source: ImageSource, estimator: ForegroundSource, positions: Tensor, workers: int) -> ImageSource:
+    """Return the images of a source with estimated masks, which are made at once for the images at `positions`."""
+    pictures = EstimatedMasks(source, estimator, workers=workers)
+    pictures.prepare(positions.tolist())
+    return pictures
 
 
 def check_images(classifier: Decider, outliers: str | ImageSource | None, held_out: ImageSource | None) -> None:

@@ -38,8 +38,7 @@ class Decider:
         thresholds: The threshold of each detector, for all classes together; empty before `calibrate`.
         class_thresholds: The thresholds of the detector that decides, one for each class, see `fit_class_thresholds`.
         per_class: Whether the thresholds of single classes decide instead of the threshold for all classes.
-        training_outputs: The outputs that detectors are fitted on, see `keep_training_outputs`; None if nothing was
-            kept.
+        training_outputs: The outputs that detectors are fitted on, see `keep_training_outputs`; None if not kept.
     """
 
     def __init__(
