@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import importlib
 import sys
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
 
-from backmix.version import __version__ as __version__
-
+TYPE_CHECKING = False  # As in typing, which is not imported because it takes a third of the time of this import.
 if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
+
     from backmix.classifier import OpenSetClassifier
     from backmix.errors import BackmixError, DataError, RunError, TrainingError
     from backmix.mixing import BackMix, FlipCrop, ForegroundBank, View, class_activation_map, grad_cam
     from backmix.prediction import Prediction
     from backmix.threshold import ConformalThreshold
     from backmix.train.recipe import TrainOptions
+    from backmix.version import __version__ as __version__
 
 _HOME = {
     "errors": ("BackmixError", "DataError", "RunError", "TrainingError"),
@@ -26,6 +26,7 @@ _HOME = {
     "classifier": ("OpenSetClassifier",),
     "prediction": ("Prediction",),
     "train.recipe": ("TrainOptions",),
+    "version": ("__version__",),
 }
 
 __all__ = [
@@ -63,12 +64,19 @@ MOVED = {
 """The names of modules in 0.1.0 -> their names now. A package that only held other modules has the name ""."""
 
 
-class _Moved(MetaPathFinder, Loader):
-    """Import a moved module under its earlier name."""
+class _Moved:
+    """Import a moved module under its earlier name: a finder and its loader, without importlib.abc, which is slow."""
 
     def find_spec(self, name: str, path: object = None, target: ModuleType | None = None) -> ModuleSpec | None:
         package, _, module = name.partition(".")
-        return ModuleSpec(name, self) if package == __name__ and module in MOVED else None
+        if package != __name__ or module not in MOVED:
+            return None
+        from importlib.machinery import ModuleSpec  # Here, as nearly nobody needs it and every start would wait.
+
+        return ModuleSpec(name, self)  # type: ignore[arg-type]
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Leave the making of a module to Python."""
 
     def exec_module(self, module: ModuleType) -> None:
         name = module.__name__

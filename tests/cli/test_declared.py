@@ -1,6 +1,6 @@
 """Options that follow from a dataclass: every field can be typed, and what is typed is what the command gets."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -95,6 +95,15 @@ def test_a_command_without_a_dataclass_stays_what_it_is():
     def plain(out: Path) -> None: ...
 
     assert with_options(plain) is plain
+
+
+def test_types_that_are_text_are_refused():
+    made = make_dataclass("Made", [("side", "int", 3)])
+
+    def late(arguments: made) -> None: ...
+
+    with pytest.raises(TypeError, match="the type of side is text"):
+        with_options(late)
 
 
 def test_every_field_of_fit_has_a_help():

@@ -1,7 +1,6 @@
 """What all cells of a grid share, declared once: options of the command line follow from here."""
 
-from __future__ import annotations
-
+# Annotations are no strings here: the command line reads them whenever it starts, and strings take longer.
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal

@@ -22,15 +22,32 @@ from backmix.cli.share import share
 from backmix.cli.study import study
 from backmix.cli.tables import tables
 
-app = typer.Typer(
-    name="backmix",
-    help="Open-set image recognition that does not cheat on backgrounds.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-for command in (demo, fit, calibrate, report, app_page, predict, export, evaluate, audit, study, share, bench, tables):
-    app.command(command.__name__)(with_options(command))
+COMMANDS = (demo, fit, calibrate, report, app_page, predict, export, evaluate, audit, study, share, bench, tables)
+
+
+def make_app(only: str | None = None) -> typer.Typer:
+    """Return the command line, with the options of the command `only`; None: of all commands.
+
+    The other commands are there by name and description alone: their options would take as long to build as the rest.
+    """
+    made = typer.Typer(
+        name="backmix",
+        help="Open-set image recognition that does not cheat on backgrounds.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    for command in COMMANDS:
+        name = command.__name__
+
+        def described() -> None: ...
+
+        described.__doc__ = command.__doc__
+        made.command(name)(with_options(command) if only in (None, name) else described)
+    return made
+
+
+app = make_app()
 
 
 def main() -> None:
@@ -40,7 +57,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # File names need not be text.
     try:
-        app()
+        make_app(next((word for word in sys.argv[1:] if not word.startswith("-")), ""))()
     except (BackmixError, ValueError, OSError) as error:
         # What we raise is written for people; a traceback would bury it.
         print(f"backmix: {' '.join(str(error).splitlines())}", file=sys.stderr)

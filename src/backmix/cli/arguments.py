@@ -1,7 +1,6 @@
 """What commands are asked for, declared once: their options and help follow from here, see `backmix.cli.declared`."""
 
-from __future__ import annotations
-
+# Annotations are no strings here: the command line reads them whenever it starts, and strings take longer.
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path

@@ -7,7 +7,7 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import StrEnum
 from functools import partial
 from inspect import Parameter, Signature, signature
-from typing import Annotated, Any, Literal, NamedTuple, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, cast, get_args, get_origin
 
 import typer
 from typer.models import ArgumentInfo
@@ -17,7 +17,7 @@ from backmix.data.names import join_names
 
 
 class _Option(NamedTuple):
-    """How a field is typed: the parameter that typer reads, and what makes the field's value of what it gives."""
+    """One field: its name, the parameter that typer reads, and a function from the typed value to the field's."""
 
     field: str
     parameter: Parameter
@@ -25,20 +25,20 @@ class _Option(NamedTuple):
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with an option for each field of the dataclass that one of its parameters is.
+    """Return the command with an option for each field of a dataclass, in place of the parameter that is the dataclass.
 
-    A field `name: Annotated[type, help]` becomes the option `--name`; a third entry stands for its value in the help.
-    Instead of the help there may be all that typer is to know.
-    A field that has a type alone is the argument DATA, or is not asked for where it has a default. A dictionary is
-    given as KEY=VALUE pairs, one at a time, a Literal as one of its words, several names or numbers as a,b,c, and names
-    also by the option again for each.
+    A field `name: Annotated[type, help]` becomes the option `--name`. A third entry stands for the value in the help.
+    Instead of the help there may be a `typer.Option` or a `typer.Argument`. A field with a type alone is the argument
+    DATA if it has no default, and otherwise it cannot be typed.
+
+    The type says how the value is typed: a dictionary as KEY=VALUE pairs, one at a time; a Literal as one of its words;
+    a tuple of names or numbers as a,b,c, and names also one at a time by repeating the option.
     """
     parameters: list[Parameter] = []
     declared: dict[str, tuple[Callable[..., Any], list[_Option]]] = {}
     for own in signature(command, eval_str=True).parameters.values():
         if is_dataclass(own.annotation):
-            hints = get_type_hints(own.annotation, include_extras=True)
-            options = [_option(field, hints[field.name]) for field in fields(own.annotation) if _is_asked(field, hints)]
+            options = [_option(field) for field in fields(own.annotation) if _is_asked(field)]
             declared[own.name] = cast(type, own.annotation), options
             parameters += [option.parameter for option in options]
         else:
@@ -57,12 +57,14 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _is_asked(field: Field[Any], hints: dict[str, Any]) -> bool:
-    return get_origin(hints[field.name]) is Annotated or field.default is MISSING
+def _is_asked(field: Field[Any]) -> bool:
+    if isinstance(field.type, str):
+        raise TypeError(f"the type of {field.name} is text; leave out `from __future__ import annotations` there")
+    return get_origin(field.type) is Annotated or field.default is MISSING
 
 
-def _option(field: Field[Any], hint: Any) -> _Option:
-    kind, about, *metavar = get_args(hint if get_origin(hint) is Annotated else Data)
+def _option(field: Field[Any]) -> _Option:
+    kind, about, *metavar = get_args(field.type if get_origin(field.type) is Annotated else Data)
     name, default = field.name, Parameter.empty if field.default is MISSING else field.default
     several = next((get_args(each)[0] for each in (kind, *get_args(kind)) if get_args(each)[1:] == (...,)), None)
     read: Callable[[Any], Any] = _as_typed
@@ -90,5 +92,5 @@ def _as_typed(given: Any) -> Any:
 
 
 def _joined(given: list[str] | None) -> str | None:
-    """One text as it is typed; of several, each is a name as it stands."""
+    """Return a single text as it was typed, and several texts as names that were typed one at a time."""
     return given[0] if given and len(given) == 1 else join_names(given) if given else None

@@ -1,7 +1,6 @@
 """The options of a training. The command line, its help and fit.yaml are made from this declaration."""
 
-from __future__ import annotations
-
+# Annotations are no strings here: the command line reads them whenever it starts, and strings take longer.
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 

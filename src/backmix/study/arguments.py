@@ -1,7 +1,6 @@
 """What a study can be asked for, declared once: the command line and its help follow from here."""
 
-from __future__ import annotations
-
+# Annotations are no strings here: the command line reads them whenever it starts, and strings take longer.
 from dataclasses import dataclass
 from typing import Annotated
 
