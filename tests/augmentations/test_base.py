@@ -8,7 +8,7 @@ import torch
 from backmix.augmentations import AUGMENTATIONS, Augmentation, Chain, CutMix, Cutout, Mixup, RandAugment
 from backmix.augmentations import make_augmentation as by_name
 from backmix.augmentations.base import draw_beta
-from backmix.augmentations.share import Share
+from backmix.augmentations.share import ProcessPart as Share
 from backmix.data.preprocess import Preprocess
 from backmix.mixing import BackMix
 from backmix.mixing.draw import device_of

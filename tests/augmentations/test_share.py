@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from backmix.augmentations import AUGMENTATIONS, Chain, CutMix, make_augmentation
-from backmix.augmentations.share import ALL, Share
+from backmix.augmentations.share import ALL
+from backmix.augmentations.share import ProcessPart as Share
 from backmix.data.preprocess import Preprocess
 from backmix.mixing import BackMix
 

@@ -1,7 +1,8 @@
 import pytest
 
 from backmix.benchmark.protocol import Protocol
-from backmix.benchmark.trial import Part, Trial
+from backmix.benchmark.trial import Trial
+from backmix.benchmark.trial import TrialPart as Part
 from backmix.errors import DataError
 
 

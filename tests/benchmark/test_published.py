@@ -16,7 +16,7 @@ from backmix.benchmark.published import (
     published_for,
 )
 from backmix.benchmark.results import FIGURES
-from backmix.benchmark.summary import Setting
+from backmix.benchmark.summary import RowSetting as Setting
 from backmix.detectors import METHOD, OURS
 from backmix.methods import METHODS
 

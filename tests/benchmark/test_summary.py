@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backmix.benchmark.results import FIGURES
-from backmix.benchmark.summary import Mean, Setting, in_units, mean_of, summarise
+from backmix.benchmark.summary import Mean, in_units, mean_of, summarise
+from backmix.benchmark.summary import RowSetting as Setting
 from backmix.errors import DataError
 
 shares = st.floats(0, 1)

@@ -6,7 +6,8 @@ from dataclasses import FrozenInstanceError, replace
 import pytest
 
 from backmix.benchmark.named_data import DATA
-from backmix.benchmark.trial import Part, Trial
+from backmix.benchmark.trial import Trial
+from backmix.benchmark.trial import TrialPart as Part
 from backmix.errors import DataError
 
 CIFAR10 = DATA["cifar10"].classes

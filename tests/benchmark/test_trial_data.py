@@ -13,7 +13,8 @@ from benchmark_copies import folders, only, parquet, shrink
 
 from backmix.benchmark.named_data import DATA, Split
 from backmix.benchmark.protocols import find_protocol
-from backmix.benchmark.trial import Part, Trial
+from backmix.benchmark.trial import Trial
+from backmix.benchmark.trial import TrialPart as Part
 from backmix.benchmark.trial_data import load_trial
 from backmix.data.source import ImageSource, count_per_class
 from backmix.errors import DataError

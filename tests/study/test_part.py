@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backmix.study.part import Table, share, spread, to_markdown, told, verdict
+from backmix.study.part import Table, prior_text, share, spread, to_markdown, verdict
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_mean_and_deviation(values):
 def test_numbers_as_text():
     assert share([0.5]) == "50.0" and share([]) == "–" and share([-0.123], sign=True) == "−12.3"
     assert share([-0.0001]) == "0.0" and share([0.0], sign=True) == "+0.0"
-    assert told(None) == "as photographed" and told(1 / 6) == "0.17"
+    assert prior_text(None) == "as photographed" and prior_text(1 / 6) == "0.17"
 
 
 def test_a_table_as_markdown():

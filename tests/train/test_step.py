@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from backmix.augmentations import Chain, make_augmentation
-from backmix.augmentations.share import ALL, Share
+from backmix.augmentations.share import ALL
+from backmix.augmentations.share import ProcessPart as Share
 from backmix.data.loader import Batch
 from backmix.data.preprocess import Preprocess
 from backmix.methods.network import create_network

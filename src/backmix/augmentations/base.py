@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from backmix.augmentations.share import ALL, Share
+from backmix.augmentations.share import ALL, ProcessPart
 from backmix.mixing import BackMix, View
 from backmix.mixing.checks import check
 from backmix.mixing.draw import device_of
@@ -49,7 +49,7 @@ class Augmentation(nn.Module):
     after_crop: ClassVar[bool] = False
     mixes_labels: ClassVar[bool] = False
     looks_at_others: ClassVar[bool] = True
-    share: Share = ALL
+    share: ProcessPart = ALL
 
     def __init__(self, *, probability: float = 1.0, generator: torch.Generator | None = None) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ class Augmentation(nn.Module):
         """Change (B, C, H, W) images as drawn. Return a new tensor and draw nothing."""
         raise NotImplementedError
 
-    def part(self, draw: Any, share: Share) -> Any:
+    def part(self, draw: Any, share: ProcessPart) -> Any:
         """Return the part of a draw for all processes that belongs to this one: here all of it, as in label mixing."""
         return draw
 
@@ -230,7 +230,7 @@ class Chain(nn.Module):
             if isinstance(part, BackMix | Augmentation)
         )
 
-    def set_share(self, before_crop: Share, behind_crop: Share) -> None:
+    def set_share(self, before_crop: ProcessPart, behind_crop: ProcessPart) -> None:
         """Set the part of a batch that the augmentations before the crop get, and the part for those after it."""
         for part in self.parts:
             if isinstance(part, Augmentation):

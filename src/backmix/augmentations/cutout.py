@@ -7,7 +7,7 @@ from torch import Tensor
 
 from backmix.augmentations.base import Augmentation
 from backmix.augmentations.erase import Erase
-from backmix.augmentations.share import Share
+from backmix.augmentations.share import ProcessPart
 
 
 class Cutout(Augmentation):
@@ -58,6 +58,6 @@ class Cutout(Augmentation):
         shown = Erase(self.side).apply(torch.ones_like(images[:, :1]), centre) > 0
         return images.where(shown | ~given[:, None, None, None], self.fill_value)
 
-    def part(self, draw: tuple[Tensor, Tensor], share: Share) -> tuple[Tensor, Tensor]:
+    def part(self, draw: tuple[Tensor, Tensor], share: ProcessPart) -> tuple[Tensor, Tensor]:
         """Return the centres and choices for the images of this process."""
         return share.own(draw[0], -1), share.own(draw[1])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from backmix.augmentations.base import Augmentation
-from backmix.augmentations.share import Share
+from backmix.augmentations.share import ProcessPart
 
 
 class GridMaskDraw(NamedTuple):
@@ -108,6 +108,6 @@ class GridMask(Augmentation):
         hidden = (row % period >= kept) & (column % period >= kept) & draw.given.to(device)[:, None, None]
         return images.clone().masked_fill_(hidden[:, None], self.fill_value)
 
-    def part(self, draw: GridMaskDraw, share: Share) -> GridMaskDraw:
+    def part(self, draw: GridMaskDraw, share: ProcessPart) -> GridMaskDraw:
         """Return the grids of the images of this process."""
         return GridMaskDraw(*(share.own(drawn, -1) for drawn in draw))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from backmix.augmentations.base import Augmentation
-from backmix.augmentations.share import Share
+from backmix.augmentations.share import ProcessPart
 
 
 class HideAndSeek(Augmentation):
@@ -75,6 +75,6 @@ class HideAndSeek(Augmentation):
         covered = hidden[item, row[:, :, None], column[:, None, :]] & (side > 0)[:, None, None]
         return images.clone().masked_fill_(covered[:, None], self.fill_value)
 
-    def part(self, draw: tuple[Tensor, Tensor], share: Share) -> tuple[Tensor, Tensor]:
+    def part(self, draw: tuple[Tensor, Tensor], share: ProcessPart) -> tuple[Tensor, Tensor]:
         """Return the sides and hidden cells for the images of this process."""
         return share.own(draw[0]), share.own(draw[1])

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from backmix.augmentations.base import Augmentation
 from backmix.augmentations.randaugment_ops import MOVING, PIXEL_RANGES, RANGES, operate
-from backmix.augmentations.share import Share
+from backmix.augmentations.share import ProcessPart
 from backmix.data.preprocess import MEAN, STD
 
 
@@ -142,6 +142,6 @@ class RandAugment(Augmentation):
         operation = self._last.operation
         return torch.tensor([name in MOVING for name in self.operations], device=operation.device)[operation].any(0)
 
-    def part(self, draw: RandAugmentDraw, share: Share) -> RandAugmentDraw:
+    def part(self, draw: RandAugmentDraw, share: ProcessPart) -> RandAugmentDraw:
         """Return the part of a draw for the images of this process."""
         return RandAugmentDraw(*(share.own(drawn, -1) for drawn in draw))

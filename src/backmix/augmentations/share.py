@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Share:
+class ProcessPart:
     """One of `world` equal parts of a batch, in the order of the processes.
 
     All processes draw the same numbers for the whole batch, and each process keeps its own part. So the random choices
@@ -34,5 +34,5 @@ class Share:
         return whole if self.world == 1 else whole.tensor_split(self.world, dim)[self.rank]
 
 
-ALL = Share()
+ALL = ProcessPart()
 """The whole batch, for a single process."""

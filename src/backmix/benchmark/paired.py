@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from backmix.benchmark.results import LOWER_IS_BETTER, Row
-from backmix.benchmark.summary import ALIKE, Mean, Setting, by_setting, check_figures, in_units, mean_of
+from backmix.benchmark.summary import ALIKE, Mean, RowSetting, by_setting, check_figures, in_units, mean_of
 
 CONFIDENCE = 0.95
 _TIE = 1e-12
@@ -35,8 +35,8 @@ class Difference:
         notes: Sentences that say which results were not paired, and why.
     """
 
-    setting: Setting
-    baseline: Setting
+    setting: RowSetting
+    baseline: RowSetting
     figure: str
     mean: Mean | None
     interval: tuple[float, float] | None
@@ -73,7 +73,7 @@ def compare(
         variant: The variant of the baseline; "" for the default options.
 
     Returns:
-        A difference for each setting that is not itself a baseline, in the order of `Setting.order`.
+        A difference for each setting that is not itself a baseline, in the order of `RowSetting.order`.
 
     Raises:
         DataError: See `backmix.benchmark.summary.summarise`.
@@ -106,7 +106,7 @@ def sign_test(better: int, worse: int) -> float:
 
 
 def _difference(
-    setting: Setting, baseline: Setting, figure: str, rows: Sequence[Row], others: Sequence[Row]
+    setting: RowSetting, baseline: RowSetting, figure: str, rows: Sequence[Row], others: Sequence[Row]
 ) -> Difference:
     partners = {(row.trial, row.seed): row for row in others}
     values: dict[tuple[str, int], float] = {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from backmix.benchmark.paired import CONFIDENCE, Difference, compare
 from backmix.benchmark.results import LOWER_IS_BETTER, Row
-from backmix.benchmark.summary import Setting, by_setting, in_units
+from backmix.benchmark.summary import RowSetting, by_setting, in_units
 from backmix.benchmark.tables import LABELS, block_title
 from backmix.errors import DataError
 from backmix.files import write_atomically
@@ -137,7 +137,7 @@ def _draw(
         picture.savefig(path, format=kind, metadata=metadata)
 
 
-def _layout(settings: Sequence[Setting]) -> tuple[list[float], dict[float, str]]:
+def _layout(settings: Sequence[RowSetting]) -> tuple[list[float], dict[float, str]]:
     """Return the places of the lines from the top down, and the place of each method's name above its lines."""
     places: list[float] = []
     names: dict[float, str] = {}
@@ -163,7 +163,7 @@ def _dress(axis: Axes, places: Sequence[float]) -> None:
 
 
 def _draw_pairs(
-    axis: Axes, place: float, one: Difference, settings: dict[Setting, list[Row]], style: tuple[str, str]
+    axis: Axes, place: float, one: Difference, settings: dict[RowSetting, list[Row]], style: tuple[str, str]
 ) -> None:
     """Draw one line of the left panel: for each trial the baseline, the setting and the line that joins them."""
     colour, shape = style
@@ -198,7 +198,7 @@ def _values(rows: Sequence[Row], one: Difference) -> dict[str, float]:
     return in_units(found)[1]
 
 
-def _pairs(differences: Iterable[Difference], setting: Setting) -> Difference | None:
+def _pairs(differences: Iterable[Difference], setting: RowSetting) -> Difference | None:
     """Return the difference of a setting; None if it has none."""
     return next((each for each in differences if each.setting == setting and each.mean is not None), None)
 

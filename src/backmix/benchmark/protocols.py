@@ -11,12 +11,12 @@ from backmix.benchmark.class_names import words
 from backmix.benchmark.named_data import DATA, similar
 from backmix.benchmark.protocol import Protocol
 from backmix.benchmark.splits import about, overlap, split_lists
-from backmix.benchmark.trial import Part, Trial
+from backmix.benchmark.trial import Trial, TrialPart
 from backmix.data.digits import CLASSES, DEFAULT_KNOWN, DigitsOnTextures
 from backmix.data.load import load_source
 from backmix.errors import DataError
 
-__all__ = ["PROTOCOLS", "Part", "Protocol", "Trial", "find_protocol"]
+__all__ = ["PROTOCOLS", "Protocol", "Trial", "TrialPart", "find_protocol"]
 
 _OOD_SETS = {
     "cifar100": "test",
@@ -69,9 +69,9 @@ def _within(name: str, image_size: int, test: str = "test") -> Protocol:
         trials = []
         for number, numbers in enumerate(lists[split_list]):
             known = _classes(name, numbers)
-            unknown = {"unknown": Part(name, test, _all_but(name, known))}
-            train = Part(name, "train", known)
-            trials.append(Trial(name, split_list, _letter(number), train, Part(name, test, known), unknown, image_size))
+            unknown = {"unknown": TrialPart(name, test, _all_but(name, known))}
+            train, tested = TrialPart(name, "train", known), TrialPart(name, test, known)
+            trials.append(Trial(name, split_list, _letter(number), train, tested, unknown, image_size))
         return trials
 
     return Protocol(name, image_size, {split_list: about(split_list) for split_list in lists}, build)
@@ -85,9 +85,9 @@ def _cifar_plus(name: str) -> Protocol:
         trials = []
         for number, numbers in enumerate(lists[split_list]):
             known = _classes("cifar10", numbers["known"])
-            unknown = {"cifar100": Part("cifar100", "test", _classes("cifar100", numbers["unknown"]))}
-            train = Part("cifar10", "train", known)
-            trials.append(Trial(name, split_list, _letter(number), train, Part("cifar10", "test", known), unknown, 32))
+            unknown = {"cifar100": TrialPart("cifar100", "test", _classes("cifar100", numbers["unknown"]))}
+            train, tested = TrialPart("cifar10", "train", known), TrialPart("cifar10", "test", known)
+            trials.append(Trial(name, split_list, _letter(number), train, tested, unknown, 32))
         return trials
 
     return Protocol(name, 32, {split_list: about(split_list) for split_list in lists}, build)
@@ -101,26 +101,26 @@ def _fine_grained(name: str, train: str = "train") -> Protocol:
     lists = split_lists(name)
     known = _classes(name, lists["known"])
     unknown = {
-        "easy": Part(name, "test", _classes(name, lists["easy"])),
-        "hard": Part(name, "test", _classes(name, [*lists["medium"], *lists["hard"]])),
+        "easy": TrialPart(name, "test", _classes(name, lists["easy"])),
+        "hard": TrialPart(name, "test", _classes(name, [*lists["medium"], *lists["hard"]])),
     }
-    trial = Trial(name, "", "a", Part(name, train, known), Part(name, "test", known), unknown, 448)
+    trial = Trial(name, "", "a", TrialPart(name, train, known), TrialPart(name, "test", known), unknown, 448)
     return Protocol(name, 448, {"": about("ssb")}, lambda _: [trial])
 
 
 def _imagenet() -> Protocol:
     lists = split_lists("imagenet-1k")["winter21"]
     known = DATA["imagenet-1k"].classes
-    unknown = {name: Part("imagenet-21k-p", "val", tuple(lists[name])) for name in ("easy", "hard")}
-    unknown["inaturalist"] = Part("inaturalist-ood", "test", DATA["inaturalist-ood"].classes)
-    train, test = Part("imagenet-1k", "train", known), Part("imagenet-1k", "val", known)
+    unknown = {name: TrialPart("imagenet-21k-p", "val", tuple(lists[name])) for name in ("easy", "hard")}
+    unknown["inaturalist"] = TrialPart("inaturalist-ood", "test", DATA["inaturalist-ood"].classes)
+    train, test = TrialPart("imagenet-1k", "train", known), TrialPart("imagenet-1k", "val", known)
     trial = Trial("imagenet-1k", "", "a", train, test, unknown, 224)
     return Protocol("imagenet-1k", 224, {"": about("imagenet-1k")}, lambda _: [trial])
 
 
 def _cifar10_ood() -> Protocol:
     known = DATA["cifar10"].classes
-    unknown = {name: Part(name, split, DATA[name].classes) for name, split in _OOD_SETS.items()}
+    unknown = {name: TrialPart(name, split, DATA[name].classes) for name, split in _OOD_SETS.items()}
     notes = [
         f"dtd-part and intel-scenes are parts of larger sets ({unknown['dtd-part'].images} and "
         f"{unknown['intel-scenes'].images} images), and dtd-part is part of dtd",
@@ -132,7 +132,7 @@ def _cifar10_ood() -> Protocol:
             same = "; ".join(f"{of}: {', '.join(named.get(c, c) for c in found)}" for of, found in shown.items())
             count = sum(len(found) for found in shown.values())
             notes.append(f"{count} of {len(unknown[name].classes)} classes of {name} show what CIFAR-10 knows ({same})")
-    train, test = Part("cifar10", "train", known), Part("cifar10", "test", known)
+    train, test = TrialPart("cifar10", "train", known), TrialPart("cifar10", "test", known)
     trial = Trial("cifar10-ood", "", "a", train, test, unknown, 32, tuple(notes))
     where = "All classes of CIFAR-10 against the test images of other data sets."
     return Protocol("cifar10-ood", 32, {"": where}, lambda _: [trial])
@@ -152,8 +152,8 @@ def _digits(image_size: int = 32, options: Sequence[str] = ()) -> Protocol:
         for number, numbers in enumerate(lists):
             known = tuple(CLASSES[digit] for digit in numbers)
             data = "digits:" + ",".join(["known=" + "".join(sorted(known)), *options])
-            unknown = {"unknown": Part(data, "test", tuple(digit for digit in CLASSES if digit not in known))}
-            train, test = Part(data, "train", known), Part(data, "test", known)
+            unknown = {"unknown": TrialPart(data, "test", tuple(digit for digit in CLASSES if digit not in known))}
+            train, test = TrialPart(data, "train", known), TrialPart(data, "test", known)
             trials.append(Trial(title, split_list, _letter(number), train, test, unknown, image_size))
         return trials
 

@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from backmix.benchmark.summary import Setting
+from backmix.benchmark.summary import RowSetting
 
 RECALLED = "recalled"
 CONFIDENCES = ("verified", "second-hand", RECALLED)
@@ -125,7 +125,7 @@ def published_for(protocol: str, split_list: str, metric: str, unknown_set: str 
     ]
 
 
-def published_beside(setting: Setting, metric: str) -> list[Published]:
+def published_beside(setting: RowSetting, metric: str) -> list[Published]:
     """Return the printed figures of the method, augmentation and score of a setting; none if it has a variant."""
     if setting.variant:
         return []

@@ -18,7 +18,7 @@ _SHARED = ("model", "epochs", "precision", "version")
 
 
 @dataclass(frozen=True)
-class Setting:
+class RowSetting:
     """The values that averaged results have in common. The attributes are columns of `Row`."""
 
     protocol: str
@@ -31,7 +31,7 @@ class Setting:
     variant: str
 
     @classmethod
-    def of(cls, row: Row) -> Setting:
+    def of(cls, row: Row) -> RowSetting:
         """Return the setting of a row."""
         return cls(**{name: getattr(row, name) for name in cls.__dataclass_fields__})
 
@@ -82,7 +82,7 @@ class Summary:
             and on trials of a list that repeat one another.
     """
 
-    setting: Setting
+    setting: RowSetting
     means: dict[str, Mean]
     trials: int
     seeds: tuple[int, int]
@@ -101,7 +101,7 @@ def summarise(rows: Iterable[Row], figures: Sequence[str] = FIGURES) -> list[Sum
         figures: The names of figures in `FIGURES`.
 
     Returns:
-        A summary for each setting, in the order of `Setting.order`.
+        A summary for each setting, in the order of `RowSetting.order`.
 
     Raises:
         DataError: If a figure is unknown, if a result occurs twice, or if the rows of a trial have different
@@ -155,13 +155,13 @@ def in_units(values: Mapping[tuple[str, int], float]) -> tuple[str, dict[str, fl
     return "trials", {trial: statistics.mean(found) for trial, found in sorted(trials.items())}
 
 
-def by_setting(rows: Iterable[Row]) -> dict[Setting, list[Row]]:
+def by_setting(rows: Iterable[Row]) -> dict[RowSetting, list[Row]]:
     """Return the rows of each setting, sorted by trial and seed.
 
     Raises:
         DataError: If a result occurs twice, or if the rows of a trial have different fingerprints.
     """
-    found: dict[Setting, list[Row]] = defaultdict(list)
+    found: dict[RowSetting, list[Row]] = defaultdict(list)
     keys: set[tuple[Any, ...]] = set()
     fingerprints: dict[tuple[str, str, str], str] = {}
     for row in rows:
@@ -174,7 +174,7 @@ def by_setting(rows: Iterable[Row]) -> dict[Setting, list[Row]]:
                 f"trial {row.trial} of {row.protocol} {row.split_list} has fingerprints {fingerprints[name]} and "
                 f"{row.fingerprint}: its classes are not the same in all rows; expected rows of one list of classes"
             )
-        found[Setting.of(row)].append(row)
+        found[RowSetting.of(row)].append(row)
     return {setting: sorted(members, key=lambda row: (row.trial, row.seed)) for setting, members in found.items()}
 
 

@@ -14,7 +14,7 @@ from backmix.benchmark.paired import CONFIDENCE, Difference, compare
 from backmix.benchmark.published import Published, notes_on, published_beside
 from backmix.benchmark.results import LOWER_IS_BETTER, Row
 from backmix.benchmark.sheet import Sheet
-from backmix.benchmark.summary import Mean, Setting, Summary, by_setting, check_figures, mean_of, summarise
+from backmix.benchmark.summary import Mean, RowSetting, Summary, by_setting, check_figures, mean_of, summarise
 from backmix.pages.words import hundredths
 
 LABELS = {
@@ -51,7 +51,7 @@ class Line:
     published: dict[str, list[Published]]
 
     @property
-    def setting(self) -> Setting:
+    def setting(self) -> RowSetting:
         """The setting that the line describes."""
         return self.summary.setting
 
@@ -154,7 +154,7 @@ def percent(mean: Mean | None, sign: str = "") -> str:
     return value if mean.sd is None else f"{value} ± {100 * mean.sd:.1f}"
 
 
-def block_title(setting: Setting) -> str:
+def block_title(setting: RowSetting) -> str:
     """Return the title for the settings of one table: their protocol, split list, unknown set and recipe."""
     parts = [setting.protocol, setting.split_list and f"split list {setting.split_list}"]
     # Most protocols have a single unknown set, called "unknown".
@@ -255,7 +255,7 @@ def _lower(figures: Iterable[str]) -> list[str]:
     return [f"{LABELS[figure]}: lower is better." for figure in figures if figure in LOWER_IS_BETTER]
 
 
-def _named(setting: Setting) -> str:
+def _named(setting: RowSetting) -> str:
     return f"{setting.method}, {setting.mix}, score {setting.detector}"
 
 
@@ -282,7 +282,7 @@ def _record(line: Line) -> dict[str, object]:
     return record
 
 
-def _trial_sheet(settings: dict[Setting, list[Row]], figure: str) -> Sheet:
+def _trial_sheet(settings: dict[RowSetting, list[Row]], figure: str) -> Sheet:
     single = len({row.trial for members in settings.values() for row in members}) == 1
     columns: list[dict[str | int, float]] = []
     means = []

@@ -13,7 +13,7 @@ from backmix.errors import DataError
 
 
 @dataclass(frozen=True)
-class Part:
+class TrialPart:
     """All images of some classes in one split of a data set.
 
     Attributes:
@@ -60,9 +60,9 @@ class Trial:
     protocol: str
     split_list: str
     name: str
-    train: Part
-    known: Part
-    unknown: Mapping[str, Part]
+    train: TrialPart
+    known: TrialPart
+    unknown: Mapping[str, TrialPart]
     image_size: int
     notes: tuple[str, ...] = ()
 

@@ -10,7 +10,7 @@ import torch
 
 from backmix.benchmark.named_data import has_copy, open_data
 from backmix.benchmark.relabel import Joined, Relabelled
-from backmix.benchmark.trial import Part, Trial
+from backmix.benchmark.trial import Trial, TrialPart
 from backmix.data.source import ImageSource
 from backmix.errors import DataError
 
@@ -70,7 +70,7 @@ def _at_hand(trial: Trial, root: Path | None) -> tuple[list[str], list[str]]:
     return names, notes
 
 
-def _known(part: Part, classes: Sequence[str], root: Path | None) -> Relabelled:
+def _known(part: TrialPart, classes: Sequence[str], root: Path | None) -> Relabelled:
     """Open the images of a part. The label of an image is the position of its class in `classes`."""
     source = open_data(part.data, part.split, root=root, classes=part.classes)
     number = {name: label for label, name in enumerate(classes)}
@@ -79,7 +79,7 @@ def _known(part: Part, classes: Sequence[str], root: Path | None) -> Relabelled:
     return Relabelled(source, kept, labels[kept], classes)
 
 
-def _unknown(part: Part, known: Sequence[str], root: Path | None) -> Relabelled:
+def _unknown(part: TrialPart, known: Sequence[str], root: Path | None) -> Relabelled:
     """Open the images of a part, with the label -1 for all of them."""
     source = open_data(part.data, part.split, root=root, classes=part.classes)
     wanted = torch.tensor([name in set(part.classes) for name in source.classes])

@@ -13,7 +13,7 @@ from backmix.benchmark.plot import plot_differences
 from backmix.benchmark.results import Row, read_results
 from backmix.benchmark.runner import RESULTS
 from backmix.benchmark.sheet import to_markdown, to_rich
-from backmix.benchmark.summary import Setting
+from backmix.benchmark.summary import RowSetting
 from backmix.benchmark.tables import DEFAULT_FIGURES, make_lines, summary_csv, summary_sheets, trial_sheets
 from backmix.cli.console import make_console
 from backmix.errors import DataError
@@ -79,7 +79,7 @@ def write_tables(out: Path, rows: Sequence[Row]) -> list[Path]:
     written = [out / "tables.md", out / "tables.csv"]
     blocks: dict[tuple[str, ...], list[Row]] = {}
     for row in _of_one_detector(rows, None):
-        blocks.setdefault(Setting.of(row).block, []).append(row)
+        blocks.setdefault(RowSetting.of(row).block, []).append(row)
     for members in blocks.values():
         path = out / f"differences-{len(written) - 1}.png"
         with suppress(DataError):  # There is no plot if there is nothing to compare.

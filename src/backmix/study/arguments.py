@@ -53,10 +53,10 @@ def typed(arguments: StudyArguments) -> list[str]:
         value = getattr(arguments, name)
         if name == "data" or value == getattr(usual, name):
             continue
-        told = (
+        typed_value = (
             join_names(f"{each:g}" if isinstance(each, float) else str(each) for each in value)
             if isinstance(value, tuple)
             else str(value)
         )
-        words += [f"--{name.replace('_', '-')}", told]
+        words += [f"--{name.replace('_', '-')}", typed_value]
     return words

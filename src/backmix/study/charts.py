@@ -15,7 +15,7 @@ from matplotlib.figure import FigureBase
 from PIL import Image
 
 from backmix.data.source import ImageSource
-from backmix.study.part import told
+from backmix.study.part import prior_text
 from backmix.study.plan import trainings_of
 from backmix.study.results import (
     Figure,
@@ -148,7 +148,7 @@ def _rising(results: Results) -> Canvas | None:
             for prior, values in points:
                 axis.plot([prior] * len(values), [100 * v for v in values], ".", color=colour, alpha=0.45, markersize=4)
     axes[-1].set_xlabel("prior: rate at which a class stands on its own background")
-    axes[-1].set_xticks(results.priors, [told(prior) for prior in results.priors])
+    axes[-1].set_xticks(results.priors, [prior_text(prior) for prior in results.priors])
     canvas.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
     return canvas
 

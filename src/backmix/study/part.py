@@ -103,6 +103,6 @@ def spread(values: Sequence[float], *, sign: bool = False, digits: int = 1) -> s
     return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
 
 
-def told(prior: float | None) -> str:
+def prior_text(prior: float | None) -> str:
     """Write a prior for people."""
     return "as photographed" if prior is None else f"{prior:.2f}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from backmix.study.part import Part, Table, share, told, verdict
+from backmix.study.part import Part, Table, prior_text, share, verdict
 from backmix.study.plan import PARTS, trainings_of
 from backmix.study.results import Results, audited, gap
 
@@ -21,7 +21,7 @@ def audit_part(results: Results) -> Part:
     ]
     tables = [
         Table(
-            f"Prior {told(prior)}; true masks; accuracy on each set and background gap, percent",
+            f"Prior {prior_text(prior)}; true masks; accuracy on each set and background gap, percent",
             ["training", *sets, "background gap"],
             rows,
             "In brackets the widest of the seeds' 95 % intervals.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backmix.study.part import Part, Table, beside_plain, share, told, verdict
+from backmix.study.part import Part, Table, beside_plain, prior_text, share, verdict
 from backmix.study.plan import PARTS, trainings_of
 from backmix.study.results import Results, accuracy, auroc
 from backmix.study.trainings import PLAIN
@@ -27,7 +27,7 @@ def outliers_part(results: Results) -> Part:
         beside_plain(results, prior, auroc("Kk-Qk"), "AUROC", trainings[1:]),
         [
             Table(
-                f"Prior {told(prior)}; percent, unknown score max logit",
+                f"Prior {prior_text(prior)}; percent, unknown score max logit",
                 [
                     "training",
                     "accuracy",

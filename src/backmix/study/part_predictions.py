@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from backmix.study.part import Part, Table, share, spread, told
+from backmix.study.part import Part, Table, prior_text, share, spread
 from backmix.study.plan import PARTS
 from backmix.study.results import Figure, Results, audited, entropy_of_backgrounds, gap, outside, outside_share
 from backmix.study.trainings import MAIN, PLAIN
@@ -46,7 +46,7 @@ def predictions_part(results: Results) -> Part:
         findings,
         [
             Table(
-                f"Prior {told(prior)}; percent, but for logits",
+                f"Prior {prior_text(prior)}; percent, but for logits",
                 ["prediction", PLAIN, *mixed],
                 rows,
                 "Entropy is a share of the largest there can be. A place of the feature map sees further than its own "

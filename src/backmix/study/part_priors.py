@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backmix.study.part import Part, Table, beside_plain, share, told
+from backmix.study.part import Part, Table, beside_plain, prior_text, share
 from backmix.study.plan import PARTS
 from backmix.study.results import Figure, Results, accuracy, auroc, independent, misleading
 from backmix.study.trainings import MAIN, PLAIN
@@ -19,7 +19,7 @@ def priors_part(results: Results) -> Part:
         ("misleading index", misleading),
     ]
     rows = [
-        [told(prior), training, *(share(results.values(training, prior, figure)) for _, figure in columns)]
+        [prior_text(prior), training, *(share(results.values(training, prior, figure)) for _, figure in columns)]
         for prior in results.priors
         for training in results.there(MAIN, prior)
     ]
@@ -33,10 +33,10 @@ def priors_part(results: Results) -> Part:
         low, high = results.values(PLAIN, first, figure), results.values(PLAIN, last, figure)
         if low and high:
             findings.append(
-                f"Trained plainly, {name} goes from {share(low)} at the prior {told(first)}, where background and "
-                f"class are independent, to {share(high)} at {told(last)}."
+                f"Trained plainly, {name} goes from {share(low)} at the prior {prior_text(first)}, where background "
+                f"and class are independent, to {share(high)} at {prior_text(last)}."
             )
-    findings += beside_plain(results, last, auroc("Kk-Qk"), f"AUROC at the prior {told(last)}", MAIN[1:])
+    findings += beside_plain(results, last, auroc("Kk-Qk"), f"AUROC at the prior {prior_text(last)}", MAIN[1:])
     return Part(
         "a",
         PARTS["a"],

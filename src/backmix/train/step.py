@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from backmix.augmentations import Chain
 from backmix.augmentations.colour_jitter import ColourJitter
 from backmix.augmentations.erase import Erase
-from backmix.augmentations.share import ALL, Share
+from backmix.augmentations.share import ALL, ProcessPart
 from backmix.data.loader import Batch
 from backmix.data.preprocess import Preprocess
 from backmix.methods.network import Network
@@ -65,7 +65,7 @@ def train_step(
         The loss (scalar float) and the number of correct answers (scalar int64), on the images of this process as they
         were shown. Both stay on the device, because reading them would wait for the device.
     """
-    share = Share(accelerator.process_index, accelerator.num_processes)
+    share = ProcessPart(accelerator.process_index, accelerator.num_processes)
     gathered = share.world > 1 and (augmentation.looks_at_others or outliers is not None)
     whole = _gather(accelerator, batch) if gathered else batch
     own = share if gathered else ALL  # The part of `whole` that belongs to this process.
@@ -134,7 +134,7 @@ def _smaller(images: Tensor) -> Tensor:
 
 
 def _show(
-    images: Tensor, options: TrainOptions, generators: dict[str, torch.Generator], share: Share
+    images: Tensor, options: TrainOptions, generators: dict[str, torch.Generator], share: ProcessPart
 ) -> tuple[Tensor, View | None]:
     """Flip, crop, colour and hide images. Return them, and the view of the whole batch on the given images."""
     count, (height, width) = share.whole(len(images)), images.shape[2:]
