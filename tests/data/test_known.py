@@ -1,6 +1,9 @@
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from backmix.data.known import choose_known
+from backmix.data.known import choose_known, holdout_split
 from backmix.errors import DataError
 
 ANIMALS = ["cat", "dog", "Owl", "café"]
@@ -53,3 +56,30 @@ def test_bad_choices(known, message):
 def test_all_classes_must_be_two_at_least():
     with pytest.raises(DataError, match=r"at least two\. The data has 1: cat"):
         choose_known(["cat"], None)
+
+
+@given(st.lists(st.integers(-1, 5), max_size=60), st.floats(0.01, 0.99), st.integers(0, 100))
+def test_holdout_takes_its_share_of_every_class(labels, share, seed):
+    labels = torch.tensor(labels, dtype=torch.int64)
+    kept, held = holdout_split(labels, share, torch.Generator().manual_seed(seed))
+    assert sorted(kept.tolist() + held.tolist()) == list(range(len(labels)))
+    assert kept.tolist() == sorted(kept.tolist()) and held.tolist() == sorted(held.tolist())
+    for label in labels.unique():
+        total, out = int((labels == label).sum()), int((labels[held] == label).sum())
+        assert (out == 0) if total == 1 else (1 <= out <= total - 1)
+        assert abs(out - share * total) <= 1
+
+
+def test_holdout_depends_on_the_generator_alone():
+    labels = torch.arange(200) % 4
+    splits = [holdout_split(labels, 0.3, torch.Generator().manual_seed(seed))[1].tolist() for seed in (0, 0, 1)]
+    assert splits[0] == splits[1] != splits[2]
+
+
+def test_bad_holdouts():
+    generator = torch.Generator()
+    for share in (0.0, 1.0, -0.1, float("nan")):
+        with pytest.raises(DataError, match="share must lie between 0 and 1"):
+            holdout_split(torch.zeros(4, dtype=torch.int64), share, generator)
+    with pytest.raises(DataError, match=r"labels must be \(N,\); got \(2, 2\)"):
+        holdout_split(torch.zeros(2, 2, dtype=torch.int64), 0.5, generator)
