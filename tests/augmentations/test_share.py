@@ -12,6 +12,11 @@ from backmix.mixing import BackMix
 ALONE = ("cutout", "gridmask", "hide-and-seek", "randaugment")
 
 
+def test_every_augmentation_that_changes_images_alone_is_tried():
+    alone = {name for name, made in AUGMENTATIONS.items() if not made.looks_at_others}
+    assert set(ALONE) == alone - {"mixstyle"}  # That one leaves images as they are and changes feature maps.
+
+
 def test_parts_make_up_the_whole():
     whole = torch.arange(12).view(6, 2)
     assert ALL.own(whole) is whole and ALL.whole(6) == 6

@@ -1,16 +1,19 @@
 """Options that follow from a dataclass: every field can be typed, and what is typed is what the command gets."""
 
+import re
 from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from backmix.augmentations import AUGMENTATIONS, BACKMIXES
 from backmix.cli.declared import with_options
 from backmix.cli.options import Config
 from backmix.fit.arguments import FitArguments
+from backmix.methods import METHODS
 
 
 @dataclass(frozen=True)
@@ -109,3 +112,9 @@ def test_types_that_are_text_are_refused():
 def test_every_field_of_fit_has_a_help():
     for each in fields(FitArguments):
         assert each.name == "data" or "Annotated" in str(each.type), each.name
+
+
+def test_the_help_of_fit_names_every_method_and_augmentation():
+    help_of = {each.name: get_args(each.type)[1] for each in fields(FitArguments) if each.name != "data"}
+    for option, names in (("method", METHODS), ("augmentation", [*BACKMIXES, *AUGMENTATIONS])):
+        assert set(names) <= set(re.findall(r"[\w-]+", help_of[option])), option

@@ -10,8 +10,6 @@ from command_folders import colour, small
 from backmix.classifier import OpenSetClassifier
 from backmix.cli.fit_command import fit_command
 from backmix.errors import RunError
-from backmix.fit.arguments import FitArguments
-from backmix.fit.session import check_out
 from backmix.mixing import BackMix
 from backmix.runs.folder import read_config
 
@@ -78,25 +76,6 @@ def test_swap_is_a_name_that_is_recorded_and_resumed(pictures, tmp_path):
     assert fit_command(arguments, run, resume=True).history == report.history
     with pytest.raises(RunError, match="augmentation: 'swap' -> 'backmix'"):
         fit_command(replace(arguments, augmentation="backmix"), run, resume=True)
-
-
-def test_check_out(trained, tmp_path):
-    arguments = FitArguments("digits")
-    for resume in (False, True):
-        check_out(tmp_path / "new", arguments, resume)
-        check_out(tmp_path, arguments, resume)
-        with pytest.raises(RunError, match="is a file"):
-            check_out(trained / "config.yaml", arguments, resume)
-    with pytest.raises(RunError, match="is not empty. Choose another --out"):
-        check_out(trained, arguments, False)
-    with pytest.raises(
-        RunError,
-        match=r"cannot resume .*: data: .* -> 'digits'; .*model: 'compact-s' -> None; .*epochs: 6 -> None",
-    ):
-        check_out(trained, arguments, True)
-    (tmp_path / "photo.png").touch()
-    with pytest.raises(RunError, match="holds other things and no run to resume"):
-        check_out(tmp_path, arguments, True)
 
 
 def test_resume_of_nothing_begins_and_can_be_resumed(pictures, tmp_path):

@@ -118,6 +118,13 @@ def test_an_exported_model_answers_as_its_run_does(trained, exported):
         assert one.unknown_score == pytest.approx(two.unknown_score, abs=1e-3)
 
 
+def test_every_field_of_an_answer_is_filled_by_a_run_and_by_a_file(trained, exported):
+    for path in (trained, exported):
+        for answer in load_predictor(path).answer(images(2), ["a", "b"], top=2):
+            empty = {name for name, value in vars(answer).items() if value in (None, [])}
+            assert empty == {"error"}, path
+
+
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_an_exported_model_predicts_without_torch(exported, pictures, tmp_path, kind):
     code = """

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from backmix.errors import BackmixError
 from backmix.files import write_atomically
+from backmix.prediction.answer import Prediction
 
 ROWS = 8192
 """The number of rows in a group. One group is in memory at a time."""
@@ -25,7 +27,7 @@ def need_pyarrow() -> None:
 def write_parquet(lines: Path, out: Path) -> None:
     """Write rows of `backmix.prediction.rows.json_row` as a Parquet file.
 
-    The columns are path, label, unknown_score, p_value, top and error; `top` is a list of {class, probability}.
+    The columns are the fields of `Prediction`; `top` is a list of {class, probability}.
 
     Args:
         lines: The file of JSON Lines, with one row a line.
@@ -37,16 +39,10 @@ def write_parquet(lines: Path, out: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = pa.schema(
-        [
-            ("path", pa.string()),
-            ("label", pa.string()),
-            ("unknown_score", pa.float64()),
-            ("p_value", pa.float64()),
-            ("top", pa.list_(pa.struct([("class", pa.string()), ("probability", pa.float64())]))),
-            ("error", pa.string()),
-        ]
-    )
+    top = pa.list_(pa.struct([("class", pa.string()), ("probability", pa.float64())]))
+    text, number = pa.string(), pa.float64()
+    kinds = {"str": text, "str | None": text, "float | None": number, "list[tuple[str, float]]": top}
+    schema = pa.schema([(field.name, kinds[str(field.type)]) for field in fields(Prediction)])
 
     def write(temporary: Path) -> None:
         with open(lines, "rb") as file, pq.ParquetWriter(temporary, schema) as writer:

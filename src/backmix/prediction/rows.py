@@ -7,11 +7,11 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 from backmix.prediction.answer import Prediction
 
-COLUMNS = ("path", "label", "unknown_score", "p_value", "top", "error")
+COLUMNS = tuple(field.name for field in fields(Prediction))
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,15 @@ def csv_row(answer: Prediction) -> bytes:
     Numbers have six significant digits. No cell is a formula for a spreadsheet program, see `harmless`. `top` is
     written as `class:probability class:probability ...`.
     """
-    top = " ".join(f"{name}:{probability:.4f}" for name, probability in answer.top)
-    score = "" if answer.unknown_score is None else f"{answer.unknown_score:.6g}"
-    p_value = "" if answer.p_value is None else f"{answer.p_value:.6g}"
-    texts = [answer.path, answer.label or "", top, answer.error or ""]
-    path, label, top, error = (_quoted(harmless(cell)) for cell in texts)
-    return _encoded(f"{path},{label},{score},{p_value},{top},{error}\r\n")
+    return _encoded(",".join(_cell(getattr(answer, name)) for name in COLUMNS) + "\r\n")
+
+
+def _cell(value: str | float | list[tuple[str, float]] | None) -> str:
+    if isinstance(value, float | int):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        value = " ".join(f"{name}:{probability:.4f}" for name, probability in value)
+    return _quoted(harmless(value or ""))
 
 
 def json_row(answer: Prediction) -> bytes:

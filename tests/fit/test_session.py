@@ -1,0 +1,37 @@
+"""A training that was asked for: which folders it takes, and what begun ones decide."""
+
+import pytest
+
+from backmix.errors import RunError
+from backmix.fit.arguments import FitArguments
+from backmix.fit.session import begun_choices, check_out
+
+
+def test_check_out(trained, tmp_path):
+    arguments = FitArguments("digits")
+    for resume in (False, True):
+        check_out(tmp_path / "new", arguments, resume)
+        check_out(tmp_path, arguments, resume)
+        with pytest.raises(RunError, match="is a file"):
+            check_out(trained / "config.yaml", arguments, resume)
+    with pytest.raises(RunError, match="is not empty. Choose another --out"):
+        check_out(trained, arguments, False)
+    with pytest.raises(
+        RunError,
+        match=r"cannot resume .*: data: .* -> 'digits'; .*model: 'compact-s' -> None; .*epochs: 6 -> None",
+    ):
+        check_out(trained, arguments, True)
+    (tmp_path / "photo.png").touch()
+    with pytest.raises(RunError, match="holds other things and no run to resume"):
+        check_out(tmp_path, arguments, True)
+
+
+def test_classes_as_a_list_are_recorded_as_they_are_typed():
+    assert FitArguments("x", known_classes=["tench, Tinca tinca", "b"]).known_classes == "tench\\, Tinca tinca,b"
+    assert FitArguments("x", known_classes="a, b").known_classes == "a, b" and FitArguments("x").known_classes is None
+
+
+def test_what_a_run_began_with_is_taken_where_it_goes_on(trained, tmp_path):
+    begun = begun_choices(trained)
+    assert begun["model"] == "compact-s" and begun["epochs"] == 6 and begun["precision"] == "fp32"
+    assert begun_choices(tmp_path) == {}
