@@ -9,7 +9,7 @@ import pytest
 import backmix
 
 
-@pytest.mark.parametrize("old", [name for name, home in backmix.MOVED.items() if home])
+@pytest.mark.parametrize("old", [name for name, home in backmix.MOVED.items() if len(home.split()) == 1])
 def test_a_path_of_old_gives_the_module_where_it_is_now(old):
     there = importlib.import_module(f"backmix.{backmix.MOVED[old]}")
     assert importlib.import_module(f"backmix.{old}") is there
@@ -29,9 +29,13 @@ def test_a_path_of_old_gives_the_module_where_it_is_now(old):
         "from backmix.metrics import auroc; from backmix.metrics_variants import auroc_arpl",
         "from backmix.preprocess import Preprocess",
         "from backmix.recipe import TrainOptions",
+        "from backmix.checkpoint import load_checkpoint, save_checkpoint, write_atomically, write_json",
+        "from backmix.class_thresholds import decide, fit_class_thresholds",
+        "from backmix.shared_copy import write_shared_copy",
+        "from backmix.square import central_square; from backmix.benchmark.trial_tables import trial_sheets",
         "from backmix.shares import open_share, read_shares",
         "from backmix.threshold import ConformalThreshold, min_held_out",
-        "from backmix.train import EpochReport, make_accelerator, train",
+        "from backmix.train import EpochReport, make_accelerator, train, train_step",
     ],
 )
 def test_what_was_imported_by_name_is_there_in_a_fresh_program(line):

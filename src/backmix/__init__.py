@@ -47,7 +47,9 @@ __all__ = [
 ]
 
 MOVED = {
-    "checkpoint": "files",
+    "benchmark.trial_tables": "benchmark.tables",
+    "checkpoint": "files train.checkpoint",
+    "class_thresholds": "threshold.by_class",
     "commands": "",
     "commands.export": "cli.export_command",
     "commands.fit": "cli.fit_command",
@@ -59,9 +61,11 @@ MOVED = {
     "predictor": "predict.predictor",
     "preprocess": "data.preprocess",
     "recipe": "train.recipe",
+    "shared_copy": "hub.copy",
     "shares": "runs.held_out",
+    "square": "data.square",
 }
-"""The names of modules in 0.1.0 -> their names now. A package that only held other modules has the name ""."""
+"""The names of modules in 0.1.0 -> the modules that hold their content now, none for a package of other modules."""
 
 
 class _Moved:
@@ -80,11 +84,14 @@ class _Moved:
 
     def exec_module(self, module: ModuleType) -> None:
         name = module.__name__
-        if home := MOVED[name.partition(".")[2]]:
+        homes = [importlib.import_module(f"{__name__}.{home}") for home in MOVED[name.partition(".")[2]].split()]
+        if len(homes) == 1:
             # The import returns the module in `sys.modules`, so both names mean the same module.
-            sys.modules[name] = importlib.import_module(f"{__name__}.{home}")
+            sys.modules[name] = homes[0]
         else:
             module.__path__ = []
+            for home in homes:
+                vars(module).update({key: value for key, value in vars(home).items() if not key.startswith("__")})
 
 
 sys.meta_path.append(_Moved())

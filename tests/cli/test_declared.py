@@ -74,9 +74,11 @@ def test_names_in_a_file_are_a_list_that_nothing_is_split_of(typed, tmp_path):
         ("names: ['tench, Tinca tinca', 7, 'a\\b']", "tench\\, Tinca tinca,7,a\\\\b"),
         ("names: tench,goldfish", "tench,goldfish"),
         ("names: 7", "7"),
+        ("names: null", None),
     ):
         file.write_text(text)
         assert typed("photos", "--out", "x", "--config", file)[0][0].names == names
+    file.write_text("names: [b, c]")
     assert typed("photos", "--out", "x", "--config", file, "--names", "a")[0][0].names == "a"
 
 

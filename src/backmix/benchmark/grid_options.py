@@ -20,7 +20,7 @@ class GridOptions:
             help="Folder with a local copy of each data set. Default: the Hugging Face hub.",
         ),
     ] = None
-    detectors: Annotated[tuple[str, ...], "Unknown scores that get figures."] = (
+    detectors: Annotated[tuple[str, ...], "Unknown scores to give figures of."] = (
         "method",
         "max_logit",
         "msp",

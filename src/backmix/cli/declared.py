@@ -76,7 +76,7 @@ def _option(field: Field[Any]) -> _Option:
     elif list[str] in get_args(kind):
         kind, metavar, read = list[str] | None, [NAMES], _joined
     elif several is str:
-        kind, read = list[str] | None, tuple if isinstance(about, ArgumentInfo) else read_names
+        kind, metavar, read = list[str] | None, [NAMES], tuple if isinstance(about, ArgumentInfo) else read_names
     elif several is not None:
         default = default and ",".join(map(str, cast(tuple[float, ...], default)))
         kind, read = str | None, partial(read_numbers, f"--{name}", several)

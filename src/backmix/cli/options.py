@@ -40,7 +40,7 @@ Workers = Annotated[int, typer.Option(min=1, help="Threads or processes that dec
 
 
 def read_config_file(context: typer.Context, path: Path | None) -> Path | None:
-    """Take options from a YAML file as defaults; what is typed beside it comes first."""
+    """Take options from a YAML file as defaults. Options that are typed come before them."""
     if path is None or context.resilient_parsing:
         return path
     import yaml
@@ -61,7 +61,7 @@ def read_config_file(context: typer.Context, path: Path | None) -> Path | None:
             defaults[name] = [
                 f"{key}={yaml.safe_dump(of, default_flow_style=True).splitlines()[0]}" for key, of in value.items()
             ]
-        elif name in names:
+        elif name in names and value is not None:
             defaults[name] = [join_names(map(str, value)) if isinstance(value, list) else str(value)]
     context.default_map = {**(context.default_map or {}), **defaults}
     return path
@@ -79,9 +79,9 @@ Config = Annotated[
 
 
 def read_names(given: str | Sequence[str] | None) -> tuple[str, ...] | None:
-    """Read names as a,b,c, where a comma in a name has a backslash before it; a repeated option has one name each time.
+    """Read names as a,b,c, where a comma in a name has a backslash before it, or one name of each repeated option.
 
-    None stays.
+    If the argument is None, the result is None.
     """
     if given is None:
         return None
@@ -90,7 +90,7 @@ def read_names(given: str | Sequence[str] | None) -> tuple[str, ...] | None:
 
 
 def read_numbers(option: str, kind: type[int] | type[float], given: str | None) -> tuple[float, ...] | None:
-    """Read numbers as 0,1,2; None stays."""
+    """Read numbers as 0,1,2. If the argument is None, the result is None."""
     try:
         return None if given is None else tuple(kind(number) for number in given.split(","))
     except ValueError:
@@ -99,7 +99,7 @@ def read_numbers(option: str, kind: type[int] | type[float], given: str | None) 
 
 
 def read_three(option: str, given: str | None) -> tuple[float, float, float] | None:
-    """Three numbers as 0.5,0.5,0.5, or one for all; None stays."""
+    """Read three numbers as 0.5,0.5,0.5, or one for all three. If the argument is None, the result is None."""
     if given is None:
         return None
     try:
@@ -114,7 +114,7 @@ def read_three(option: str, given: str | None) -> tuple[float, float, float] | N
 
 
 def read_options(given: list[str] | None) -> dict[str, Any]:
-    """KEY=VALUE pairs as a dictionary; values are read as YAML, so that numbers and true become what they look like."""
+    """Read KEY=VALUE pairs into a dictionary. Values are read as YAML, so numbers and truth values are recognised."""
     import yaml
 
     options: dict[str, Any] = {}
