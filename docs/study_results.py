@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from backmix.study.charts import alternative, make_charts, samples
-from backmix.study.part import Part, Table, share, to_markdown, told
+from backmix.study.part import Part, Table, prior_text, share, to_markdown
 from backmix.study.part_audit import gap_told, kept_order, mask_errors
 from backmix.study.plan import PARTS, trainings_of
 from backmix.study.results import Results, accuracy, audited, auroc, gap, independent, misleading
@@ -81,7 +81,7 @@ def what_it_changes() -> Table:
                     continue
                 shown = [counted(of) for of in differences]
                 shown.append(counted(results.differences(name, prior, gap()), higher_is_better=False))
-                rows.append([study.title, "–" if prior is None else told(prior), name, *shown])
+                rows.append([study.title, "–" if prior is None else prior_text(prior), name, *shown])
     return Table(
         "With BackMix minus plain, points, mean ± standard deviation, and in how many of the seeds it is better",
         ["study", "prior", "training", *(name for name, _ in figures), "background gap"],
@@ -236,7 +236,7 @@ def audit_figures() -> str:
         for name in AUDITED
     ]
     networks = Table(
-        f"Embedded digits, networks trained at the prior {told(results.strong)}, {seeds} seeds, percent",
+        f"Embedded digits, networks trained at the prior {prior_text(results.strong)}, {seeds} seeds, percent",
         ["training", *sets, "background gap, true masks", "background gap, saliency masks"],
         rows,
         "Mean ± standard deviation of the seeds; behind a gap the widest of the seeds' 95 % intervals. `swap` replaces the "
