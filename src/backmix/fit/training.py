@@ -169,7 +169,7 @@ def fit(
     )
     outputs = calibrate(classifier, source, labels, split, held_out, workers)
     accuracy = metrics.closed_accuracy(outputs.logits.argmax(1), outputs.labels)
-    return FitReport(history, split, accuracy, skipped + outputs.skipped, chain.backmix if chain else None)
+    return FitReport(history, split, accuracy, skipped + outputs.skipped, chain.backmix if chain is not None else None)
 
 
 def with_masks(source: ImageSource, estimator: ForegroundSource, positions: Tensor, workers: int) -> ImageSource:

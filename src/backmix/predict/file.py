@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from backmix.predict.journal import Answered, Journal, OutputError, digest
+from backmix.predict.parquet import write_parquet
 from backmix.predict.paths import Found
 from backmix.prediction.answer import UNKNOWN, Prediction
 from backmix.prediction.rows import FORMATS
@@ -122,8 +123,6 @@ class AnswerFile:
                 _write(self._file, self._format.tail)
                 os.fsync(self._file.fileno())
             if self.kind == "parquet":
-                from backmix.predict.parquet import write_parquet
-
                 write_parquet(self._rows_at, self.out)
             if complete:
                 self.journal.remove()

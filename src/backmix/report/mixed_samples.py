@@ -15,6 +15,7 @@ from backmix.data.load import absolute, load_source, training_split
 from backmix.data.loader import decode
 from backmix.data.preprocess import Preprocess
 from backmix.errors import BackmixError, RunError
+from backmix.foregrounds import EstimatedMasks
 from backmix.foregrounds.choose import choose_estimator
 from backmix.inference.evidence import evidence_maps
 from backmix.mixing import BackMix
@@ -106,8 +107,6 @@ def _samples(facts: RunFacts, classifier: OpenSetClassifier, name: str, most: in
     masked = options.get("foreground") == "masks"
     pictures = source
     if estimator is not None:
-        from backmix.foregrounds import EstimatedMasks
-
         pictures = EstimatedMasks(source, estimator)
     decoded = decode(pictures, classifier.labels_for(source), classifier.preprocess, positions=places, masks=masked)
     if len(decoded.images) < 2:

@@ -213,7 +213,11 @@ class _Training:
         )
         average = None if self.average is None else self.average.network
         kept: dict[str, Any] = {"network": network, "optimizer": self.optimizer, "augmentation": chain}
-        kept |= {name: each for name, each in (("average", average), ("own", self.own), ("outliers", outliers)) if each}
+        kept |= {
+            name: each
+            for name, each in (("average", average), ("own", self.own), ("outliers", outliers))
+            if each is not None
+        }
         self.state = TrainingState(fingerprint, kept)
         self.steps = options.epochs * len(loader)
         self.schedule = make_schedule(options)

@@ -6,6 +6,11 @@ import re
 from pathlib import Path
 
 from backmix.audit.models.base import AuditedModel, ModelOptions
+from backmix.audit.models.callable import CallableModel
+from backmix.audit.models.onnx import load_onnx
+from backmix.audit.models.run import RunModel
+from backmix.audit.models.timm import TimmModel
+from backmix.audit.models.torchscript import TorchScriptModel
 from backmix.errors import DataError
 
 _CALLABLE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -33,16 +38,10 @@ def load_model(spec: str, options: ModelOptions | None = None) -> AuditedModel:
     path = Path(spec).expanduser()
     suffix = path.suffix.lower()
     if path.is_dir():
-        from backmix.audit.models.run import RunModel
-
         return RunModel(path, options)
     if suffix == ".onnx":
-        from backmix.audit.models.onnx import load_onnx
-
         return load_onnx(path, options)
     if suffix in TORCHSCRIPT and "@" not in spec:
-        from backmix.audit.models.torchscript import TorchScriptModel
-
         return TorchScriptModel(path, options)
     if path.is_file():
         raise DataError(
@@ -50,9 +49,5 @@ def load_model(spec: str, options: ModelOptions | None = None) -> AuditedModel:
             f"({', '.join(TORCHSCRIPT)}), an .onnx file, a timm name, or package.module:function"
         )
     if _CALLABLE.fullmatch(spec) and not spec.startswith("timm:"):
-        from backmix.audit.models.callable import CallableModel
-
         return CallableModel(spec, options)
-    from backmix.audit.models.timm import TimmModel
-
     return TimmModel(spec, options)
