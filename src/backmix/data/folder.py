@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from backmix.data.content import file_key
 from backmix.data.images import IMAGE_EXTENSIONS, open_image, readable
 from backmix.data.source import ImageSource, check_position
 from backmix.errors import DataError, some_of
@@ -79,6 +80,10 @@ class FolderSource:
     def read(self, i: int) -> Image.Image:
         """See `ImageSource.read`."""
         return open_image(self.path(i), name=self.name(i))
+
+    def content_key(self, i: int) -> bytes:
+        """Return the SHA-256 of the file of image i, see `backmix.data.content.content_key`."""
+        return file_key(self.path(i))
 
     def read_mask(self, i: int) -> Image.Image | None:
         """Return None, because class folders hold no masks."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image
 
+from backmix.data.content import bytes_key, file_key
 from backmix.data.folder import check_class_names, natural_key
 from backmix.data.images import ImageError, open_image, open_mask
 from backmix.data.source import check_position
@@ -59,6 +61,11 @@ class TableSource:
         except ImageError as error:
             # The name is looked up only here, because that is as slow as reading the image.
             raise ImageError(self.name(i), error.reason) from None
+
+    def content_key(self, i: int) -> bytes:
+        """Return the SHA-256 of the encoded image in row i, see `backmix.data.content.content_key`."""
+        content = self._encoded(self._images, i)
+        return bytes_key(content) if isinstance(content, bytes) else file_key(Path(content))
 
     def read_mask(self, i: int) -> Image.Image | None:
         """Return the mask of image i as in the table: 255 object, 0 background, 128 not labelled; None without mask."""

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,6 +11,7 @@ from torch.export import Dim, ExportedProgram
 
 from backmix.errors import RunError, in_one_line
 from backmix.export.module import ExportedModel
+from backmix.models.quiet import quiet
 from backmix.onnx_model.contract import INPUT
 
 _ROWS = 64
@@ -52,19 +50,6 @@ def _first_line(error: Exception) -> str:
     """Return the part of an error of torch that says what was found, without the advice that follows."""
     first = str(error).strip().partition("\n")[0].partition(" For more information")[0]
     return in_one_line(RuntimeError(first.rstrip("!.") or type(error).__name__))
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """A context without the log messages and warnings of torch for developers. Errors are still raised."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 def _decompositions() -> dict[Any, Callable[..., Any]]:

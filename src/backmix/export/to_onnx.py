@@ -9,7 +9,7 @@ import torch
 from torch.export import ExportedProgram
 
 from backmix.errors import RunError, in_one_line
-from backmix.export.program import quiet
+from backmix.models.quiet import quiet
 from backmix.onnx_model.check import MAX_BYTES
 from backmix.onnx_model.contract import INPUT, KEY, OUTPUTS, Description
 from backmix.version import __version__

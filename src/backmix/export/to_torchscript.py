@@ -13,7 +13,7 @@ from torch import fx
 from torch.export import ExportedProgram
 
 from backmix.errors import RunError, in_one_line
-from backmix.export.program import quiet
+from backmix.models.quiet import quiet
 from backmix.onnx_model.contract import FILE, OUTPUTS, Answers, Description
 
 

@@ -1,0 +1,151 @@
+"""Choose the unknown score without unknown images: leave known classes out, and see which score finds them.
+
+Each round divides the known classes into folds. For each fold, a head is fitted on images of the other classes, and
+every score ranks images of the fold's classes against images of the other classes that the head did not see. The score
+with the largest mean AUROC is chosen. Only training images take part, so that the images that set the threshold are
+new to the choice and the promise about accepted images stays exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from backmix import metrics
+from backmix.detectors import DETECTORS
+from backmix.detectors.combined import Combined
+from backmix.fit.logistic import Regression
+
+LEAST_CLASSES = 5  # With fewer known classes, too few are left when some are left out.
+LOGIT_SCORES = ("max_logit", "msp", "energy")
+FEATURE_SCORES = ("cosine_mean", "cosine_knn", "shrunk_mahalanobis")
+SINGLE = (*LOGIT_SCORES, *FEATURE_SCORES)
+COMBINED = tuple(f"{a}+{b}" for a, b in product(("max_logit", "msp"), FEATURE_SCORES))
+FOLDS = 5
+ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class ScoreChoice:
+    """The choice of the unknown score.
+
+    Attributes:
+        detector: The name of the chosen score.
+        auroc: The mean AUROC over the folds, by score, 0..1, the best first.
+        folds: For each fold, the names of the classes left out and the AUROC by score.
+        images: The number of training images that took part.
+    """
+
+    detector: str
+    auroc: dict[str, float]
+    folds: list[tuple[list[str], dict[str, float]]]
+    images: int
+
+
+def choose_score(
+    regression: Regression,
+    features: Tensor,
+    strength: float,
+    image_folds: Tensor,
+    classes: list[str],
+    generator: torch.Generator,
+) -> ScoreChoice | None:
+    """Choose the unknown score by leaving classes out.
+
+    Args:
+        regression: The logistic regressions on the features.
+        features: (N, C) float32, the features of training images.
+        strength: The strength of the regressions.
+        image_folds: (N,) int64, the fold in which each image is left out, see `backmix.fit.logistic.make_folds`.
+        classes: The names of the K known classes.
+        generator: The source of randomness; it divides the classes.
+
+    Returns:
+        The choice; None if there are fewer than `LEAST_CLASSES` classes, or no image can be left out.
+    """
+    count = len(classes)
+    numbers = sorted(set(image_folds.tolist()) & set(range(len(image_folds))))
+    if count < LEAST_CLASSES or len(numbers) < 2:
+        return None
+    labels = regression.labels
+    found: list[tuple[list[str], dict[str, float]]] = []
+    for _ in range(ROUNDS):
+        order = torch.randperm(count, generator=generator)
+        for fold in range(FOLDS):
+            left_out = order[fold::FOLDS]
+            strange = torch.isin(labels, left_out) & (image_folds >= -1)
+            fresh = ~strange & (image_folds == numbers[fold % len(numbers)])
+            used = ~torch.isin(labels, left_out) & ~fresh & (image_folds >= -1)
+            if not bool(fresh.any()) or not bool(strange.any()):
+                continue
+            scores = _scores(regression, features, strength, used, torch.cat([fresh.nonzero(), strange.nonzero()])[:, 0])
+            known = int(fresh.sum())
+            scores |= _combinations(scores, known)
+            auroc = {name: metrics.auroc(of[:known], of[known:]) for name, of in scores.items()}
+            found.append(([classes[k] for k in left_out.tolist()], auroc))
+    if not found:
+        return None
+    means = {name: sum(auroc[name] for _, auroc in found) / len(found) for name in (*SINGLE, *COMBINED)}
+    best = max(SINGLE, key=lambda name: means[name])
+    pair = max(COMBINED, key=lambda name: means[name])
+    # Two scores together must win by more than chance, because there are many pairs, and a single one is simpler.
+    gains = torch.tensor([auroc[pair] - auroc[best] for _, auroc in found], dtype=torch.float64)
+    clear = len(found) > 1 and float(gains.mean()) > float(gains.std() / len(found) ** 0.5)
+    ranked = dict(sorted(means.items(), key=lambda item: -item[1]))
+    return ScoreChoice(pair if clear else best, ranked, found, int((image_folds >= -1).sum()))
+
+
+def held_out_scores(
+    regression: Regression, features: Tensor, strength: float, image_folds: Tensor, names: list[str]
+) -> dict[str, Tensor]:
+    """Return the unknown scores of training images under heads and detectors that did not see them, by score.
+
+    They are what `Combined` compares the scores of an image with.
+
+    Args:
+        regression: The logistic regressions on the features.
+        features: (N, C) float32, the features of training images.
+        strength: The strength of the regressions.
+        image_folds: (N,) int64, the fold in which each image is left out.
+        names: The names of the scores.
+    """
+    parts: dict[str, list[Tensor]] = {name: [] for name in names}
+    for fold in sorted(set(image_folds.tolist()) & set(range(len(image_folds)))):
+        out = image_folds == fold
+        scores = _scores(regression, features, strength, ~out & (image_folds >= -1), out.nonzero()[:, 0], names)
+        for name in names:
+            parts[name].append(scores[name])
+    return {name: torch.cat(of).sort().values for name, of in parts.items()}
+
+
+def _scores(
+    regression: Regression,
+    features: Tensor,
+    strength: float,
+    used: Tensor,
+    asked: Tensor,
+    names: list[str] | tuple[str, ...] = SINGLE,
+) -> dict[str, Tensor]:
+    """Fit a head and the detectors on some images, and return the scores (M,) float64 of others, by name."""
+    kept, labels = regression.labels[used].unique(return_inverse=True)
+    head = regression.fit(strength, used, labels=labels, classes=len(kept))
+    train, test = features[used], features[asked]
+    logits, answers = head.logits(train), head.logits(test)
+    scores = {}
+    for name in names:
+        detector = DETECTORS[name]()
+        if detector.needs_fitting:
+            detector.fit(logits, train, labels)
+        scores[name] = detector(answers, test).double()
+    return scores
+
+
+def _combinations(scores: dict[str, Tensor], known: int) -> dict[str, Tensor]:
+    """Return the combined scores; the first `known` images are the known ones, which are the reference."""
+    return {
+        pair: Combined.of_scores({name: (scores[name], scores[name][:known].sort().values) for name in pair.split("+")})
+        for pair in COMBINED
+    }
