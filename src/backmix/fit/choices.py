@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from backmix.errors import in_one_line
 from backmix.models import BACKBONES
+from backmix.models.published import EXTRA, in_hub_cache, installed_weights, package_of
 
 SMALL = "compact"
 """The network for small images, or if there are no published weights. It trains in minutes on a CPU."""
 
-PUBLISHED = {"cpu": "resnet18.a1_in1k", "accelerator": "resnet50.a1_in1k"}
-"""The networks for photographs, with published weights, by the kind of the device."""
+PUBLISHED = {"cpu": ("tf_efficientnet_lite0",), "accelerator": ("resnet50.a1_in1k", "tf_efficientnet_lite0")}
+"""The networks for photographs, by the kind of the device. The first one whose published weights are available is
+taken."""
 
 LEAST_SIDE = 96  # Smaller images are unlike the images that the published weights were trained on.
 
@@ -24,11 +27,14 @@ class ModelChoice:
         model: The name of the network.
         pretrained: Whether it starts from published weights.
         why: The reason, in words.
+        image_size: The side of the images in pixels that the published weights were trained for. None: the weights are
+            random.
     """
 
     model: str
     pretrained: bool
     why: str
+    image_size: int | None = None
 
 
 def choose_model(
@@ -49,17 +55,54 @@ def choose_model(
         return ModelChoice(model or SMALL, False, "random weights, as asked for")
     if model is None and pretrained is None and image_size < LEAST_SIDE:
         return ModelChoice(SMALL, False, f"random weights: images of {image_size} px are too small for published ones")
-    name = model or PUBLISHED["accelerator" if accelerator else "cpu"]
-    if name in BACKBONES:
+    if model in BACKBONES:
         if pretrained:
-            raise ValueError(f"there are no published weights of {name}; take --no-pretrained, or a model of timm")
-        return ModelChoice(name, False, "random weights: none are published")
-    if pretrained:
-        return ModelChoice(name, True, "published weights, as asked for")
-    there, why = weights_at_hand(name)
-    if there:
-        return ModelChoice(name, True, f"published weights, {why}")
-    return ModelChoice(model or SMALL, False, f"random weights: those published of {name} {why}")
+            raise ValueError(f"there are no published weights of {model}; take --no-pretrained, or a model of timm")
+        return ModelChoice(model, False, "random weights: none are published")
+    names = (model,) if model else PUBLISHED["accelerator" if accelerator else "cpu"]
+    if pretrained and model:
+        return ModelChoice(model, True, "published weights, as asked for", published_size(model))
+    missing = []
+    for name in names:
+        there, why = weights_at_hand(name)
+        if there:
+            return ModelChoice(name, True, f"published weights, {why}", published_size(name))
+        missing.append(f"those published of {name} {why}")
+    if pretrained:  # Loading them says what is missing.
+        return ModelChoice(names[-1], True, "published weights, as asked for", published_size(names[-1]))
+    return ModelChoice(model or SMALL, False, f"random weights: {', '.join(missing)}; {_command_for(names[-1])}")
+
+
+def published_size(name: str) -> int | None:
+    """Return the side of the images in pixels that the published weights of a timm model were trained for.
+
+    Args:
+        name: The name of the model in timm, with or without "timm/" before it.
+
+    Returns:
+        The side; the smaller one if the images were not square. None if timm does not know the model.
+    """
+    if package := package_of(name):
+        return package.image_size
+    config = _timm_config(name)
+    return None if config is None else min(config.input_size[-2:])
+
+
+def _command_for(name: str) -> str:
+    """Return the end of a sentence that says which command brings the weights of a network, or those of another."""
+    if package := package_of(name):
+        return f"{package.command} brings them"
+    return f"{EXTRA} brings those of {PUBLISHED['cpu'][0]}"
+
+
+def _timm_config(name: str) -> Any:
+    """Return what timm knows of the published weights of a model; None if it does not know the model."""
+    import timm
+
+    try:
+        return timm.get_pretrained_cfg(name.removeprefix("timm/"), allow_unregistered=False)
+    except RuntimeError:
+        return None
 
 
 def weights_at_hand(name: str, *, timeout: float = 5.0) -> tuple[bool, str]:
@@ -71,24 +114,28 @@ def weights_at_hand(name: str, *, timeout: float = 5.0) -> tuple[bool, str]:
 
     Returns:
         Whether they are available, and where they are or why they are not available.
-    """
-    import timm
-    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 
-    try:
-        config = timm.get_pretrained_cfg(name.removeprefix("timm/"), allow_unregistered=False)
-    except RuntimeError:  # The code that builds the model raises the error about the name.
+    Raises:
+        FileNotFoundError: If a package with the weights is installed without its file.
+    """
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
+
+    config = _timm_config(name)
+    if config is None:  # The code that builds the model raises the error about the name.
         return False, "are not there: timm has no such model"
+    if in_hub_cache(name):
+        return True, "in the cache"
+    package = package_of(name)
+    if package is not None and installed_weights(name) is not None:
+        return True, f"of the package {package.package}"
     repository = getattr(config, "hf_hub_id", None)
     if not repository:
         return False, "are not there: timm names none"
-    files = ("model.safetensors", getattr(config, "hf_hub_filename", None) or "pytorch_model.bin")
-    if any(isinstance(try_to_load_from_cache(repository, file), str) for file in files):
-        return True, "in the cache"
+    absent = "are not in the cache" if package is None else "are neither in the cache nor in an installed package"
     if constants.HF_HUB_OFFLINE:
-        return False, "are not in the cache, and HF_HUB_OFFLINE forbids to fetch them"
+        return False, f"{absent}, and HF_HUB_OFFLINE forbids to fetch them"
     try:
-        get_hf_file_metadata(hf_hub_url(repository, files[0]), timeout=timeout)
+        get_hf_file_metadata(hf_hub_url(repository, "model.safetensors"), timeout=timeout)
     except Exception as error:  # After any error of the network or its client, there are no weights.
-        return False, f"are not in the cache and cannot be fetched ({in_one_line(error)[:120]})"
+        return False, f"{absent} and cannot be fetched ({in_one_line(error)[:120]})"
     return True, "fetched from the hub"

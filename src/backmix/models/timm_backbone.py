@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from backmix.models.backbone import Backbone, ImageSize
 from backmix.models.own import BACKBONES
+from backmix.models.published import in_hub_cache, installed_weights, load_package_weights, package_of
 from backmix.models.timm_layout import as_map
 
 _NAMING = (
@@ -34,6 +35,7 @@ class TimmBackbone(Backbone):
     Attributes:
         model: The timm model, without the parts that its feature map does not depend on.
         fixed_size: The only image size that it takes, (height, width) in pixels. None: it takes any size.
+        weights_from: Where the published weights came from, in words. None: the weights are random.
 
     Raises:
         ValueError: On a call, if the images do not have the fixed size, or if the features are no map.
@@ -49,10 +51,12 @@ class TimmBackbone(Backbone):
         fixed_size: tuple[int, int] | None = None,
         mean: tuple[float, ...] | None = None,
         std: tuple[float, ...] | None = None,
+        weights_from: str | None = None,
     ) -> None:
         super().__init__(name, 0, in_channels=in_channels, mean=mean, std=std)
         self.model = model
         self.fixed_size = fixed_size
+        self.weights_from = weights_from
         self.num_features = self._try_out(probe_size)
 
     def stages_inside(self) -> list[nn.Module]:
@@ -105,23 +109,33 @@ def create_timm_backbone(
         name: The name in timm, with or without "timm/" before it and a weights tag (".a1_in1k") after it.
         image_size: The side, or (height, width), of the images in pixels, for models that are built for one size.
             None: the model's own size, usually 224.
-        pretrained: Whether to load the published weights, from the cache or the network. Without a network, the client
-            of the hub tries for about a minute; the environment variable HF_HUB_OFFLINE=1 prevents this.
+        pretrained: Whether to load the published weights: from the cache, else from an installed package (see
+            `backmix.models.published`), else from the network. Without a network, the client of the hub tries for about
+            a minute; the environment variable HF_HUB_OFFLINE=1 prevents this.
         cache_dir: The folder of the weights, in the layout of the Hugging Face hub. None: the hub's own folder.
         in_channels: The number of channels of the images.
         options: Further options of `timm.create_model`, such as ``drop_path_rate``.
 
     Raises:
-        ValueError: If timm does not have the model or its weights, if the model cannot take the size, or if its
-            features are no map (pit: the class token alone; coat, crossvit and efficientvim: several scales at once).
-        OSError: If the pretrained weights are not in the cache and cannot be downloaded.
+        ValueError: If timm does not have the model or its weights, if the model cannot take the size, if its
+            features are no map (pit: the class token alone; coat, crossvit and efficientvim: several scales at once),
+            or if the file of an installed package is another version or was altered.
+        OSError: If the pretrained weights are not in the cache or a package and cannot be downloaded, or if a package
+            is installed without its file.
         ImportError: If timm is not installed.
     """
     timm = _import_timm()
     timm_name = name.removeprefix("timm/")
     _check_name(timm, timm_name, pretrained)
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
-    arguments = {"pretrained": pretrained, "cache_dir": cache_dir, "in_chans": in_channels, "num_classes": 0, **options}
+    weights_from, from_package = _find_weights(timm_name, cache_dir, options) if pretrained else (None, False)
+    arguments = {
+        "pretrained": pretrained and not from_package,
+        "cache_dir": cache_dir,
+        "in_chans": in_channels,
+        "num_classes": 0,
+        **options,
+    }
 
     # Weights made in inference mode could never be trained, and `TimmBackbone` needs gradients to find unused parts.
     with torch.inference_mode(False), torch.enable_grad():
@@ -133,7 +147,10 @@ def create_timm_backbone(
             if size is not None and isinstance(error, AssertionError | ZeroDivisionError):
                 raise ValueError(_refused_size(timm_name, size, error)) from error
             raise
-        config: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
+        config: dict[str, Any] = dict(model.pretrained_cfg)  # type: ignore[arg-type]
+        if from_package and (package := package_of(timm_name)):
+            load_package_weights(timm_name, model)
+            config.update(mean=package.mean, std=package.std, input_size=(3, package.image_size, package.image_size))
         own_size: tuple[int, int] = tuple(config["input_size"][-2:])
         fixed = (
             config.get("fixed_input_size", False)
@@ -149,6 +166,7 @@ def create_timm_backbone(
             fixed_size=(size or own_size) if fixed else None,
             mean=tuple(config["mean"]) if published else None,
             std=tuple(config["std"]) if published else None,
+            weights_from=weights_from,
         )
     _warn_of_cut_pixels(timm_name, model, size or own_size)
     return backbone
@@ -183,6 +201,19 @@ def _check_name(timm: ModuleType, name: str, pretrained: bool) -> None:
         raise ValueError(f"timm publishes no weights for {architecture}: use pretrained=False or another model")
 
 
+def _find_weights(name: str, cache_dir: str | Path | None, options: dict[str, Any]) -> tuple[str, bool]:
+    """Return where the published weights come from, in words, and whether that is an installed package."""
+    named = any(option.startswith(("pretrained", "checkpoint")) for option in options)
+    if named or ":" in name:  # The caller says where timm finds the weights.
+        return ("the given place" if named else name), False
+    if in_hub_cache(name, cache_dir):
+        return "the cache of the hub", False
+    package = package_of(name)
+    if package is not None and installed_weights(name) is not None:
+        return f"the package {package.package}", True
+    return "the hub", False
+
+
 def _create_model(timm: ModuleType, name: str, size: tuple[int, int] | None, arguments: dict[str, Any]) -> nn.Module:
     model: nn.Module
     if size is not None:
@@ -210,9 +241,11 @@ def _is_missing_file(error: Exception) -> bool:
 
 def _missing_weights(name: str, cache_dir: str | Path | None, error: Exception) -> str:
     place = "the default cache" if cache_dir is None else f"cache_dir={str(cache_dir)!r}"
+    found = f"the weights of {name!r} are not in {place} and could not be downloaded ({_first_line(error)}). "
+    if package := package_of(name):
+        return f"{found}One command brings them: {package.command}. Or start from random weights with pretrained=False"
     return (
-        f"the weights of {name!r} are not in {place} and could not be downloaded ({_first_line(error)}). "
-        "Start from random weights with pretrained=False; or, where there is a network, run "
+        f"{found}Start from random weights with pretrained=False; or, where there is a network, run "
         f"create_backbone({name!r}, pretrained=True, cache_dir=FOLDER), copy FOLDER here and pass it as cache_dir"
     )
 
