@@ -16,6 +16,14 @@ COLOURS = {"red": (200, 40, 40), "green": (40, 190, 60), "blue": (50, 60, 200), 
 
 
 @pytest.fixture(scope="session", autouse=True)
+def cache_of_the_tests(tmp_path_factory):
+    """What is kept between runs goes into a folder of the tests, not into the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BACKMIX_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def one_thread():
     """The tensors are tiny: a second thread costs more than it brings, and one thread adds in one order."""
     torch.set_num_threads(1)

@@ -7,13 +7,14 @@ from functools import partial
 from pathlib import Path
 
 from backmix.cli.console import image_bar, make_console, training_bar
-from backmix.cli.fit_words import result_in_words, start_in_words
+from backmix.cli.fit_words import frozen_in_words, head_in_words, result_in_words, start_in_words
 from backmix.data.split import Split
 from backmix.errors import some_of
 from backmix.fit.arguments import FitArguments
 from backmix.fit.data import notes
 from backmix.fit.session import FitSession
 from backmix.fit.training import FitReport
+from backmix.inference.frozen import FrozenFeatures
 from backmix.runs.held_out import write_shares
 from backmix.train.recipe import TrainOptions
 
@@ -63,8 +64,16 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
             warn(f"outliers show {shown}, which DATA has too: a test that calls these unknown is no test")
         list_skipped(skipped)
 
+    def on_frozen(frozen: FrozenFeatures, split: Split, images: int) -> None:
+        for line in frozen_in_words(session, frozen, split, images) if session.chief else []:
+            console.print(line)
+        for note in notes(session.data.source):
+            warn(note)
+
     with training_bar(console, session.chief, session.accelerator) as (on_step, on_epoch):
-        report = session.train(on_start=on_start, on_short=on_short, on_step=on_step, on_epoch=on_epoch)
+        report = session.train(
+            on_start=on_start, on_frozen=on_frozen, on_short=on_short, on_step=on_step, on_epoch=on_epoch
+        )
     list_skipped(report.skipped)
     if session.chief:
         shares = session.held_out(report.split)
@@ -74,6 +83,10 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
         threshold = session.classifier.thresholds[session.classifier.detector]
         if threshold.note:
             warn(threshold.note)
+        for line in head_in_words(report.head) if report.head is not None else []:
+            console.print(line)
+        if session.classifier.frozen and (note := session.classifier.frozen_features.cache.note):
+            warn(note)
         console.print(f"accuracy on held-out images {report.held_out_accuracy:.3f}")
         for line in result_in_words(test, session.classifier):
             console.print(line)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from backmix.data.split import Split
+from backmix.fit.head import HeadReport
+from backmix.fit.leave_classes_out import ScoreChoice
 from backmix.fit.session import FitSession
 from backmix.inference.decider import Decider
+from backmix.inference.frozen import FrozenFeatures
 from backmix.metrics.chance import accepted_by_chance
 from backmix.models import BACKBONES
 from backmix.pages.words import plain_percent
@@ -15,7 +18,63 @@ from backmix.train.recipe import TrainOptions
 
 def start_in_words(session: FitSession, options: TrainOptions, split: Split) -> list[str]:
     """Return lines that say what was chosen; they are printed before the training begins."""
-    arguments, data, model = session.arguments, session.data, session.model
+    arguments, model = session.arguments, session.model
+    lines = _images_in_words(session, split)
+    budget = f" (as many as fit into {arguments.budget})" if arguments.budget else ""
+    if arguments.model not in BACKBONES:  # The model was chosen automatically.
+        lines.append(f"{model.model}: {model.why}")
+    lines.append(
+        f"{model.model} at {session.image_size} px, {arguments.method}, augmentation {arguments.augmentation}, "
+        f"{options.epochs} epochs{budget} of batch {options.batch_size}, "
+        f"{options.optimizer} with rate {options.lr:.3g}, {options.precision}"
+    )
+    return lines
+
+
+def frozen_in_words(session: FitSession, frozen: FrozenFeatures, split: Split, images: int) -> list[str]:
+    """Return lines that say what was chosen; they are printed before the pass over the images.
+
+    Args:
+        session: The training.
+        frozen: What computes the features.
+        split: The division of the images.
+        images: The number of images of the pass.
+    """
+    arguments, model = session.arguments, session.model
+    lines = [*_images_in_words(session, split), f"{model.model}: {model.why}"]
+    lines.append(
+        f"{model.model} at {session.image_size} px stays as published; its features of {images} images are computed by "
+        f"{frozen.engine.name}, and the head, {arguments.method}, is trained on them"
+    )
+    return lines
+
+
+def head_in_words(report: HeadReport) -> list[str]:
+    """Return lines that say how the head and the unknown score were chosen."""
+    lines = [f"the network ran on {report.computed} images; the features of the others were kept from before"]
+    if report.strength is not None and report.strength.folds:
+        accuracy = report.strength.accuracy[report.strength.strength]
+        lines.append(
+            f"logistic regression of strength {report.strength.strength:g}: {plain_percent(accuracy)} answered right "
+            "of the training images, each left out once"
+        )
+    lines += score_in_words(report.score, report.why)
+    return lines
+
+
+def score_in_words(score: ScoreChoice | None, why: str) -> list[str]:
+    """Return a sentence for people that says how the unknown score was chosen; none if a person chose it."""
+    if score is None:
+        return [f"the unknown score was not chosen by leaving classes out: {why}"] if why else []
+    best, plain = (plain_percent(score.auroc[name]) for name in (score.detector, "max_logit"))
+    return [
+        f"unknown score {score.detector}: with some known classes left out in turn, it ranked an image of theirs above "
+        f"another one in {best} of the pairs (max_logit in {plain})"
+    ]
+
+
+def _images_in_words(session: FitSession, split: Split) -> list[str]:
+    data = session.data
     own = data.held_out
     held = len(split.held) if own is None else int((session.classifier.labels_for(own) >= 0).sum())
     kept = f", {len(split.test)} kept for a test" if len(split.test) else ""
@@ -28,14 +87,6 @@ def start_in_words(session: FitSession, options: TrainOptions, split: Split) -> 
         lines.append(f"{data.alike} images have a near-duplicate; those alike are on the same side")
     if session.balance:
         lines.append("classes are of uneven size: images of rare ones are shown more than once an epoch")
-    budget = f" (as many as fit into {arguments.budget})" if arguments.budget else ""
-    if arguments.model not in BACKBONES:  # The model was chosen automatically.
-        lines.append(f"{model.model}: {model.why}")
-    lines.append(
-        f"{model.model} at {data.image_size} px, {arguments.method}, augmentation {arguments.augmentation}, "
-        f"{options.epochs} epochs{budget} of batch {options.batch_size}, "
-        f"{options.optimizer} with rate {options.lr:.3g}, {options.precision}"
-    )
     return lines
 
 

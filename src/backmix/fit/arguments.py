@@ -68,12 +68,25 @@ class FitArguments:
     detector: Annotated[
         str | None,
         "Unknown score that decides: method (its own), max_logit, msp, energy, openmax, knn, vim, ...; see "
-        "docs/detectors.md. Default: max_logit for softmax, method for others.",
+        "docs/detectors.md. Default: chosen by leaving known classes out where published weights are used and there "
+        "are at least five classes; else max_logit for softmax, method for others.",
     ] = None
     accept: Annotated[float, "Share of known images that the threshold is to accept."] = ACCEPT
     label_smoothing: Annotated[float, "Smoothing of the training targets."] = 0.0
     pretrained: Annotated[
         bool | None, "Start from published weights (timm models). Default: where they are at hand."
+    ] = None
+    train: Annotated[
+        Literal["auto", "head", "all"],
+        "What is trained. head: the head alone, on features of the published weights, in seconds; all: all weights; "
+        "auto: the head where published weights are at hand, and with --budget all weights in the time that is left, "
+        "if that is better.",
+    ] = "auto"
+    cache: Annotated[
+        str | None,
+        "Folder of the features that are kept between runs, or 'none'. Default: $BACKMIX_CACHE or the user's cache "
+        "folder.",
+        "DIR",
     ] = None
     precision: Annotated[
         Literal["auto", "bf16", "fp32"],

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backmix.errors import in_one_line
+from backmix.methods import METHODS, Method
 from backmix.models import BACKBONES
 from backmix.models.published import EXTRA, in_hub_cache, installed_weights, package_of
 
@@ -71,6 +72,37 @@ def choose_model(
     if pretrained:  # Loading them says what is missing.
         return ModelChoice(names[-1], True, "published weights, as asked for", published_size(names[-1]))
     return ModelChoice(model or SMALL, False, f"random weights: {', '.join(missing)}; {_command_for(names[-1])}")
+
+
+def choose_training(
+    train: str, model: ModelChoice, method: type[Method], *, budget: bool = False, epochs: bool = False
+) -> str:
+    """Return what is trained: "head", "all", or "auto" for the head and then all weights, of which the better is kept.
+
+    Args:
+        train: What a person asked for: "head", "all" or "auto".
+        model: The network and its initial weights.
+        method: The method.
+        budget: Whether the training has a budget of time.
+        epochs: Whether a number of epochs was asked for.
+
+    Raises:
+        ValueError: If the head alone cannot be trained.
+    """
+    if train == "head" and not model.pretrained:
+        raise ValueError(
+            f"--train head trains on features of published weights, and {model.model} starts from {model.why}. "
+            f"Take --train all, or bring weights: {EXTRA}"
+        )
+    if train == "head" and not method.on_pooled_features:
+        able = ", ".join(name for name, of in METHODS.items() if of.on_pooled_features)
+        raise ValueError(
+            f"{method.name} learns from more than pooled features, so its head cannot be trained alone. "
+            f"Take --train all, or one of the methods {able}"
+        )
+    if train != "auto" or not model.pretrained or not method.on_pooled_features or epochs:
+        return "head" if train == "head" else "all"
+    return "auto" if budget else "head"
 
 
 def published_size(name: str) -> int | None:

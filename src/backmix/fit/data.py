@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from backmix.data.content import content_key
 from backmix.data.digits import DigitsOnTextures
 from backmix.data.folder import FolderSource, image_key
+from backmix.data.images import ImageError
 from backmix.data.load import absolute, available_splits, choose_known, load_source, training_split
 from backmix.data.names import split_names
 from backmix.data.near_duplicates import find_near_duplicates
@@ -19,10 +24,12 @@ from backmix.data.source import ImageSource, Subset, auto_image_size, count_per_
 from backmix.data.split import Split, auto_holdout
 from backmix.errors import DataError
 from backmix.inference.decider import Decider
+from backmix.inference.feature_cache import FeatureCache
 from backmix.runs.held_out import Share, Shares, open_share
 from backmix.threshold.conformal import min_held_out
 from backmix.threshold.default import ACCEPT
 
+_GROUPS = "groups of near-duplicates 1"
 MOST_COMPARED = 200_000  # Near-duplicates are not searched for among more images.
 UNEVEN = 2.0  # If a class is more than this many times as large as another, images of rare classes are repeated.
 
@@ -78,6 +85,7 @@ def open_data(
     test_share: float | None = None,
     near_duplicates: bool = True,
     accept: float = ACCEPT,
+    cache: Path | None = None,
     image_bar: ImageBar | None = None,
     workers: int = 2,
 ) -> FitData:
@@ -92,6 +100,7 @@ def open_data(
             has a split for it.
         near_duplicates: Whether to search for near-duplicates, which must stay together.
         accept: The share of known images to accept. It decides how many images are needed to calibrate on.
+        cache: The folder in which the near-duplicates of the same images are kept between runs; None: nothing is kept.
         image_bar: A function that shows the number of images read so far; None: nothing is shown.
         workers: The number of threads that decode images.
     """
@@ -115,7 +124,7 @@ def open_data(
         groups = torch.full((len(source),), -1, dtype=torch.int64)
         bar = nullcontext() if image_bar is None else image_bar(len(known), "looking for near-duplicates")
         with bar as advance:
-            groups[known] = find_near_duplicates(source, known, workers=workers, progress=advance)
+            groups[known] = near_duplicates_of(source, known, cache, workers, advance)
     return FitData(
         source,
         held_out,
@@ -128,6 +137,42 @@ def open_data(
         test_share,
         groups,
     )
+
+
+def near_duplicates_of(
+    source: ImageSource,
+    positions: Tensor,
+    cache: Path | None,
+    workers: int,
+    progress: Callable[[int], object] | None = None,
+) -> Tensor:
+    """Return the groups of near-duplicates, see `find_near_duplicates`, which are kept for the same images.
+
+    Args:
+        source: The images.
+        positions: (N,) int64, the positions of the images to compare.
+        cache: The folder in which the groups are kept between runs; None: nothing is kept.
+        workers: The number of threads that read images.
+        progress: A function that is called, now and then, with the number of images read so far.
+    """
+    if cache is None:
+        return find_near_duplicates(source, positions, workers=workers, progress=progress)
+
+    def key(position: int) -> bytes:
+        try:
+            return content_key(source, position)
+        except ImageError:  # An image that cannot be read has a group of its own.
+            return b""
+
+    with ThreadPoolExecutor(workers) as pool:
+        content = hashlib.sha256(b"|".join(pool.map(key, positions.tolist()))).digest()
+    kept = FeatureCache(cache)
+    found = kept.find(_GROUPS, [content])
+    if content in found:
+        return torch.from_numpy(found[content]).long()
+    groups = find_near_duplicates(source, positions, workers=workers, progress=progress)
+    kept.keep(_GROUPS, {content: groups.float().numpy()})  # Float32 holds these numbers exactly.
+    return groups
 
 
 def is_uneven(labels: Tensor) -> bool:

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from backmix import metrics
 from backmix.detectors import DETECTORS
-from backmix.detectors.combined import Combined
+from backmix.detectors.combined import combine
+from backmix.detectors.reference_scores import ReferenceScores
 from backmix.fit.logistic import Regression
 
 LEAST_CLASSES = 5  # With fewer known classes, too few are left when some are left out.
@@ -67,7 +68,7 @@ def choose_score(
         The choice; None if there are fewer than `LEAST_CLASSES` classes, or no image can be left out.
     """
     count = len(classes)
-    numbers = sorted(set(image_folds.tolist()) & set(range(len(image_folds))))
+    numbers = sorted({fold for fold in image_folds.tolist() if fold >= 0})
     if count < LEAST_CLASSES or len(numbers) < 2:
         return None
     labels = regression.labels
@@ -81,7 +82,9 @@ def choose_score(
             used = ~torch.isin(labels, left_out) & ~fresh & (image_folds >= -1)
             if not bool(fresh.any()) or not bool(strange.any()):
                 continue
-            scores = _scores(regression, features, strength, used, torch.cat([fresh.nonzero(), strange.nonzero()])[:, 0])
+            scores = _scores(
+                regression, features, strength, used, torch.cat([fresh.nonzero(), strange.nonzero()])[:, 0]
+            )
             known = int(fresh.sum())
             scores |= _combinations(scores, known)
             auroc = {name: metrics.auroc(of[:known], of[known:]) for name, of in scores.items()}
@@ -113,7 +116,7 @@ def held_out_scores(
         names: The names of the scores.
     """
     parts: dict[str, list[Tensor]] = {name: [] for name in names}
-    for fold in sorted(set(image_folds.tolist()) & set(range(len(image_folds)))):
+    for fold in sorted({number for number in image_folds.tolist() if number >= 0}):
         out = image_folds == fold
         scores = _scores(regression, features, strength, ~out & (image_folds >= -1), out.nonzero()[:, 0], names)
         for name in names:
@@ -145,7 +148,8 @@ def _scores(
 
 def _combinations(scores: dict[str, Tensor], known: int) -> dict[str, Tensor]:
     """Return the combined scores; the first `known` images are the known ones, which are the reference."""
+    references = {name: ReferenceScores.of(of[:known]) for name, of in scores.items()}
     return {
-        pair: Combined.of_scores({name: (scores[name], scores[name][:known].sort().values) for name in pair.split("+")})
+        pair: combine([scores[name] for name in pair.split("+")], [references[name] for name in pair.split("+")])
         for pair in COMBINED
     }

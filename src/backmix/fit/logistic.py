@@ -114,7 +114,7 @@ class Regression:
         Args:
             folds: (N,) int64, the fold in which each image is left out; -1: in none.
         """
-        numbers = sorted(set(folds.tolist()) - {-1})
+        numbers = sorted({fold for fold in folds.tolist() if fold >= 0})
         if len(numbers) < 2:
             return StrengthChoice(1e-4, {}, {}, 0)
         losses: dict[float, Tensor] = {}
@@ -137,7 +137,8 @@ class Regression:
         chosen = next(
             strength
             for strength in STRENGTHS
-            if means[strength] - means[best] <= float((losses[strength] - losses[best]).std() / len(losses[best]) ** 0.5)
+            if means[strength] - means[best]
+            <= float((losses[strength] - losses[best]).std() / len(losses[best]) ** 0.5)
         )
         return StrengthChoice(chosen, means, accuracy, len(numbers))
 

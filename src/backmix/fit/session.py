@@ -19,10 +19,14 @@ from backmix.errors import RunError
 from backmix.files import write_json, write_text
 from backmix.fit.arguments import FitArguments
 from backmix.fit.budget import epochs_within, read_duration
-from backmix.fit.choices import ModelChoice, choose_model
+from backmix.fit.choices import ModelChoice, choose_model, choose_training
 from backmix.fit.data import ImageBar, held_out_shares, is_uneven, open_data, shown_unknowns, test_figures
+from backmix.fit.frozen_training import fit_frozen
 from backmix.fit.training import FitReport, auto_options, fit
 from backmix.inference.decider import Decider
+from backmix.inference.feature_cache import default_folder
+from backmix.inference.frozen import FrozenFeatures
+from backmix.methods import METHODS, Method
 from backmix.outliers.dataset import load_outliers
 from backmix.runs.folder import FORMAT, read_config, save_run
 from backmix.runs.held_out import Shares
@@ -56,6 +60,9 @@ class FitSession:
         chief: Whether this is the first process, which is the only one that prints and writes.
         data: The data of the training.
         model: The network and its initial weights.
+        what: What is trained: "head", "all", or "auto" for the head and then all weights.
+        image_size: The side of the images in pixels.
+        cache: The folder in which features are kept between runs; None: nothing is kept.
         classifier: The classifier that is trained.
         known: (N,) int64, the known class of each training image, -1 for others.
         balance: Whether images of rare classes are shown more often.
@@ -83,6 +90,7 @@ class FitSession:
         self._precision: str = self._begun.get("precision", "auto") if asked == "auto" else asked
         self.accelerator = make_accelerator(self._precision, log_dir=out / "logs")
         self.chief = self.accelerator.is_main_process
+        self.cache = cache_folder(arguments.cache)
         self.data = open_data(
             arguments.data,
             known_classes=arguments.known_classes,
@@ -91,11 +99,25 @@ class FitSession:
             test_share=arguments.test_share,
             near_duplicates=arguments.near_duplicates,
             accept=arguments.accept,
+            cache=self.cache,
             image_bar=image_bar if self.chief else None,
             workers=workers,
         )
         # Processes may not all have the same weights available, so the first process chooses and the others follow.
         self.model = from_first_process(self._choose_model, self.accelerator)
+        self.what: str = self._begun.get("train") or choose_training(
+            arguments.train,
+            self.model,
+            METHODS.get(arguments.method, Method),
+            budget=self.seconds is not None,
+            epochs=arguments.epochs is not None,
+        )
+        self.image_size = self.data.image_size
+        if self.what != "all" and arguments.image_size is None and "image_size" not in self._begun:
+            self.image_size = self.model.image_size or self.image_size
+        if self.what == "head" and asked == "auto" and self.accelerator.device.type == "cpu":
+            self._precision = "fp32"  # The fastest engine on a CPU computes in float32.
+        self._image_bar = image_bar if self.chief else None
         self.classifier = self._make_classifier()
         self.known = self.classifier.labels_for(self.data.source)
         self.balance = is_uneven(self.known) if arguments.balance is None else arguments.balance
@@ -113,6 +135,7 @@ class FitSession:
         self,
         *,
         on_start: Callable[[TrainOptions, Split, list[tuple[str, str]]], None],
+        on_frozen: Callable[[FrozenFeatures, Split, int], None],
         on_short: Callable[[float, float], None],
         on_step: Callable[[Progress], None],
         on_epoch: Callable[[EpochReport], None],
@@ -121,6 +144,8 @@ class FitSession:
 
         Args:
             on_start: A function that is called before training with the options, the split and the unreadable images.
+            on_frozen: A function that is called instead if the head is trained, with what computes the features, the
+                split and the number of images.
             on_short: A function that is called with the seconds of an epoch and the seconds left, if they are too few
                 for one epoch.
             on_step: See `backmix.train.train`.
@@ -131,6 +156,8 @@ class FitSession:
             self._record(options)
             on_start(options, split, skipped)
 
+        if self.what == "head":
+            return self._train_head(on_frozen)
         arguments, data = self.arguments, self.data
         patch = {} if arguments.patch_side is None else {"patch_side": arguments.patch_side}
         report = fit(
@@ -153,6 +180,29 @@ class FitSession:
             on_start=begin,
             on_step=on_step,
             on_epoch=on_epoch,
+        )
+        self.accelerator.end_training()
+        return report
+
+    def _train_head(self, on_frozen: Callable[[FrozenFeatures, Split, int], None]) -> FitReport:
+        arguments, data = self.arguments, self.data
+        if isinstance(self._outliers, str):
+            raise ValueError("--outliers backgrounds are made while all weights are trained: take --train all, or DATA")
+        report = fit_frozen(
+            self.classifier,
+            data.source,
+            cache=self.cache,
+            detector=arguments.detector,
+            outliers=self._outliers,
+            held_out=data.held_out,
+            holdout=data.holdout,
+            test_share=data.test_share,
+            groups=data.groups,
+            balance=self.balance,
+            seed=arguments.seed,
+            workers=self.workers,
+            image_bar=self._image_bar,
+            on_start=on_frozen,
         )
         self.accelerator.end_training()
         return report
@@ -188,6 +238,7 @@ class FitSession:
                 "unreadable": [{"path": name, "reason": reason} for name, reason in skipped],
                 "history": [asdict(entry) for entry in report.history],
                 "test": test,
+                "head": report.head and report.head.to_dict(),
             },
         )
         write_text(self.out / "fit.yaml", self._as_config())
@@ -210,7 +261,7 @@ class FitSession:
             self.data.classes,
             model=self.model.model,
             method=arguments.method,
-            image_size=self.data.image_size,
+            image_size=self.image_size,
             detector=arguments.detector,
             accept=arguments.accept,
             pretrained=self.model.pretrained,
@@ -255,9 +306,13 @@ class FitSession:
         chosen = {
             "model": self.model.model,
             "pretrained": self.model.pretrained,
-            "image_size": self.data.image_size,
+            "image_size": self.image_size,
+            "train": self.what,
         }
-        self._recorded = {"arguments": asdict(self.arguments), "chosen": chosen, "training": asdict(options)}
+        training = asdict(options)
+        if self.what == "head":  # No epoch and no rate had a part in it.
+            training = {"trained": "head", "seed": options.seed, "precision": options.precision}
+        self._recorded = {"arguments": asdict(self.arguments), "chosen": chosen, "training": training}
         config = self.out / "config.yaml"
         if self.chief and "files" not in (read_config(self.out) if config.is_file() else {}):
             write_text(config, yaml.safe_dump({"format": FORMAT, "backmix": __version__, **self._recorded}))
@@ -272,7 +327,7 @@ class FitSession:
             "known_classes": data.classes if arguments.known_classes else None,
             "model": self.model.model,
             "pretrained": self.model.pretrained,
-            "image_size": data.image_size,
+            "image_size": self.image_size,
             "outliers": absolute(arguments.outliers) if arguments.outliers else None,
             "epochs": options.epochs,
             "budget": None,
@@ -283,7 +338,11 @@ class FitSession:
             "balance": self.balance,
             "detector": self.classifier.detector,
             "precision": options.precision,
+            "train": self.what,
+            "cache": None,
         }
+        if self.what == "head":
+            values |= dict.fromkeys(("epochs", "batch_size", "lr"))
         # Options of a method or an augmentation are given one at a time, so their names are in the singular.
         named = {name.removesuffix("s") if isinstance(of, dict) else name: of for name, of in values.items()}
         return yaml.safe_dump(
@@ -291,6 +350,13 @@ class FitSession:
             sort_keys=False,
             allow_unicode=True,
         )
+
+
+def cache_folder(asked: str | None) -> Path | None:
+    """Return the folder of the features that are kept between runs; None if nothing is kept."""
+    if asked is None:
+        return default_folder()
+    return None if asked == "none" else Path(asked).expanduser()
 
 
 def from_first_process(find: Callable[[], T], accelerator: Accelerator) -> T:
@@ -317,7 +383,7 @@ def check_out(out: Path, arguments: FitArguments, resume: bool) -> None:
     now = asdict(arguments)
     # Runs of earlier versions do not record options that did not exist then.
     before = {**asdict(FitArguments("")), **(read_config(out).get("arguments") or {})}
-    free = ("detector", "accept")  # These may change, because they are used only after training.
+    free = ("detector", "accept", "cache")  # These may change, because they are used only after training.
     changed = [
         f"{key}: {before.get(key)!r} -> {now[key]!r}" for key in now if key not in free and before.get(key) != now[key]
     ]

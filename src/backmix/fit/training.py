@@ -19,6 +19,7 @@ from backmix.data.source import ImageSource, Subset, find_unreadable
 from backmix.data.split import Split, divide, repeat_rare
 from backmix.errors import DataError
 from backmix.fit.budget import measure_epoch
+from backmix.fit.head import HeadReport
 from backmix.foregrounds import EstimatedMasks, ForegroundSource
 from backmix.foregrounds.choose import choose_estimator
 from backmix.inference.decider import Decider
@@ -44,6 +45,7 @@ class FitReport:
         held_out_accuracy: The closed-set accuracy on the held-out images.
         skipped: The (name, reason) of each unreadable image.
         augmentation: BackMix with its bank; None if BackMix is not part of the augmentation.
+        head: What was found about the head if the head alone was trained; None if all weights were trained.
     """
 
     history: list[EpochReport]
@@ -51,6 +53,7 @@ class FitReport:
     held_out_accuracy: float
     skipped: list[tuple[str, str]]
     augmentation: BackMix | None
+    head: HeadReport | None = None
 
 
 Plan = Callable[[Callable[[TrainOptions], float], TrainOptions], TrainOptions]
@@ -127,6 +130,7 @@ def fit(
         DataError: If there are too few images.
         TrainingError: See `train`.
     """
+    classifier.frozen = False
     estimator, augmentation_options = choose_estimator(augmentation_options)
     make_augmentation(augmentation, 1, classifier.preprocess, augmentation_options)  # A wrong name fails at once.
     check_images(classifier, outliers, held_out)

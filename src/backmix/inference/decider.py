@@ -14,12 +14,16 @@ from torch import Tensor
 from backmix.data.known import check_classes
 from backmix.data.preprocess import Preprocess
 from backmix.data.source import ImageSource
-from backmix.detectors import DETECTORS, METHOD, OURS, Detector, check_name
+from backmix.detectors import METHOD, OURS, Detector, check_name
 from backmix.detectors.fitting import ready_detector
 from backmix.detectors.training_outputs import TrainingOutputs, evenly_spread
 from backmix.errors import DataError, in_one_line, some_of
 from backmix.inference.answers import answer_pictures, predictions
-from backmix.inference.evaluation import Outputs, collect, figures, own_answers, run_network, unknown_scores
+from backmix.inference.evaluate import evaluate
+from backmix.inference.evaluation import Outputs, collect, run_network, unknown_scores
+from backmix.inference.feature_cache import default_folder
+from backmix.inference.frozen import FrozenFeatures
+from backmix.inference.pooled_outputs import outputs_of, respond_to_pooled
 from backmix.methods.network import Network, create_network
 from backmix.models.precision import resolve_precision
 from backmix.prediction.answer import Prediction
@@ -39,6 +43,9 @@ class Decider:
         class_thresholds: The thresholds of the detector that decides, one for each class, see `fit_class_thresholds`.
         per_class: Whether the thresholds of single classes decide instead of the threshold for all classes.
         training_outputs: The outputs that detectors are fitted on, see `keep_training_outputs`; None if not kept.
+        frozen: Whether the backbone has its published weights and only the head was trained. Pooled features are then
+            computed by the fastest engine of the machine and kept in `cache_folder`.
+        cache_folder: The folder of the features that are kept between runs; None: nothing is kept.
     """
 
     def __init__(
@@ -97,6 +104,9 @@ class Decider:
         self.per_class = False
         self._training: TrainingOutputs | Callable[[], TrainingOutputs] | None = None
         self._ready: dict[str, Detector] = {}
+        self.frozen = False
+        self.cache_folder: Path | None = default_folder()
+        self._features: FrozenFeatures | None = None
         if detector != METHOD:
             # Errors that do not need a training are raised now: there is no linear head, or a package is missing.
             ready_detector(detector, self.network, self.preprocess, None)
@@ -205,26 +215,7 @@ class Decider:
         Raises:
             ValueError: If a name does not exist, or a detector that was requested by name has no scores here.
         """
-        asked = [name for name in detectors or () if name != "all"]
-        for name in asked:
-            check_name(name)
-        names = asked if detectors else list(dict.fromkeys([METHOD, *OURS, self.detector]))
-        if detectors and "all" in detectors:
-            names = [METHOD, *DETECTORS]
-        optional = [name for name in names if name not in asked]
-        outputs, scores, left_out = self.scores(source, names, optional=optional, workers=workers, on_images=on_images)
-        own = own_answers(
-            outputs.response, {name: None if name == METHOD else self.ready_detector(name) for name in scores}
-        )
-        accepted = {
-            name: threshold.accept(scores[name]) for name, threshold in self.thresholds.items() if name in scores
-        }
-        if self.detector in accepted:
-            accepted[self.detector] = self.decide(scores[self.detector], outputs.logits.argmax(1))[0]
-        result = figures(outputs, scores, accepted, own)
-        result["unreadable"] = [{"path": name, "reason": reason} for name, reason in outputs.skipped]
-        result["left_out"] = left_out
-        return result
+        return evaluate(self, source, detectors, workers=workers, on_images=on_images)
 
     def scores(
         self,
@@ -273,7 +264,12 @@ class Decider:
         self._ready.clear()
 
     def keep_training_outputs(
-        self, source: ImageSource, positions: Tensor | Sequence[int] | None = None, *, workers: int = 2
+        self,
+        source: ImageSource,
+        positions: Tensor | Sequence[int] | None = None,
+        *,
+        references: Mapping[str, Tensor] | None = None,
+        workers: int = 2,
     ) -> None:
         """Run the network on known training images, and keep the outputs that detectors are fitted on.
 
@@ -284,6 +280,7 @@ class Decider:
         Args:
             source: The training images.
             positions: (M,) the positions of the images to use; None: all images of known classes.
+            references: The scores that a combined detector compares with, see `TrainingOutputs`.
             workers: The number of threads that decode images.
         """
         labels = self.labels_for(source)
@@ -291,7 +288,9 @@ class Decider:
         wanted = wanted[labels[wanted] >= 0]
         chosen = evenly_spread(wanted, labels[wanted])
         outputs = self._collect(source, labels, chosen.tolist(), workers, stages=True)
-        self.training_outputs = TrainingOutputs.of(outputs.logits, outputs.features, outputs.labels, outputs.stages)
+        self.training_outputs = TrainingOutputs.of(
+            outputs.logits, outputs.features, outputs.labels, outputs.stages, references
+        )
 
     def ready_detector(self, name: str) -> Detector:
         """Return the detector of a name. On first use it is attached to the network and fitted.
@@ -330,7 +329,25 @@ class Decider:
         """Move the network to a device, and return the object itself."""
         self.network.to(device)
         self._ready.clear()
+        self._features = None
         return self
+
+    @property
+    def frozen_features(self) -> FrozenFeatures:
+        """What computes the pooled features of a frozen backbone. It is made on first use."""
+        if self._features is None:
+            self._features = FrozenFeatures(
+                self.network.backbone.eval(),
+                self.preprocess,
+                precision=self.precision,
+                folder=self.cache_folder,
+                build=False,
+            )
+        return self._features
+
+    @frozen_features.setter
+    def frozen_features(self, features: FrozenFeatures | None) -> None:
+        self._features = features
 
     def _collect(
         self,
@@ -343,6 +360,10 @@ class Decider:
         optional: Collection[str] = (),
         stages: bool = False,
     ) -> Outputs:
+        on_images_only = _on_images(detectors or {})
+        if self.frozen and not on_images_only:
+            found = self.frozen_features.of(source, positions, workers=workers, on_images=on_images)
+            return outputs_of(self.network.head, found, labels)
         return collect(
             self.network,
             self.preprocess,
@@ -352,7 +373,7 @@ class Decider:
             precision=self.precision,
             workers=workers,
             on_images=on_images,
-            detectors=_on_images(detectors or {}),
+            detectors=on_images_only,
             optional=optional,
             stages=stages,
         )
@@ -381,16 +402,21 @@ class Decider:
                 "Use classifier.preprocess.decode on pictures, or give paths."
             )
         ready = self._make_ready([self.detector])[0]
-        answers = run_network(
-            self.network,
-            self.preprocess,
-            images,
-            precision=self.precision,
-            batch_size=batch_size,
-            detectors=_on_images(ready),
-        )
-        logits = answers.response.logits
-        scores = unknown_scores(answers.response, answers.image_scores, ready)[0][self.detector]
+        image_scores: dict[str, Tensor] = {}
+        if self.frozen and not _on_images(ready):
+            response = respond_to_pooled(self.network.head, self.frozen_features.of_images(images))
+        else:
+            answers = run_network(
+                self.network,
+                self.preprocess,
+                images,
+                precision=self.precision,
+                batch_size=batch_size,
+                detectors=_on_images(ready),
+            )
+            response, image_scores = answers.response, answers.image_scores
+        logits = response.logits
+        scores = unknown_scores(response, image_scores, ready)[0][self.detector]
         known, found = self.decide(scores, logits.argmax(1))
         return predictions(names, self.classes, logits, scores, known, found, top)
 

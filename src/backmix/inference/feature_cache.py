@@ -41,21 +41,24 @@ class FeatureCache:
 
     The space says by what the features were computed: weights, preprocessing, precision and engine. The content is a
     key of the image, see `backmix.data.content.content_key`. Several processes and threads may use one file. A file
-    that cannot be read or written any more is no error: the cache then finds and keeps nothing, and `note` says why.
+    that cannot be read or written any more is no error: from then on features are kept in memory, and `note` says why.
 
     Args:
-        folder: The folder of the file, which is made if it is missing.
+        folder: The folder of the file, which is made if it is missing. None: features are kept in memory alone.
         limit: The largest size of the file in bytes.
 
     Attributes:
-        note: One line that says why the cache is not used any more; None while it works.
+        note: One line that says why the file is not used any more; None while it works, and if there is none.
     """
 
-    def __init__(self, folder: Path, *, limit: int = LIMIT) -> None:
-        self.path = folder / FILE
+    def __init__(self, folder: Path | None, *, limit: int = LIMIT) -> None:
         self.limit = limit
         self.note: str | None = None
         self._lock = threading.Lock()
+        self._memory: dict[tuple[str, bytes], Features] | None = {} if folder is None else None
+        if folder is None:
+            return
+        self.path = folder / FILE
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with closing(self._open()) as file, file:
@@ -75,9 +78,10 @@ class FeatureCache:
 
     def find(self, space: str, contents: Sequence[bytes]) -> dict[bytes, Features]:
         """Return the features (C,) float32 by content, of those contents that are kept."""
+        if self._memory is not None:
+            kept = self._memory
+            return {content: kept[space, content] for content in contents if (space, content) in kept}
         found: dict[bytes, Features] = {}
-        if self.note is not None:
-            return found
         try:
             with self._lock, closing(self._open()) as file, file:
                 for start in range(0, len(contents), _AT_ONCE):
@@ -98,9 +102,10 @@ class FeatureCache:
 
     def keep(self, space: str, features: Mapping[bytes, Features] | Iterable[tuple[bytes, Features]]) -> None:
         """Keep the features (C,) float32 of some images, all or none of them."""
-        if self.note is not None:
+        pairs = list(features.items() if isinstance(features, Mapping) else features)
+        if self._memory is not None:
+            self._memory |= {(space, content): value for content, value in pairs}
             return
-        pairs = features.items() if isinstance(features, Mapping) else features
         now = time.time()
         rows = [(space, content, now, value.astype("<f4").tobytes()) for content, value in pairs]
         try:
@@ -110,11 +115,12 @@ class FeatureCache:
                 self._shrink(file)
         except sqlite3.Error as error:
             self._give_up(error)
+            self.keep(space, pairs)
 
     def __len__(self) -> int:
         """Return the number of images whose features are kept."""
-        if self.note is not None:
-            return 0
+        if self._memory is not None:
+            return len(self._memory)
         with self._lock, closing(self._open()) as file:
             (count,) = file.execute("SELECT COUNT(*) FROM features").fetchone()
         return int(count)
@@ -145,7 +151,8 @@ class FeatureCache:
         return int((pages - free) * size)
 
     def _give_up(self, error: Exception) -> None:
+        self._memory = {}
         self.note = (
-            f"{self.path} is not used ({in_one_line(error)}): features are computed again and not kept. "
-            "Make room on its disk or delete it, or give another --cache"
+            f"{self.path} is not used ({in_one_line(error)}), so the features of these images are not kept for the "
+            "next run. Make room on its disk or delete it, or give another --cache."
         )

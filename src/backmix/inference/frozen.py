@@ -18,7 +18,7 @@ from backmix.data.images import ImageError
 from backmix.data.preprocess import Preprocess
 from backmix.data.source import ImageSource
 from backmix.errors import DataError
-from backmix.inference.engine import AT_A_TIME, Engine, TorchEngine, choose_engine, network_key
+from backmix.inference.engine import AT_A_TIME, Engine, choose_engine, network_key
 from backmix.inference.feature_cache import FeatureCache
 
 KEPT_AT_ONCE = 256  # Images are kept in groups of this size, so that an interrupted pass goes on where it stopped.
@@ -52,12 +52,12 @@ class FrozenFeatures:
         backbone: The backbone, in evaluation mode.
         preprocess: The preprocessing that decodes and normalises images.
         precision: "bf16" or "fp32".
-        folder: The folder of the cache; None: nothing is kept, and PyTorch computes.
+        folder: The folder of the cache. None: features are kept in memory alone, and PyTorch computes them.
         build: Whether to write the network for a faster engine if the folder does not hold it, see `choose_engine`.
 
     Attributes:
         engine: The engine that computes.
-        cache: The cache; None if nothing is kept.
+        cache: The cache.
         space: The name under which the cache keeps the features of this backbone.
     """
 
@@ -71,18 +71,15 @@ class FrozenFeatures:
         build: bool = True,
     ) -> None:
         self.backbone, self.preprocess, self.precision = backbone, preprocess, precision
-        self.cache = None if folder is None else FeatureCache(folder)
-        self.engine: Engine = TorchEngine(backbone, preprocess, precision)
-        self.space = ""
-        if folder is not None:
-            key = network_key(backbone, preprocess)
-            usable = folder / "engines" if self.cache is not None and self.cache.note is None else None
-            self.engine = choose_engine(
-                backbone, preprocess, precision=precision, folder=usable, build=build, key=key
-            )
-            # Another version of Pillow or of its JPEG library may decode to other pixels.
-            decoder = f"pillow {PIL.__version__} {pillow_features.version('jpg')} {pillow_features.version('zlib')}"
-            self.space = hashlib.sha256(f"{key} {self.engine.name} {decoder}".encode()).hexdigest()
+        self.cache = FeatureCache(folder)
+        key = network_key(backbone, preprocess)
+        usable = folder / "engines" if folder is not None and self.cache.note is None else None
+        self.engine: Engine = choose_engine(
+            backbone, preprocess, precision=precision, folder=usable, build=build, key=key
+        )
+        # Another version of Pillow or of its JPEG library may decode to other pixels.
+        decoder = f"pillow {PIL.__version__} {pillow_features.version('jpg')} {pillow_features.version('zlib')}"
+        self.space = hashlib.sha256(f"{key} {self.engine.name} {decoder}".encode()).hexdigest()
 
     def of(
         self,
@@ -106,12 +103,10 @@ class FrozenFeatures:
             DataError: If no image can be read.
         """
         wanted = list(range(len(source))) if positions is None else [int(p) for p in positions]
-        found: dict[int, Tensor] = {}
         skipped: dict[int, tuple[str, str]] = {}
         keys = self._keys(source, wanted, workers, skipped)
-        if self.cache is not None:
-            kept = self.cache.find(self.space, list(keys.values()))
-            found = {row: torch.from_numpy(kept[key]) for row, key in keys.items() if key in kept}
+        kept = self.cache.find(self.space, list(keys.values()))
+        found = {row: torch.from_numpy(kept[key]) for row, key in keys.items() if key in kept}
         missing = [row for row in range(len(wanted)) if row not in found and row not in skipped]
         done = len(wanted) - len(missing)
         if on_images is not None:
@@ -121,10 +116,9 @@ class FrozenFeatures:
             skipped |= errors
             found |= dict(zip(rows, features, strict=True))
             done += len(rows) + len(errors)
-            if self.cache is not None:
-                waiting |= {keys[row]: found[row] for row in rows}
-                if len(waiting) >= KEPT_AT_ONCE:
-                    self._keep(waiting)
+            waiting |= {keys[row]: found[row] for row in rows}
+            if len(waiting) >= KEPT_AT_ONCE:
+                self._keep(waiting)
             if on_images is not None:
                 on_images(done)
         self._keep(waiting)
@@ -144,7 +138,7 @@ class FrozenFeatures:
         return self.engine.pooled(images.cpu() if self.engine.parallel > 1 else images)
 
     def _keep(self, waiting: dict[bytes, Tensor]) -> None:
-        if self.cache is not None and waiting:
+        if waiting:
             self.cache.keep(self.space, {key: value.numpy() for key, value in waiting.items()})
             waiting.clear()
 
@@ -152,8 +146,6 @@ class FrozenFeatures:
         self, source: ImageSource, wanted: list[int], workers: int, skipped: dict[int, tuple[str, str]]
     ) -> dict[int, bytes]:
         """Return the content key of each row, and list the rows that cannot be read."""
-        if self.cache is None:
-            return {}
 
         def key(row: int) -> bytes | None:
             try:
@@ -166,9 +158,7 @@ class FrozenFeatures:
             keys = list(pool.map(key, range(len(wanted))))
         return {row: found for row, found in enumerate(keys) if found is not None}
 
-    def _computed(
-        self, source: ImageSource, wanted: list[int], missing: list[int], workers: int
-    ) -> Iterator[_Group]:
+    def _computed(self, source: ImageSource, wanted: list[int], missing: list[int], workers: int) -> Iterator[_Group]:
         """Yield, group by group, the rows that could be read, their features, and the errors of the others."""
         size = self.preprocess.image_size
         together = self.engine.parallel == 1  # The engine uses all cores itself, so threads only decode.

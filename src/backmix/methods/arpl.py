@@ -39,6 +39,7 @@ class ARPL(Method):
     """
 
     name: ClassVar[str] = "arpl"
+    on_pooled_features: ClassVar[bool] = True
 
     def __init__(self, num_features: int, num_classes: int, *, weight: float = 0.1) -> None:
         super().__init__(num_features, num_classes)

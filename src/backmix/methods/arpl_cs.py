@@ -61,6 +61,7 @@ class ARPLCS(ARPL):
     """
 
     name: ClassVar[str] = "arpl-cs"
+    on_pooled_features: ClassVar[bool] = False
     partial_gradients: ClassVar[bool] = True
     mean: Tensor
     std: Tensor

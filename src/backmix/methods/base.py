@@ -83,6 +83,8 @@ class Method(nn.Module):
         partial_gradients: Whether some parameters get no gradient in some steps. Several processes that train together
             need this information.
         needs_statistics: Whether `learn` must be called with the training images after the training.
+        on_pooled_features: Whether loss, logits and score use the feature map only through its mean over the cells, so
+            that the method can be trained on pooled features (B, C, 1, 1) of a backbone that does not change.
 
     Raises:
         ValueError: If there are fewer than two classes.
@@ -95,6 +97,7 @@ class Method(nn.Module):
     outlier_share: ClassVar[float] = 1.0
     partial_gradients: ClassVar[bool] = False
     needs_statistics: ClassVar[bool] = False
+    on_pooled_features: ClassVar[bool] = False
 
     def __init__(self, num_features: int, num_classes: int) -> None:
         super().__init__()

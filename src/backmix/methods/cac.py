@@ -43,6 +43,7 @@ class CAC(Method):
     """
 
     name: ClassVar[str] = "cac"
+    on_pooled_features: ClassVar[bool] = True
     needs_statistics: ClassVar[bool] = True
     anchors: Tensor
     centres: Tensor

@@ -51,6 +51,7 @@ class GCPL(Method):
     """
 
     name: ClassVar[str] = "gcpl"
+    on_pooled_features: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -37,6 +37,7 @@ class Rotation(Softmax):
     """
 
     name: ClassVar[str] = "rotation"
+    on_pooled_features: ClassVar[bool] = False
 
     def __init__(self, num_features: int, num_classes: int, *, weight: float = 0.5, bias: bool = True) -> None:
         super().__init__(num_features, num_classes, bias=bias)

@@ -45,6 +45,7 @@ class RPL(Method):
     """
 
     name: ClassVar[str] = "rpl"
+    on_pooled_features: ClassVar[bool] = True
 
     def __init__(
         self, num_features: int, num_classes: int, *, weight: float = 0.1, per_class: int = 1, score: str = "msp"

@@ -28,6 +28,7 @@ class Softmax(Method):
     """
 
     name: ClassVar[str] = "softmax"
+    on_pooled_features: ClassVar[bool] = True
 
     def __init__(self, num_features: int, num_classes: int, *, label_smoothing: float = 0.0, bias: bool = True) -> None:
         super().__init__(num_features, num_classes)

@@ -68,6 +68,7 @@ def save_run(classifier: Decider, folder: Path, *, extra: dict[str, Any] | None 
         "mean": list(preprocess.mean),
         "std": list(preprocess.std),
         "precision": classifier.precision,
+        "frozen": classifier.frozen,
         **(extra or {}),
     }
     write_config(folder, config, CHECKED if training is None else (*CHECKED, TRAINING))
@@ -178,6 +179,7 @@ def load_run(folder: Path, *, calibrated: bool = True, kind: type[Decider] = Dec
             )
         classifier.preprocess = Preprocess(config["image_size"], tuple(config["mean"]), tuple(config["std"]))
         classifier.network.load_state_dict(weights)
+        classifier.frozen = bool(config.get("frozen", False))  # Runs of earlier versions trained all weights.
         classifier.thresholds = {
             name: ConformalThreshold.from_dict(value) for name, value in calibration["thresholds"].items()
         }

@@ -1,0 +1,71 @@
+"""Train a method on pooled features by gradient steps, for methods without a closed optimum."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from backmix.data.seeds import seed_of
+from backmix.errors import TrainingError
+from backmix.methods import Method, TrainingBatch
+
+STEPS = 2000
+BATCH = 64
+RATE = 3e-3
+
+
+def train_on_features(
+    head: Method, features: Tensor, labels: Tensor, *, outliers: Tensor | None = None, seed: int = 0, steps: int = STEPS
+) -> float:
+    """Train a method on pooled features with AdamW and a cosine schedule.
+
+    Args:
+        head: The method, which is changed in place.
+        features: (N, C) float32, the pooled features.
+        labels: (N,) int64, the known classes.
+        outliers: (O, C) float32, the pooled features of images of no known class; None if the method uses none.
+        seed: The seed of the order of the images.
+        steps: The number of steps.
+
+    Returns:
+        The mean loss of the last tenth of the steps.
+
+    Raises:
+        ValueError: If the method needs outliers and there are none.
+        TrainingError: If the loss is not finite.
+    """
+    if head.needs_outliers and outliers is None:
+        head.check_outliers(TrainingBatch(torch.empty(0), torch.empty(0)))
+    device = next(head.parameters()).device
+    maps = features.to(device)[:, :, None, None]
+    strange = None if outliers is None or not head.uses_outliers else outliers.to(device)[:, :, None, None]
+    generator = torch.Generator().manual_seed(seed_of(seed, "features"))
+    optimiser = torch.optim.AdamW(head.parameters(), lr=RATE, weight_decay=0.01)
+    head.train()
+    order = torch.empty(0, dtype=torch.int64)
+    last: list[Tensor] = []
+    for step in range(steps):
+        if len(order) < min(BATCH, len(labels)):
+            order = torch.cat([order, torch.randperm(len(labels), generator=generator)])
+        rows, order = order[:BATCH], order[BATCH:]
+        shown = None
+        if strange is not None:
+            shown = strange[torch.randint(len(strange), (len(rows),), generator=generator)]
+        progress = step / steps
+        for group in optimiser.param_groups:
+            group["lr"] = RATE * head.rate(progress, lambda at: (1 + math.cos(math.pi * at)) / 2)
+        batch = TrainingBatch(maps[rows], labels[rows].to(device), None, shown, progress, step)
+        _, loss = head.training_loss(lambda of: of, batch)
+        if not bool(loss.isfinite()):
+            raise TrainingError(f"the loss of {head.name} on features is {float(loss)} at step {step}")
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        if step >= steps * 9 // 10:
+            last.append(loss.detach())
+    head.eval()
+    if head.needs_statistics:
+        head.learn(lambda: [(maps, labels.to(device))])
+    return float(torch.stack(last).mean())

@@ -1,0 +1,110 @@
+"""Train a classifier whose backbone keeps its published weights: one pass over the images, then the head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from backmix import metrics
+from backmix.data.source import ImageSource
+from backmix.data.split import Split, divide, repeat_rare
+from backmix.fit.head import default_detector, train_head
+from backmix.fit.training import FitReport, check_images
+from backmix.inference.decider import Decider
+from backmix.inference.frozen import FrozenFeatures
+
+ImageBar = Callable[[int, str], AbstractContextManager[Callable[[int], object]]]
+"""A function that shows the progress of a long step, see `backmix.fit.data.ImageBar`."""
+
+
+def fit_frozen(
+    classifier: Decider,
+    source: ImageSource,
+    *,
+    cache: Path | None = None,
+    detector: str | None = None,
+    outliers: ImageSource | None = None,
+    held_out: ImageSource | None = None,
+    holdout: float | None = None,
+    test_share: float = 0.0,
+    groups: Tensor | None = None,
+    balance: bool = False,
+    seed: int = 0,
+    workers: int = 2,
+    image_bar: ImageBar | None = None,
+    on_start: Callable[[FrozenFeatures, Split, int], None] | None = None,
+) -> FitReport:
+    """Train the head of a classifier on features of its frozen backbone, choose its score, and calibrate it.
+
+    Args:
+        classifier: The classifier, which is changed in place.
+        source: The training images. Images of classes that the classifier does not know are left out.
+        cache: The folder in which features are kept between runs; None: nothing is kept.
+        detector: The unknown score that decides. None: it is chosen by leaving classes out, see
+            `backmix.fit.leave_classes_out`.
+        outliers: Images of unknown classes, for methods that learn from them.
+        held_out: The images for calibration; None: a share of the training images.
+        holdout: The share of each class that is held out for calibration; None: see `auto_holdout`.
+        test_share: A further share of each class that is kept for a test.
+        groups: (len(source),) int64, the group of each image. Images of one group stay together.
+        balance: Whether images of rare classes count more, see `repeat_rare`.
+        seed: The seed of everything random.
+        workers: The number of threads that decode images.
+        image_bar: A function that shows the progress of the pass over the images; None: nothing is shown.
+        on_start: A function that is called before the pass with what computes the features, the split and the number of
+            images.
+
+    Returns:
+        The report of the fit.
+
+    Raises:
+        DataError: If there are too few images.
+    """
+    check_images(classifier, outliers, held_out)
+    labels = classifier.labels_for(source)
+    split = divide(labels, classifier.classes, held_out is None, holdout, test_share, groups, seed)
+    frozen = FrozenFeatures(
+        classifier.network.backbone.eval(), classifier.preprocess, precision=classifier.precision, folder=cache
+    )
+    classifier.frozen, classifier.frozen_features, classifier.cache_folder = True, frozen, cache
+    # One pass takes the images of the test as well. If none are kept for it, images of other classes have no use.
+    strange = ((labels < 0) & (source.labels >= 0)).nonzero()[:, 0] if len(split.test) else split.test
+    wanted = torch.cat([split.train, split.held, split.test, strange])
+    if on_start is not None:
+        on_start(frozen, split, len(wanted))
+    bar = nullcontext() if image_bar is None else image_bar(len(wanted), "running the network once on every image")
+    with bar as advance:
+        found = frozen.of(source, wanted.tolist(), workers=workers, on_images=advance)
+    rows = torch.isin(found.positions, split.train).nonzero()[:, 0]
+    positions = found.positions[rows]
+    weights = None
+    if balance:
+        weights = torch.bincount(repeat_rare(labels, split.train), minlength=len(labels))[positions].float()
+    strangers = None
+    if outliers is not None and classifier.network.head.uses_outliers:
+        strangers = frozen.of(outliers, workers=workers).features
+    classifier.detector = detector or default_detector(classifier.settings["method"])
+    report = train_head(
+        classifier,
+        found.features[rows],
+        labels[positions],
+        groups=None if groups is None else groups[positions],
+        weights=weights,
+        choose=detector is None,
+        seed=seed,
+        outliers=strangers,
+        computed=found.computed,
+    )
+    classifier.keep_training_outputs(source, split.train, references=report.references, workers=workers)
+    outputs = (
+        classifier.calibrate(source, positions=split.held.tolist(), workers=workers)
+        if held_out is None
+        else classifier.calibrate(held_out, workers=workers)
+    )
+    accuracy = metrics.closed_accuracy(outputs.logits.argmax(1), outputs.labels)
+    skipped = list(dict.fromkeys(found.skipped + outputs.skipped))
+    return FitReport([], split, accuracy, skipped, None, report)

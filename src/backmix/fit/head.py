@@ -1,0 +1,154 @@
+"""Train a head on the pooled features of a frozen backbone, and choose the unknown score."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from backmix.data.seeds import seed_of
+from backmix.detectors import METHOD
+from backmix.errors import DataError
+from backmix.fit.feature_training import train_on_features
+from backmix.fit.leave_classes_out import LEAST_CLASSES, ScoreChoice, choose_score, held_out_scores
+from backmix.fit.logistic import MOST_COMPARED, OUTSIDE, Regression, StrengthChoice, make_folds
+from backmix.inference.decider import Decider
+from backmix.methods import Method
+from backmix.methods.softmax import Softmax
+
+
+@dataclass(frozen=True)
+class HeadReport:
+    """What was found while the head was trained. Only training images took part.
+
+    Attributes:
+        images: The number of training images.
+        computed: The number of images that the network ran on; the features of the others were in the cache.
+        engine: The engine that computed the features.
+        strength: The choice of the strength of the logistic regression; None for other heads.
+        score: The choice of the unknown score; None if it was not chosen by leaving classes out.
+        why: Why the score was not chosen, in words; empty if it was.
+        references: (N,) the scores of training images that a combined score compares with, by score.
+    """
+
+    images: int
+    computed: int
+    engine: str
+    strength: StrengthChoice | None
+    score: ScoreChoice | None
+    why: str
+    references: dict[str, Tensor]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the references, ready for JSON."""
+        strength = None
+        if self.strength is not None:
+            strength = asdict(self.strength)
+            for name in ("log_loss", "accuracy"):
+                strength[name] = {f"{key:g}": value for key, value in strength[name].items()}
+        score = None
+        if self.score is not None:
+            score = {
+                "detector": self.score.detector,
+                "auroc": self.score.auroc,
+                "folds": [{"left_out": names, "auroc": auroc} for names, auroc in self.score.folds],
+                "images": self.score.images,
+            }
+        return {
+            "images": self.images,
+            "computed": self.computed,
+            "engine": self.engine,
+            "strength": strength,
+            "unknown_score": score,
+            "why": self.why,
+        }
+
+
+def train_head(
+    classifier: Decider,
+    features: Tensor,
+    labels: Tensor,
+    *,
+    groups: Tensor | None = None,
+    weights: Tensor | None = None,
+    choose: bool = True,
+    seed: int = 0,
+    outliers: Tensor | None = None,
+    computed: int = 0,
+) -> HeadReport:
+    """Train the head of a classifier on pooled features, and choose its unknown score.
+
+    The head of softmax is a logistic regression. Other methods follow their own loss by gradient steps.
+
+    Args:
+        classifier: The classifier, whose head and detector are changed in place.
+        features: (N, C) float32, the pooled features of training images.
+        labels: (N,) int64, their known classes.
+        groups: (N,) int64, the group of near-duplicates of each image, -1 for none.
+        weights: (N,) float, how much each image counts; None: all count alike.
+        choose: Whether the unknown score is chosen by leaving classes out, where there are enough classes.
+        seed: The seed of everything random.
+        outliers: (O, C) float32, the pooled features of images of no known class, for methods that learn from them.
+        computed: The number of images that the network ran on, for the report.
+
+    Raises:
+        DataError: If a class has no image.
+    """
+    head = classifier.network.head
+    empty = [name for k, name in enumerate(classifier.classes) if not bool((labels == k).any())]
+    if empty:
+        raise DataError(f"no readable training image is left of {', '.join(empty)}")
+    engine = classifier.frozen_features.engine.name
+    if not is_linear(head):
+        rows = None if weights is None else torch.repeat_interleave(torch.arange(len(labels)), weights.long())
+        train_on_features(
+            head,
+            features if rows is None else features[rows],
+            labels if rows is None else labels[rows],
+            outliers=outliers,
+            seed=seed,
+        )
+        why = f"{head.name} has a score of its own" if choose else ""
+        return HeadReport(len(labels), computed, engine, None, None, why, {})
+    assert isinstance(head, Softmax)
+    smoothing = min(1.0, head.label_smoothing * head.num_classes / (head.num_classes - 1))
+    regression = Regression(features, labels, len(classifier.classes), weights=weights, smoothing=smoothing)
+    folds = make_folds(labels, groups, torch.Generator().manual_seed(seed_of(seed, "folds of images")))
+    if len(labels) > MOST_COMPARED:
+        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed_of(seed, "images left out")))
+        folds[order[MOST_COMPARED:]] = OUTSIDE
+    strength = regression.choose_strength(folds)
+    found = regression.fit(strength.strength)
+    with torch.no_grad():
+        head.head.weight.copy_(found.weight)
+        assert head.head.bias is not None
+        head.head.bias.copy_(found.bias)
+    score, why, references = None, "", {}
+    if choose:
+        generator = torch.Generator().manual_seed(seed_of(seed, "folds of classes"))
+        score = choose_score(regression, features, strength.strength, folds, classifier.classes, generator)
+        if score is None:
+            count = len(classifier.classes)
+            why = (
+                f"{count} known classes are too few to leave some out, which takes {LEAST_CLASSES}"
+                if count < LEAST_CLASSES
+                else "the classes have too few images to leave some out"
+            )
+        else:
+            classifier.detector = score.detector
+    if "+" in classifier.detector:
+        names = classifier.detector.split("+")
+        references = held_out_scores(regression, features, strength.strength, folds, names)
+    return HeadReport(len(labels), computed, engine, strength, score, why, references)
+
+
+def is_linear(head: Method) -> bool:
+    """Return whether a head is trained as a logistic regression: it is softmax's, with a bias."""
+    return type(head) is Softmax and head.head.bias is not None
+
+
+def default_detector(method: str) -> str:
+    """Return the unknown score that decides if none is chosen."""
+    return "max_logit" if method == "softmax" else METHOD
