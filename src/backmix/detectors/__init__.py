@@ -12,6 +12,8 @@ from collections.abc import Callable
 from functools import partial
 
 from backmix.detectors.base import Detector
+from backmix.detectors.cosine_knn import CosineKNN
+from backmix.detectors.cosine_mean import CosineMean
 from backmix.detectors.energy import Energy
 from backmix.detectors.max_logit import MaxLogit
 from backmix.detectors.msp import MSP
@@ -19,11 +21,20 @@ from backmix.detectors.openmax import OpenMax
 from backmix.detectors.pytorch_ood import PytorchOOD
 from backmix.detectors.pytorch_ood_images import PytorchOODOnImages
 from backmix.detectors.pytorch_ood_stages import PytorchOODOnStages
+from backmix.detectors.shrunk_mahalanobis import ShrunkMahalanobis
 from backmix.detectors.wrapped import WRAPPED, Looks
 
 METHOD = "method"
 
-OURS: dict[str, Callable[..., Detector]] = {"msp": MSP, "max_logit": MaxLogit, "energy": Energy, "openmax": OpenMax}
+OURS: dict[str, Callable[..., Detector]] = {
+    "msp": MSP,
+    "max_logit": MaxLogit,
+    "energy": Energy,
+    "openmax": OpenMax,
+    "cosine_mean": CosineMean,
+    "cosine_knn": CosineKNN,
+    "shrunk_mahalanobis": ShrunkMahalanobis,
+}
 
 
 def _adapter(looks: Looks) -> type[PytorchOOD]:
@@ -50,6 +61,8 @@ __all__ = [
     "MSP",
     "OURS",
     "WRAPPED",
+    "CosineKNN",
+    "CosineMean",
     "Detector",
     "Energy",
     "MaxLogit",
@@ -57,5 +70,6 @@ __all__ = [
     "PytorchOOD",
     "PytorchOODOnImages",
     "PytorchOODOnStages",
+    "ShrunkMahalanobis",
     "check_name",
 ]
