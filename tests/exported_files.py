@@ -41,7 +41,9 @@ class Tiny(Backbone):
         return self.convolution(images).relu()
 
 
-def calibrated(model="tiny", method="softmax", size=16, classes=3, accept=0.8, per_class=False, **options):
+def calibrated(
+    model="tiny", method="softmax", size=16, classes=3, accept=0.8, per_class=False, references=None, **options
+):
     """A classifier of random weights with thresholds on the scores of random images."""
     names = [f"class {number}" for number in range(classes)]
     named = "compact-s" if model == "tiny" else model
@@ -61,7 +63,7 @@ def calibrated(model="tiny", method="softmax", size=16, classes=3, accept=0.8, p
             maps = network.backbone(classifier.preprocess.normalise(images))
         head.learn(lambda: [(maps, labels)])
     response = run_network(network, classifier.preprocess, images, precision="fp32").response
-    classifier.training_outputs = TrainingOutputs.of(response.logits, response.features, labels)
+    classifier.training_outputs = TrainingOutputs.of(response.logits, response.features, labels, (), references)
     name = classifier.detector
     ready = {name: None if name == METHOD else classifier.ready_detector(name)}
     scores = unknown_scores(response, {}, ready)[0][name]

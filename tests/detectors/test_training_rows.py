@@ -6,7 +6,7 @@ import torch
 from backmix.classifier import OpenSetClassifier
 from backmix.data.folder import FolderSource
 from backmix.data.split import split_apart
-from backmix.detectors import DETECTORS, METHOD, OpenMax, PytorchOOD, PytorchOODOnImages, PytorchOODOnStages
+from backmix.detectors import DETECTORS, METHOD, OURS, PytorchOOD, PytorchOODOnImages, PytorchOODOnStages
 from backmix.detectors.training_outputs import TrainingOutputs
 from backmix.fit.data import open_data
 
@@ -33,16 +33,18 @@ def test_detectors_are_given_what_is_kept_and_nothing_else(trained, pictures, mo
     """While held-out images calibrate, and test images, unknown ones among them, are scored."""
     given = []
 
-    def record(cls, call):
+    def record(cls, call, name=None):
         plain = getattr(cls, call)
 
         def recorded(self, *tensors):
-            given.append((getattr(self, "name", "openmax"), tensors))
+            given.append((name or self.name, tensors))
             return plain(self, *tensors)
 
         monkeypatch.setattr(cls, call, recorded)
 
-    record(OpenMax, "fit")
+    for name in FITTED:
+        if name in OURS:
+            record(OURS[name], "fit", name)
     record(PytorchOOD, "fit")
     record(PytorchOODOnImages, "fit")
     record(PytorchOODOnStages, "fit_layers")

@@ -55,7 +55,9 @@ def check(tmp_path, form, **options):
     classifier = calibrated(**options)
     path = tmp_path / f"model{SUFFIXES[form]}"
     agreement = export(classifier, path, form=form, trial=made_trial(classifier.preprocess.image_size))
-    assert path.is_file() and agreement.score < 1e-4 and agreement.same_decisions >= 16 - agreement.close
+    # Squared distances of made images are in the hundreds, of which float32 features give six digits.
+    tolerance = 2e-3 if "shrunk_mahalanobis" in classifier.detector else 1e-4
+    assert path.is_file() and agreement.score < tolerance and agreement.same_decisions >= 16 - agreement.close
 
 
 @pytest.mark.slow

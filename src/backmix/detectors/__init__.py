@@ -3,7 +3,8 @@
 A detector is made with its own options, is fitted once if it needs fitting, and is then called:
 `DETECTORS["msp"]()(logits, features)`. To add a detector, write a file for it and add its name to `DETECTORS`. The
 names in `WRAPPED` are detectors of pytorch-ood, which is imported only when one of them is made. `METHOD` stands for
-the score of the trained method itself: the method returns it together with the logits, and no detector is made.
+the score of the trained method itself: the method returns it together with the logits, and no detector is made. Two
+names of `OURS` with a "+" between them name their combination, see `Combined`; `make_detector` knows all names.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from collections.abc import Callable
 from functools import partial
 
 from backmix.detectors.base import Detector
+from backmix.detectors.combined import JOIN, Combined
+from backmix.detectors.cosine_knn import CosineKNN
+from backmix.detectors.cosine_mean import CosineMean
 from backmix.detectors.energy import Energy
 from backmix.detectors.max_logit import MaxLogit
 from backmix.detectors.msp import MSP
@@ -19,11 +23,20 @@ from backmix.detectors.openmax import OpenMax
 from backmix.detectors.pytorch_ood import PytorchOOD
 from backmix.detectors.pytorch_ood_images import PytorchOODOnImages
 from backmix.detectors.pytorch_ood_stages import PytorchOODOnStages
+from backmix.detectors.shrunk_mahalanobis import ShrunkMahalanobis
 from backmix.detectors.wrapped import WRAPPED, Looks
 
 METHOD = "method"
 
-OURS: dict[str, Callable[..., Detector]] = {"msp": MSP, "max_logit": MaxLogit, "energy": Energy, "openmax": OpenMax}
+OURS: dict[str, Callable[..., Detector]] = {
+    "msp": MSP,
+    "max_logit": MaxLogit,
+    "energy": Energy,
+    "openmax": OpenMax,
+    "cosine_mean": CosineMean,
+    "cosine_knn": CosineKNN,
+    "shrunk_mahalanobis": ShrunkMahalanobis,
+}
 
 
 def _adapter(looks: Looks) -> type[PytorchOOD]:
@@ -39,9 +52,33 @@ DETECTORS: dict[str, Callable[..., Detector]] = {
 
 
 def check_name(name: str) -> None:
-    """Raise ValueError, with a list of all names, unless `name` is `METHOD` or the name of a detector."""
-    if name != METHOD and name not in DETECTORS:
-        raise ValueError(f"no detector {name!r}; there are {', '.join((METHOD, *DETECTORS))}")
+    """Raise ValueError, with a list of all names, unless `name` is `METHOD` or the name of a detector.
+
+    Two different names of `OURS` joined by "+" are a name too, see `Combined`.
+    """
+    if name == METHOD or name in DETECTORS:
+        return
+    members = name.split(JOIN)
+    if len(members) == 2 and set(members) <= set(OURS):
+        if members[0] != members[1]:
+            return
+        raise ValueError(f"{name} combines a detector with itself; name {members[0]}, or another one beside it")
+    raise ValueError(
+        f"no detector {name!r}; there are {', '.join((METHOD, *DETECTORS))}; and two of {', '.join(OURS)} with a "
+        f"{JOIN} between them"
+    )
+
+
+def make_detector(name: str) -> Detector:
+    """Make the detector of a name with its default options. `METHOD` is none.
+
+    Raises:
+        ValueError: If no detector has this name, or the package that it comes from is missing.
+    """
+    check_name(name)
+    if name == METHOD:
+        raise ValueError(f"{METHOD} is the method's own score, for which no detector is made")
+    return DETECTORS[name]() if name in DETECTORS else Combined({part: OURS[part]() for part in name.split(JOIN)})
 
 
 __all__ = [
@@ -50,6 +87,9 @@ __all__ = [
     "MSP",
     "OURS",
     "WRAPPED",
+    "Combined",
+    "CosineKNN",
+    "CosineMean",
     "Detector",
     "Energy",
     "MaxLogit",
@@ -57,5 +97,7 @@ __all__ = [
     "PytorchOOD",
     "PytorchOODOnImages",
     "PytorchOODOnStages",
+    "ShrunkMahalanobis",
     "check_name",
+    "make_detector",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from backmix.detectors import DETECTORS, METHOD, Detector, check_name
+from backmix.detectors import METHOD, Detector, make_detector
 from backmix.detectors.training_outputs import TrainingOutputs
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def ready_detector(
     """Make a detector, attach it to a network, and fit it if it needs fitting.
 
     Args:
-        name: The name of the detector, a key of `DETECTORS`.
+        name: The name of the detector: a key of `DETECTORS`, or two of `OURS` with a "+" between them.
         network: The network. Its training or evaluation mode does not change.
         preprocess: The normalisation of the network's images.
         training: A function that returns the outputs to fit on. It is called only if the detector needs fitting. None:
@@ -29,8 +29,7 @@ def ready_detector(
         ValueError: If no detector has this name, the detector does not work with this network or these images, or
             there are no training outputs to fit on.
     """
-    check_name(name)
-    detector = DETECTORS[name]()
+    detector = make_detector(name)
     training_mode = network.training
     network.eval()
     try:

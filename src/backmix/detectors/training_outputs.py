@@ -24,15 +24,25 @@ class TrainingOutputs:
         labels: (N,) int64 labels.
         stages: (N, C_l) means of the map after each stage inside the network, see `stage_means`, each float16 or
             float32 like `features`. The list is empty if the network names no stages, and in runs of earlier versions.
+        references: (M,) sorted float unknown scores by detector, of known images that this detector was not fitted on,
+            for `Combined`; M may differ. Empty if none were computed, and in runs of earlier versions.
     """
 
     logits: Tensor
     features: Tensor
     labels: Tensor
     stages: list[Tensor] = field(default_factory=list)
+    references: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, logits: Tensor, features: Tensor, labels: Tensor, stages: Sequence[Tensor] = ()) -> TrainingOutputs:
+    def of(
+        cls,
+        logits: Tensor,
+        features: Tensor,
+        labels: Tensor,
+        stages: Sequence[Tensor] = (),
+        references: Mapping[str, Tensor] | None = None,
+    ) -> TrainingOutputs:
         """Round outputs to the dtypes of a file, so that scores are the same before and after writing it.
 
         Args:
@@ -40,8 +50,10 @@ class TrainingOutputs:
             features: (N, C) float pooled features.
             labels: (N,) int64 labels.
             stages: (N, C_l) float means of the map after each stage.
+            references: (M,) unknown scores by detector, of known images that it was not fitted on, in any order.
         """
-        return cls(logits.float(), _halved(features), labels, [_halved(means) for means in stages])
+        ordered = {name: scores.sort().values for name, scores in (references or {}).items()}
+        return cls(logits.float(), _halved(features), labels, [_halved(means) for means in stages], ordered)
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> TrainingOutputs:
@@ -50,20 +62,25 @@ class TrainingOutputs:
         Raises:
             TypeError: If a tensor is missing or has another name.
         """
-        numbers = range(len(tensors) - 3)
-        plain = {name: value for name, value in tensors.items() if not name.startswith(_STAGE)}
+        plain = {name: value for name, value in tensors.items() if not name.startswith((_STAGE, _REFERENCE))}
+        numbers = range(sum(name.startswith(_STAGE) for name in tensors))
+        references = {
+            name.removeprefix(_REFERENCE): value for name, value in tensors.items() if name.startswith(_REFERENCE)
+        }
         try:
-            return cls(**plain, stages=[tensors[f"{_STAGE}{number}"] for number in numbers])
+            stages = [tensors[f"{_STAGE}{number}"] for number in numbers]
         except KeyError as error:
             raise TypeError(f"no {error.args[0]}") from None
+        return cls(**plain, stages=stages, references=references)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all tensors by the names under which they are written to a file."""
         stages = {f"{_STAGE}{number}": means for number, means in enumerate(self.stages)}
-        return {"logits": self.logits, "features": self.features, "labels": self.labels, **stages}
+        references = {f"{_REFERENCE}{name}": scores for name, scores in self.references.items()}
+        return {"logits": self.logits, "features": self.features, "labels": self.labels, **stages, **references}
 
 
-_STAGE = "stage_"
+_STAGE, _REFERENCE = "stage_", "reference_"
 
 
 def _halved(values: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 
 from backmix.classifier import OpenSetClassifier
 from backmix.data.names import split_names
-from backmix.detectors import DETECTORS
+from backmix.detectors import METHOD, make_detector
 from backmix.errors import RunError, in_one_line
 from backmix.files import sha256, write_text
 from backmix.hub.card import LEFT_OUT, model_card
@@ -91,7 +91,7 @@ def write_shared_copy(
     classifier = load_run(run, kind=OpenSetClassifier)
     config = read_config(run)
     fingerprints = config["files"]
-    needed = classifier.detector in DETECTORS and DETECTORS[classifier.detector]().needs_fitting
+    needed = classifier.detector != METHOD and make_detector(classifier.detector).needs_fitting
     if training_outputs is None:
         training_outputs = needed
     if needed and not training_outputs:
