@@ -1,9 +1,9 @@
 """The network that is chosen where nothing is said: by the size of the images and by whether weights are at hand."""
 
-import importlib.util
-import sys
+from importlib.util import find_spec
 
 import pytest
+from weights_package import put_package
 
 from backmix.fit.choices import PUBLISHED, SMALL, ModelChoice, choose_model, published_size, weights_at_hand
 from backmix.models import published
@@ -38,17 +38,9 @@ def package(monkeypatch, tmp_path):
     """Puts a package with an empty file of weights where Python finds it; the choice does not read the file."""
 
     def install(name, *, file=True):
-        entry = published.PACKAGES[name]
-        folder = tmp_path / "packages" / entry.module
-        (folder / "models").mkdir(parents=True)
-        (folder / "__init__.py").write_text("raise RuntimeError('no code of the package is to run')")
-        if file:
-            (folder / entry.file).touch()
-        monkeypatch.syspath_prepend(str(folder.parent))
-        monkeypatch.setattr(
-            published, "find_spec", lambda module: importlib.util.find_spec(module) if module == entry.module else None
-        )
-        monkeypatch.delitem(sys.modules, entry.module, raising=False)
+        put_package(monkeypatch, tmp_path / "packages", name, file=file)
+        module = published.PACKAGES[name].module
+        monkeypatch.setattr(published, "find_spec", lambda asked: find_spec(asked) if asked == module else None)
 
     return install
 
