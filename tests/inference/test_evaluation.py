@@ -365,7 +365,7 @@ def failing(monkeypatch):
 
     monkeypatch.setitem(detectors.DETECTORS, "later", FailsLater)
     # Two batches of the test images.
-    monkeypatch.setattr("backmix.inference.decider.collect", lambda *a, **k: collect(*a, **k, batch_size=16))
+    monkeypatch.setattr("backmix.inference.scorer.collect", lambda *a, **k: collect(*a, **k, batch_size=16))
 
 
 def test_all_detectors_without_one_that_fails_while_scoring(trained, pictures, failing):
@@ -380,7 +380,7 @@ def test_all_detectors_without_one_that_fails_while_scoring(trained, pictures, f
 
 
 def test_names_are_checked_before_anything_is_run(trained, pictures, monkeypatch):
-    monkeypatch.setattr("backmix.inference.decider.collect", lambda *_, **__: pytest.fail("ran the network"))
+    monkeypatch.setattr("backmix.inference.scorer.collect", lambda *_, **__: pytest.fail("ran the network"))
     for names in (["all", "bogus"], ["bogus", "all"], ["msp", "bogus"]):
         with pytest.raises(ValueError, match="no detector 'bogus'; there are method, msp"):
             OpenSetClassifier.load(trained).evaluate(FolderSource(pictures / "test"), detectors=names)

@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from backmix import OpenSetClassifier, TrainOptions
-from backmix.fit.session import begun_choices
+from backmix.fit.begun import begun_choices
 from backmix.models.precision import has_bf16_units, resolve_precision
 from backmix.train.loop import make_accelerator
 

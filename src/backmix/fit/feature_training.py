@@ -61,7 +61,7 @@ def train_on_features(
         if not bool(loss.isfinite()):
             raise TrainingError(f"the loss of {head.name} on features is {float(loss)} at step {step}")
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         if step >= steps * 9 // 10:
             last.append(loss.detach())

@@ -185,7 +185,7 @@ def minimise(
         parameters.grad = torch.cat([features.T @ error + strength * parameters[:-1], error.sum(0, keepdim=True)])
         return value
 
-    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    optimiser.step(loss)
     return parameters.detach()
 
 

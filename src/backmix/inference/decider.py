@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from PIL import Image
@@ -14,17 +14,13 @@ from torch import Tensor
 from backmix.data.known import check_classes
 from backmix.data.preprocess import Preprocess
 from backmix.data.source import ImageSource
-from backmix.detectors import METHOD, OURS, Detector, check_name
+from backmix.detectors import DETECTORS, METHOD, OURS, check_name
 from backmix.detectors.fitting import ready_detector
-from backmix.detectors.training_outputs import TrainingOutputs, evenly_spread
-from backmix.errors import DataError, in_one_line, some_of
+from backmix.errors import DataError, some_of
 from backmix.inference.answers import answer_pictures, predictions
-from backmix.inference.evaluate import evaluate
-from backmix.inference.evaluation import Outputs, collect, run_network, unknown_scores
-from backmix.inference.feature_cache import default_folder
-from backmix.inference.frozen import FrozenFeatures
-from backmix.inference.pooled_outputs import outputs_of, respond_to_pooled
-from backmix.methods.network import Network, create_network
+from backmix.inference.evaluation import Outputs, figures, own_answers, unknown_scores
+from backmix.inference.scorer import Scorer
+from backmix.methods.network import create_network
 from backmix.models.precision import resolve_precision
 from backmix.prediction.answer import Prediction
 from backmix.threshold.by_class import decide, fit_class_thresholds
@@ -32,7 +28,7 @@ from backmix.threshold.conformal import ConformalThreshold
 from backmix.threshold.default import ACCEPT
 
 
-class Decider:
+class Decider(Scorer):
     """A network, the classes it knows, and a threshold on its unknown score.
 
     A run is loaded as a `Decider` if nothing is to be trained. People use `backmix.OpenSetClassifier`, which takes the
@@ -42,10 +38,6 @@ class Decider:
         thresholds: The threshold of each detector, for all classes together; empty before `calibrate`.
         class_thresholds: The thresholds of the detector that decides, one for each class, see `fit_class_thresholds`.
         per_class: Whether the thresholds of single classes decide instead of the threshold for all classes.
-        training_outputs: The outputs that detectors are fitted on, see `keep_training_outputs`; None if not kept.
-        frozen: Whether the backbone has its published weights and only the head was trained. Pooled features are then
-            computed by the fastest engine of the machine and kept in `cache_folder`.
-        cache_folder: The folder of the features that are kept between runs; None: nothing is kept.
     """
 
     def __init__(
@@ -73,10 +65,8 @@ class Decider:
         check_name(detector)
         if not 0 < accept < 1:
             raise ValueError(f"accept is a share of the known images, between 0 and 1; got {accept}")
-        self.classes = list(classes)
         self.detector = detector
         self.accept = accept
-        self.precision = resolve_precision(precision)
         self.settings: dict[str, Any] = {
             "model": model,
             "method": method,
@@ -86,7 +76,7 @@ class Decider:
         }
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.network: Network = create_network(
+            network = create_network(
                 model,
                 method,
                 len(classes),
@@ -95,27 +85,17 @@ class Decider:
                 model_options=model_options,
                 method_options=method_options,
             )
-        backbone = self.network.backbone
+        backbone = network.backbone
         if mean is None:
             mean, std = getattr(backbone, "mean", None), getattr(backbone, "std", None)
-        self.preprocess = Preprocess(image_size, mean, std) if mean and std else Preprocess(image_size)
+        preprocess = Preprocess(image_size, mean, std) if mean and std else Preprocess(image_size)
+        super().__init__(classes, network, preprocess, resolve_precision(precision))
         self.thresholds: dict[str, ConformalThreshold] = {}
         self.class_thresholds: list[ConformalThreshold | None] = []
         self.per_class = False
-        self._training: TrainingOutputs | Callable[[], TrainingOutputs] | None = None
-        self._ready: dict[str, Detector] = {}
-        self.frozen = False
-        self.cache_folder: Path | None = default_folder()
-        self._features: FrozenFeatures | None = None
         if detector != METHOD:
             # Errors that do not need a training are raised now: there is no linear head, or a package is missing.
             ready_detector(detector, self.network, self.preprocess, None)
-
-    def labels_for(self, source: ImageSource) -> Tensor:
-        """Return the labels of a source in the numbers of this classifier, by class name; -1 for unknown classes."""
-        number = {name: i for i, name in enumerate(self.classes)}
-        table = torch.tensor([*(number.get(name, -1) for name in source.classes), -1])
-        return table[source.labels]
 
     def calibrate(
         self,
@@ -215,92 +195,26 @@ class Decider:
         Raises:
             ValueError: If a name does not exist, or a detector that was requested by name has no scores here.
         """
-        return evaluate(self, source, detectors, workers=workers, on_images=on_images)
-
-    def scores(
-        self,
-        source: ImageSource,
-        detectors: Sequence[str],
-        *,
-        positions: Sequence[int] | None = None,
-        optional: Collection[str] = (),
-        workers: int = 2,
-        on_images: Callable[[int], object] | None = None,
-    ) -> tuple[Outputs, dict[str, Tensor], dict[str, str]]:
-        """Return the unknown scores of the images of a source.
-
-        Args:
-            source: The images to score.
-            detectors: The names of the detectors.
-            positions: The positions of the images in the source; None: all images.
-            optional: The names of detectors that are left out if they are not available, instead of raising an error.
-            workers: The number of threads that decode images.
-            on_images: A function that is called with the number of images done so far.
-
-        Returns:
-            The outputs of the network for the N readable images, the scores (N,) by name, and by name the reasons why
-            other detectors have none.
-
-        Raises:
-            DataError: If no image can be read.
-            ValueError: If a name does not exist, or a detector has no scores here.
-        """
-        ready, left_out = self._make_ready(detectors, optional)
-        outputs = self._collect(source, self.labels_for(source), positions, workers, on_images, ready, optional)
-        able = {name: detector for name, detector in ready.items() if name not in outputs.left_out}
-        scores, without = unknown_scores(outputs.response, outputs.image_scores, able, optional=optional)
-        return outputs, scores, left_out | outputs.left_out | without
-
-    @property
-    def training_outputs(self) -> TrainingOutputs | None:
-        """The outputs of the network for training images, which are read on first use."""
-        if callable(self._training):
-            self._training = self._training()
-        return self._training
-
-    @training_outputs.setter
-    def training_outputs(self, outputs: TrainingOutputs | Callable[[], TrainingOutputs] | None) -> None:
-        self._training = outputs
-        self._ready.clear()
-
-    def keep_training_outputs(
-        self,
-        source: ImageSource,
-        positions: Tensor | Sequence[int] | None = None,
-        *,
-        references: Mapping[str, Tensor] | None = None,
-        workers: int = 2,
-    ) -> None:
-        """Run the network on known training images, and keep the outputs that detectors are fitted on.
-
-        The images are used once, without augmentation. At most
-        `backmix.detectors.training_outputs.TRAINING_LIMIT` of them are used, evenly spread over the classes. See
-        `TrainingOutputs` for the outputs.
-
-        Args:
-            source: The training images.
-            positions: (M,) the positions of the images to use; None: all images of known classes.
-            references: The scores that a combined detector compares with, see `TrainingOutputs`.
-            workers: The number of threads that decode images.
-        """
-        labels = self.labels_for(source)
-        wanted = torch.arange(len(labels)) if positions is None else torch.as_tensor(positions, dtype=torch.int64)
-        wanted = wanted[labels[wanted] >= 0]
-        chosen = evenly_spread(wanted, labels[wanted])
-        outputs = self._collect(source, labels, chosen.tolist(), workers, stages=True)
-        self.training_outputs = TrainingOutputs.of(
-            outputs.logits, outputs.features, outputs.labels, outputs.stages, references
+        asked = [name for name in detectors or () if name != "all"]
+        for name in asked:
+            check_name(name)
+        names = asked if detectors else list(dict.fromkeys([METHOD, *OURS, self.detector]))
+        if detectors and "all" in detectors:
+            names = [METHOD, *DETECTORS]
+        optional = [name for name in names if name not in asked]
+        outputs, scores, left_out = self.scores(source, names, optional=optional, workers=workers, on_images=on_images)
+        own = own_answers(
+            outputs.response, {name: None if name == METHOD else self.ready_detector(name) for name in scores}
         )
-
-    def ready_detector(self, name: str) -> Detector:
-        """Return the detector of a name. On first use it is attached to the network and fitted.
-
-        Raises:
-            ValueError: If the name does not exist, or the detector is not available here; the error gives the reason.
-        """
-        if name not in self._ready:
-            self._ready[name] = ready_detector(name, self.network, self.preprocess, lambda: self.training_outputs)
-        return self._ready[name]
+        accepted = {
+            name: threshold.accept(scores[name]) for name, threshold in self.thresholds.items() if name in scores
+        }
+        if self.detector in accepted:
+            accepted[self.detector] = self.decide(scores[self.detector], outputs.logits.argmax(1))[0]
+        result = figures(outputs, scores, accepted, own)
+        result["unreadable"] = [{"path": name, "reason": reason} for name, reason in outputs.skipped]
+        result["left_out"] = left_out
+        return result
 
     def predict(
         self, images: Tensor | Iterable[str | Path | Image.Image], *, batch_size: int = 256, top: int = 3
@@ -325,75 +239,6 @@ class Decider:
             return self._answers(images, [str(i) for i in range(len(images))], batch_size, top=top)
         return answer_pictures(images, self.preprocess.decode, partial(self._answers, top=top), batch_size)
 
-    def to(self, device: str | torch.device) -> Self:
-        """Move the network to a device, and return the object itself."""
-        self.network.to(device)
-        self._ready.clear()
-        self._features = None
-        return self
-
-    @property
-    def frozen_features(self) -> FrozenFeatures:
-        """What computes the pooled features of a frozen backbone. It is made on first use."""
-        if self._features is None:
-            self._features = FrozenFeatures(
-                self.network.backbone.eval(),
-                self.preprocess,
-                precision=self.precision,
-                folder=self.cache_folder,
-                build=False,
-            )
-        return self._features
-
-    @frozen_features.setter
-    def frozen_features(self, features: FrozenFeatures | None) -> None:
-        self._features = features
-
-    def _collect(
-        self,
-        source: ImageSource,
-        labels: Tensor,
-        positions: Sequence[int] | None,
-        workers: int,
-        on_images: Callable[[int], object] | None = None,
-        detectors: Mapping[str, Detector | None] | None = None,
-        optional: Collection[str] = (),
-        stages: bool = False,
-    ) -> Outputs:
-        on_images_only = _on_images(detectors or {})
-        if self.frozen and not on_images_only:
-            found = self.frozen_features.of(source, positions, workers=workers, on_images=on_images)
-            return outputs_of(self.network.head, found, labels)
-        return collect(
-            self.network,
-            self.preprocess,
-            source,
-            labels,
-            positions=positions,
-            precision=self.precision,
-            workers=workers,
-            on_images=on_images,
-            detectors=on_images_only,
-            optional=optional,
-            stages=stages,
-        )
-
-    def _make_ready(
-        self, names: Iterable[str], optional: Collection[str] = ()
-    ) -> tuple[dict[str, Detector | None], dict[str, str]]:
-        """Return detectors by name, None for the method's own score, and the reasons why optional ones are missing."""
-        ready: dict[str, Detector | None] = {}
-        left_out: dict[str, str] = {}
-        for name in names:
-            try:
-                check_name(name)
-                ready[name] = None if name == METHOD else self.ready_detector(name)
-            except ValueError as error:
-                if name not in optional:
-                    raise
-                left_out[name] = in_one_line(error)
-        return ready, left_out
-
     def _answers(self, images: Tensor, names: list[str], batch_size: int, *, top: int) -> list[Prediction]:
         size = self.preprocess.image_size
         if images.ndim != 4 or images.shape[1:] != (3, size, size) or images.dtype != torch.uint8:
@@ -402,25 +247,8 @@ class Decider:
                 "Use classifier.preprocess.decode on pictures, or give paths."
             )
         ready = self._make_ready([self.detector])[0]
-        image_scores: dict[str, Tensor] = {}
-        if self.frozen and not _on_images(ready):
-            response = respond_to_pooled(self.network.head, self.frozen_features.of_images(images))
-        else:
-            answers = run_network(
-                self.network,
-                self.preprocess,
-                images,
-                precision=self.precision,
-                batch_size=batch_size,
-                detectors=_on_images(ready),
-            )
-            response, image_scores = answers.response, answers.image_scores
-        logits = response.logits
-        scores = unknown_scores(response, image_scores, ready)[0][self.detector]
+        answers = self._run(images, ready, batch_size)
+        logits = answers.response.logits
+        scores = unknown_scores(answers.response, answers.image_scores, ready)[0][self.detector]
         known, found = self.decide(scores, logits.argmax(1))
         return predictions(names, self.classes, logits, scores, known, found, top)
-
-
-def _on_images(detectors: Mapping[str, Detector | None]) -> dict[str, Detector]:
-    """Return the detectors that need images."""
-    return {name: detector for name, detector in detectors.items() if detector is not None and detector.needs_images}

@@ -4,7 +4,7 @@ import pytest
 
 from backmix.errors import RunError
 from backmix.fit.arguments import FitArguments
-from backmix.fit.session import begun_choices, check_out
+from backmix.fit.begun import begun_choices, check_out
 
 
 def test_check_out(trained, tmp_path):
