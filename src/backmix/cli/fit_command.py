@@ -9,6 +9,7 @@ from pathlib import Path
 from backmix.cli.console import image_bar, make_console, training_bar
 from backmix.cli.fit_words import result_in_words, start_in_words
 from backmix.data.split import Split
+from backmix.detectors.fitting import cautions
 from backmix.errors import some_of
 from backmix.fit.arguments import FitArguments
 from backmix.fit.data import notes
@@ -74,6 +75,8 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
         threshold = session.classifier.thresholds[session.classifier.detector]
         if threshold.note:
             warn(threshold.note)
+        for caution in cautions([session.classifier.detector], session.classifier.ready_detector).values():
+            warn(caution)
         console.print(f"accuracy on held-out images {report.held_out_accuracy:.3f}")
         for line in result_in_words(test, session.classifier):
             console.print(line)
