@@ -10,7 +10,7 @@ from PIL import Image
 from backmix.classifier import OpenSetClassifier
 from backmix.data.folder import FolderSource
 from backmix.data.source import Subset
-from backmix.detectors import METHOD, OURS
+from backmix.detectors import METHOD, OURS, WRAPPED
 from backmix.detectors.training_outputs import TrainingOutputs
 from backmix.errors import DataError
 from backmix.methods import METHODS, Softmax
@@ -364,8 +364,32 @@ def test_detectors_of_pytorch_ood_decide_from_calibration_on(trained, colours, p
 def test_all_detectors_and_why_some_have_no_figures(trained, colours, bare):
     pytest.importorskip("pytorch_ood")
     result = OpenSetClassifier.load(trained).evaluate(colours, detectors=["all"])
-    assert {"vim", "knn", "odin", "method", "openmax"} <= set(result["detectors"])
-    assert set(result["left_out"]) == {"mcd"} and "this network has none" in result["left_out"]["mcd"]
+    few = {name for name, spec in WRAPPED.items() if spec.images_per_feature}
+    assert {"knn", "odin", "method", "openmax"} <= set(result["detectors"]) and result["cautions"] == {}
+    assert set(result["left_out"]) == {"mcd", *few} and "this network has none" in result["left_out"]["mcd"]
+
+
+def test_statistics_that_these_images_cannot_carry_are_left_out_unless_asked_for(trained, colours):
+    pytest.importorskip("pytorch_ood")
+    classifier = OpenSetClassifier.load(trained)
+    kept = classifier.training_outputs
+    few = {name for name, spec in WRAPPED.items() if spec.images_per_feature}
+    assert few == {"mahalanobis", "rmd", "gmm", "vim", "mahalanobis_odin", "multi_mahalanobis"}
+    result = classifier.evaluate(colours, detectors=["all"])
+    said = (
+        f"rmd: {len(kept.labels)} training images for {kept.features.shape[1]} features: too few for the inverse of a"
+    )
+    assert result["left_out"]["rmd"].startswith(said) and result["left_out"]["rmd"].endswith("take shrunk_mahalanobis")
+    assert "principal subspace" in result["left_out"]["vim"]
+    asked = classifier.evaluate(colours, detectors=["all", "rmd"])
+    assert set(asked["cautions"]) == {"rmd"} and asked["detectors"]["rmd"]["auroc"] is not None
+    assert asked["cautions"]["rmd"] == result["left_out"]["rmd"]
+    # The one that decides always has figures.
+    classifier.detector = "mahalanobis"
+    classifier.calibrate(colours, accept=0.8)
+    for names in (None, ["all"]):
+        decides = classifier.evaluate(colours, detectors=names)
+        assert "mahalanobis" in decides["detectors"] and set(decides["cautions"]) == {"mahalanobis"}
 
 
 def test_what_a_method_does_not_allow_is_said_before_training(bare):

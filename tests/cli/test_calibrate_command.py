@@ -46,6 +46,16 @@ def test_again_with_the_runs_own_images_changes_nothing(run, capsys):
     assert "by the class that an image is taken for" in said and "one threshold decides for all" in said
 
 
+def test_a_detector_whose_statistics_cannot_hold_is_said(run, capsys):
+    pytest.importorskip("pytorch_ood")
+    calibrate_command(run, detectors=["mahalanobis"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "mahalanobis: 48 training images for" in said and "or more; take shrunk_mahalanobis" in said
+    calibrate_command(run, detectors=["shrunk_mahalanobis"])
+    assert "training images for" not in capsys.readouterr().out
+    assert OpenSetClassifier.load(run).detector == "shrunk_mahalanobis"
+
+
 def test_another_share_and_thresholds_by_class(run, capsys):
     calibrate_command(run, accept=0.8, per_class=True)
     said = capsys.readouterr().out

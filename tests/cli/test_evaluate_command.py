@@ -35,11 +35,13 @@ def test_evaluate_with_detectors_of_pytorch_ood(trained, pictures, capsys):
     result = evaluate_command(trained, str(pictures), detectors="vim,knn,openmax")
     assert list(result["detectors"]) == ["vim", "knn", "openmax"] and result["left_out"] == {}
     assert all(entry["auroc"] > 0.9 for entry in result["detectors"].values())
-    capsys.readouterr()
+    assert list(result["cautions"]) == ["vim"]
+    assert "vim: 96 training images for" in capsys.readouterr().out.replace("\n", " ")
     result = evaluate_command(trained, str(pictures), detectors="all")
     assert set(result["detectors"]) | set(result["left_out"]) == {METHOD, *OURS, *WRAPPED}
     said = capsys.readouterr().out
-    assert "left out: mcd: looks at how dropout" in said and " vim " in said and "max_logit*" in said
+    assert "left out: mcd: looks at how dropout" in said and "left out: vim: 96 training images" in said
+    assert " knn " in said and "max_logit*" in said
     with pytest.raises(ValueError, match="mcd: looks at how dropout"):
         evaluate_command(trained, str(pictures), detectors="msp,mcd")
     with pytest.raises(ValueError, match="no detector 'kmm'; there are method, msp"):

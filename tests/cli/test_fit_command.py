@@ -37,6 +37,12 @@ def test_what_fit_says(pictures, tmp_path, capsys):
     assert "epoch 1: loss" in said and f"written to {tmp_path / 'run'}" in said
 
 
+def test_a_detector_whose_statistics_cannot_hold_is_said(pictures, tmp_path, capsys):
+    pytest.importorskip("pytorch_ood")
+    fit_command(small(pictures, known_classes="red, blue", detector="mahalanobis"), tmp_path / "run")
+    assert "too few for the inverse of a covariance" in " ".join(capsys.readouterr().out.split())
+
+
 def test_outliers_of_classes_that_a_test_calls_unknown(pictures, tmp_path, capsys):
     """pictures holds red, green, blue and grey; ours has classes of two other names, one of them in the test alone."""
     note = "which DATA has too: a test that calls these unknown is no test"

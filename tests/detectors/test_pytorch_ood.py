@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from backmix.data.preprocess import Preprocess
-from backmix.detectors import DETECTORS, WRAPPED, MaxLogit, PytorchOOD
-from backmix.detectors.fitting import ready_detector
+from backmix.detectors import DETECTORS, METHOD, WRAPPED, Detector, MaxLogit, PytorchOOD
+from backmix.detectors.fitting import cautions, ready_detector
 from backmix.detectors.pytorch_ood import Whitening
 from backmix.detectors.pytorch_ood_images import shared_dropout
 from backmix.detectors.stages import stage_means
@@ -666,3 +666,48 @@ def test_an_even_spread_keeps_the_shares_of_the_classes():
     counts = labels[chosen // 3].bincount().tolist()
     assert all(abs(count - share) <= 1 for count, share in zip(counts, (70, 20, 10), strict=True))
     assert torch.equal(evenly_spread(positions, labels, 1000), positions)
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "cautious"),
+    [
+        ("mahalanobis", 18, True),  # 3 classes and 8 features: at least 2 * 8 + 3.
+        ("mahalanobis", 19, False),
+        ("rmd", 18, True),
+        ("gmm", 18, True),
+        ("vim", 10, True),  # At least 8 + 3.
+        ("vim", 11, False),
+        ("knn", 6, False),
+        ("kl_matching", 6, False),
+    ],
+)
+def test_too_few_images_for_the_statistics_are_said(name, images, cautious):
+    features = torch.randn(images, 8, generator=torch.Generator().manual_seed(0))
+    head = torch.nn.Linear(8, 3).requires_grad_(False)
+    options = {"weight": head.weight, "bias": head.bias} if name == "vim" else {}
+    detector = DETECTORS[name](**options)
+    assert detector.caution == ""
+    detector.fit(head(features), features, torch.arange(images) % 3)
+    assert bool(detector.caution) is cautious
+    if cautious:
+        assert detector.caution.startswith(f"{name}: {images} training images for 8 features: too few for ")
+        assert detector.caution.endswith("or more; take shrunk_mahalanobis")
+    assert detector(head(features), features).isfinite().all()
+
+
+def test_large_numbers_in_a_caution_can_be_read():
+    said = WRAPPED["mahalanobis"].caution("mahalanobis", 2180, 20, 1280)
+    assert "2,180 training images for 1,280 features" in said and "takes 2,580 or more" in said
+    assert WRAPPED["mahalanobis"].caution("mahalanobis", 2580, 20, 1280) == ""
+
+
+def test_cautions_by_name():
+    ready = {"a": Detector(), "b": Detector()}
+    ready["b"].caution = "b: too few"
+
+    def make(name):
+        if name == "c":
+            raise ValueError("not here")
+        return ready[name]
+
+    assert cautions([METHOD, "a", "b", "c"], make) == {"b": "b: too few"}

@@ -217,7 +217,6 @@ def test_a_run_without_means_loads_says_what_to_do_and_that_does_it(trained, pic
     assert without_stages(run) == 2
     source = FolderSource(pictures / "test")
     result = OpenSetClassifier.load(run).evaluate(source, detectors=["all"])
-    assert "mahalanobis" in result["detectors"]
     assert "`backmix fit ... --resume` on it keeps them" in result["left_out"]["multi_mahalanobis"]
     weights = (run / "model.safetensors").read_bytes()
     options = {"model": "compact-s", "image_size": 32, "epochs": 6, "lr": 0.05, "precision": "fp32"}

@@ -51,7 +51,7 @@ def test_detectors_are_given_what_is_kept_and_nothing_else(trained, pictures, mo
     classifier = OpenSetClassifier.load(trained)
     kept = classifier.training_outputs
     classifier.calibrate(FolderSource(pictures / "train"))
-    result = classifier.evaluate(FolderSource(pictures / "test"), detectors=["all"])
+    result = classifier.evaluate(FolderSource(pictures / "test"), detectors=FITTED)
     assert set(FITTED) <= {name for name, _ in given} and set(FITTED) <= set(result["detectors"])
     for name, tensors in given:
         *seen, labels = tensors

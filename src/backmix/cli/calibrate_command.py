@@ -15,6 +15,7 @@ from backmix.cli.console import make_console
 from backmix.cli.fit_words import accepted_in_words
 from backmix.data.load import absolute, calibration_split, load_source
 from backmix.detectors import METHOD, OURS, check_name
+from backmix.detectors.fitting import cautions
 from backmix.errors import DataError, RunError
 from backmix.inference.choose_detector import choose_detector
 from backmix.inference.evaluation import Outputs
@@ -90,6 +91,8 @@ def calibrate_command(
     )
     if threshold.note:
         console.print(threshold.note, style="yellow")
+    for caution in cautions([classifier.detector], classifier.ready_detector).values():
+        console.print(caution, style="yellow")
     tested = _test(classifier, shares, console, workers)
     console.print(class_table(classifier, outputs, tested))
     fewest = min_held_out(classifier.accept)

@@ -78,6 +78,8 @@ def evaluate_command(
         mark = "*" if name == classifier.detector else ""
         table.add_row(name + mark, *(hundredths(entry.get(k)) for k in keys))
     console.print(table)
+    for caution in result["cautions"].values():
+        console.print(caution, style="yellow")
     for reason in result["left_out"].values():
         console.print(f"left out: {reason}", style="yellow")
     console.print(

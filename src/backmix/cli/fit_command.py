@@ -9,6 +9,7 @@ from pathlib import Path
 from backmix.cli.console import image_bar, make_console, training_bar
 from backmix.cli.fit_words import frozen_in_words, head_in_words, result_in_words, start_in_words
 from backmix.data.split import Split
+from backmix.detectors.fitting import cautions
 from backmix.errors import some_of
 from backmix.fit.arguments import FitArguments
 from backmix.fit.data import notes
@@ -87,6 +88,8 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
             console.print(line)
         if session.classifier.frozen and (note := session.classifier.frozen_features.cache.note):
             warn(note)
+        for caution in cautions([session.classifier.detector], session.classifier.ready_detector).values():
+            warn(caution)
         console.print(f"accuracy on held-out images {report.held_out_accuracy:.3f}")
         for line in result_in_words(test, session.classifier):
             console.print(line)

@@ -21,10 +21,12 @@ class Detector:
     Attributes:
         needs_fitting: Whether the detector must be fitted before it can score images.
         needs_images: Whether the detector takes images through `score_images`, instead of the outputs of the network.
+        caution: After fitting, a sentence that says why the scores cannot be relied on; empty if there is no reason.
     """
 
     needs_fitting: bool = False
     needs_images: bool = False
+    caution: str = ""
 
     def attach(self, method: Method, backbone: nn.Module, preprocess: Preprocess) -> None:
         """Take the parts of the network that the detector needs beside its outputs, for example the linear head.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from backmix.detectors import METHOD, Detector, make_detector
@@ -46,3 +46,21 @@ def ready_detector(
             )
         detector.fit_kept(outputs)
     return detector
+
+
+def cautions(names: Iterable[str], ready: Callable[[str], Detector]) -> dict[str, str]:
+    """Return by name why the scores of detectors cannot be relied on; those that can, or have no scores, are left out.
+
+    Args:
+        names: The names of detectors. `METHOD` is passed over.
+        ready: A function that returns the ready detector of a name, and raises ValueError if it is not available.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        try:
+            caution = "" if name == METHOD else ready(name).caution
+        except ValueError:
+            continue
+        if caution:
+            found[name] = caution
+    return found

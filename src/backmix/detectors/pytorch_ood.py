@@ -84,6 +84,7 @@ class PytorchOOD(Detector):
             labels = labels.cpu().clone()
         self._check_head(logits, features)
         self._check_classes(labels, logits.shape[1])
+        given = features.shape[1]
         with self._named_errors(), torch.inference_mode(False), torch.enable_grad():
             if self.spec.whiten:
                 self.white = Whitening(features, labels)
@@ -101,6 +102,7 @@ class PytorchOOD(Detector):
                     self.inner.fit(list(zip(features.split(1024), labels.split(1024), strict=True)))
                 case _:
                     self.inner.fit_features(features, labels)
+        self.caution = self.spec.caution(self.name, len(labels), logits.shape[1], given)
 
     def __call__(self, logits: Tensor, features: Tensor) -> Tensor:
         """Return the unknown scores (B,) float, higher = more unknown, of logits (B, K) and pooled features (B, C).

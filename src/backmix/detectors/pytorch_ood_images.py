@@ -81,6 +81,7 @@ class PytorchOODOnImages(PytorchOOD):
             self.white = Whitening(features, labels)
             device = next(self.network.parameters()).device
             self.inner.fit_features(self.white(features).to(device), labels.to(device))
+        self.caution = self.spec.caution(self.name, len(labels), logits.shape[1], features.shape[1])
 
     def __call__(self, logits: Tensor, features: Tensor) -> Tensor:
         """Raise ValueError, because the detector needs images; see `score_images`."""

@@ -91,6 +91,8 @@ class PytorchOODOnStages(PytorchOODOnImages):
             inner = self.cls([nn.Identity() for _ in layers], **{**self.spec.defaults, **self.options})
             self.inner = inner.fit_structured(white, labels.to(device))
             self.whites = whites
+        widest = max(layer.shape[1] for layer in layers)
+        self.caution = self.spec.caution(self.name, len(labels), self.network.method.num_classes, widest)
 
     def _is_fitted(self) -> bool:
         return bool(self.whites)

@@ -48,6 +48,8 @@ class Wrapped:
             them.
         whiten: Whether the detector gets features whose covariance is the identity. This is for detectors that invert
             covariances, in float32 or after adding a constant that is small only for features of size 1.
+        images_per_feature: The least number of training images, less one for each class, that the detector takes for
+            each feature; 0: any number is enough. See `caution`.
     """
 
     cls: str
@@ -55,6 +57,30 @@ class Wrapped:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     fitted: Callable[[Tensor, Tensor], dict[str, Any]] | None = None
     whiten: bool = False
+    images_per_feature: int = 0
+
+    def caution(self, name: str, images: int, classes: int, features: int) -> str:
+        """Return a sentence if the training images are too few for the statistics of the detector, or "".
+
+        The covariance within K classes of N images has N - K degrees of freedom. With fewer than C, the number of
+        features, it has no inverse, and the pseudo-inverse ignores every direction in which the training images do not
+        vary. From C on it has one, but for n = N - K Gaussian deviations the inverse is n / (n - C - 1) times too
+        large in expectation: without bound near n = C, twice at n = 2 C.
+
+        Args:
+            name: The name of the detector.
+            images: The number N of training images.
+            classes: The number K of classes.
+            features: The number C of features; of several layers, the largest.
+        """
+        least = classes + self.images_per_feature * features
+        if not self.images_per_feature or images >= least:
+            return ""
+        what = "the inverse of a covariance" if self.whiten else "a principal subspace"
+        return (
+            f"{name}: {images:,} training images for {features:,} features: too few for {what}, which takes {least:,} "
+            "or more; take shrunk_mahalanobis"
+        )
 
 
 def _neighbours(features: Tensor, labels: Tensor) -> dict[str, Any]:
@@ -73,10 +99,10 @@ WRAPPED: dict[str, Wrapped] = {
     "kl_matching": Wrapped("KLMatching", Looks.LOGITS),
     "temperature_scaling": Wrapped("TemperatureScaling", Looks.LOGITS),
     "knn": Wrapped("KNN", Looks.FEATURES, fitted=_neighbours),
-    "mahalanobis": Wrapped("Mahalanobis", Looks.FEATURES, whiten=True),
-    "rmd": Wrapped("RMD", Looks.FEATURES, whiten=True),
-    "gmm": Wrapped("GMM", Looks.FEATURES, whiten=True),
-    "vim": Wrapped("ViM", Looks.WEIGHTS, fitted=_dimensions),
+    "mahalanobis": Wrapped("Mahalanobis", Looks.FEATURES, whiten=True, images_per_feature=2),
+    "rmd": Wrapped("RMD", Looks.FEATURES, whiten=True, images_per_feature=2),
+    "gmm": Wrapped("GMM", Looks.FEATURES, whiten=True, images_per_feature=2),
+    "vim": Wrapped("ViM", Looks.WEIGHTS, fitted=_dimensions, images_per_feature=1),
     # The paper leaves out this share of the weights on CIFAR.
     "dice": Wrapped("DICE", Looks.WEIGHTS, {"p": 0.9}),
     "nnguide": Wrapped("NNGuide", Looks.HEAD),
@@ -94,9 +120,9 @@ WRAPPED: dict[str, Wrapped] = {
     "nac": Wrapped("NACUE", Looks.COVERAGE),
     "odin": Wrapped("ODIN", Looks.IMAGES),
     "mcd": Wrapped("MCD", Looks.IMAGES),
-    "mahalanobis_odin": Wrapped("MahalanobisODIN", Looks.IMAGE_FEATURES, whiten=True),
+    "mahalanobis_odin": Wrapped("MahalanobisODIN", Looks.IMAGE_FEATURES, whiten=True, images_per_feature=2),
     "rankfeat": Wrapped("RankFeat", Looks.IMAGE_MAPS),
-    "multi_mahalanobis": Wrapped("MultiMahalanobis", Looks.IMAGE_STAGES, whiten=True),
+    "multi_mahalanobis": Wrapped("MultiMahalanobis", Looks.IMAGE_STAGES, whiten=True, images_per_feature=2),
 }
 
 LEFT_OUT: dict[str, str] = {

@@ -15,7 +15,7 @@ from backmix.data.known import check_classes
 from backmix.data.preprocess import Preprocess
 from backmix.data.source import ImageSource
 from backmix.detectors import DETECTORS, METHOD, OURS, check_name
-from backmix.detectors.fitting import ready_detector
+from backmix.detectors.fitting import cautions, ready_detector
 from backmix.errors import DataError, some_of
 from backmix.inference.answers import answer_pictures, predictions
 from backmix.inference.evaluation import Outputs, figures, own_answers, unknown_scores
@@ -108,8 +108,8 @@ class Decider(Scorer):
     ) -> Outputs:
         """Fit thresholds on known images that were not trained on.
 
-        The detector that decides, the method's own score and each detector of `OURS` get a threshold; openmax is left
-        out if no training outputs are kept. The detector that decides also gets a threshold for each class.
+        The detector that decides, the method's own score and each detector of `OURS` get a threshold; those that need
+        training outputs are left out if none are kept. The detector that decides also gets a threshold for each class.
 
         At most a share 1 - accept of new known images is then rejected in expectation (split conformal prediction).
         Unknown images of the source, if any, are not used.
@@ -188,9 +188,9 @@ class Decider(Scorer):
             on_images: A function that is called with the number of images done so far.
 
         Returns:
-            The figures, see `backmix.inference.evaluation.figures`. In addition, `unreadable` lists the images that
-            were left out and the reasons, and `left_out` the reasons why detectors that were not requested by name have
-            no figures.
+            The figures, see `backmix.inference.evaluation.figures`. In addition, `unreadable` lists the images left out
+            and the reasons, `left_out` why detectors that were not requested by name have no figures, and `cautions`
+            why the figures of others cannot be relied on. Detectors with a caution are left out of "all".
 
         Raises:
             ValueError: If a name does not exist, or a detector that was requested by name has no scores here.
@@ -201,6 +201,8 @@ class Decider(Scorer):
         names = asked if detectors else list(dict.fromkeys([METHOD, *OURS, self.detector]))
         if detectors and "all" in detectors:
             names = [METHOD, *DETECTORS]
+        weak = cautions((name for name in names if name not in (*asked, self.detector)), self.ready_detector)
+        names = [name for name in names if name not in weak]
         optional = [name for name in names if name not in asked]
         outputs, scores, left_out = self.scores(source, names, optional=optional, workers=workers, on_images=on_images)
         own = own_answers(
@@ -213,8 +215,7 @@ class Decider(Scorer):
             accepted[self.detector] = self.decide(scores[self.detector], outputs.logits.argmax(1))[0]
         result = figures(outputs, scores, accepted, own)
         result["unreadable"] = [{"path": name, "reason": reason} for name, reason in outputs.skipped]
-        result["left_out"] = left_out
-        return result
+        return result | {"left_out": weak | left_out, "cautions": cautions(scores, self.ready_detector)}
 
     def predict(
         self, images: Tensor | Iterable[str | Path | Image.Image], *, batch_size: int = 256, top: int = 3
