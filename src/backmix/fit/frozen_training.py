@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from backmix import metrics
 from backmix.data.source import ImageSource
 from backmix.data.split import Split, divide, repeat_rare
-from backmix.fit.head import default_detector, train_head
+from backmix.fit.head import HeadReport, default_detector, train_head, train_head_on_views
+from backmix.fit.mixed_views import VIEWS, MixedViews, check_views, mix_views
 from backmix.fit.training import FitReport, check_images
 from backmix.inference.decider import Decider
 from backmix.inference.frozen import FrozenFeatures
@@ -27,6 +31,9 @@ def fit_frozen(
     *,
     cache: Path | None = None,
     detector: str | None = None,
+    augmentation: str = "none",
+    augmentation_options: dict[str, Any] | None = None,
+    views: int = VIEWS,
     outliers: ImageSource | None = None,
     held_out: ImageSource | None = None,
     holdout: float | None = None,
@@ -46,6 +53,10 @@ def fit_frozen(
         cache: The folder in which features are kept between runs; None: nothing is kept.
         detector: The unknown score that decides. None: it is chosen by leaving classes out, see
             `backmix.fit.leave_classes_out`.
+        augmentation: The name of the augmentation, see `backmix.augmentations.make_augmentation`. With one, the head
+            learns from mixed views of each image too, see `backmix.fit.mixed_views`.
+        augmentation_options: The options of the augmentation, see `backmix.fit.training.fit`.
+        views: The number of mixed views of each image.
         outliers: Images of unknown classes, for methods that learn from them.
         held_out: The images for calibration; None: a share of the training images.
         holdout: The share of each class that is held out for calibration; None: see `auto_holdout`.
@@ -63,7 +74,9 @@ def fit_frozen(
 
     Raises:
         DataError: If there are too few images.
+        ValueError: If there is no such augmentation, or a frozen network cannot be trained with it.
     """
+    check_views(augmentation, classifier.preprocess, augmentation_options, views)
     check_images(classifier, outliers, held_out)
     labels = classifier.labels_for(source)
     split = divide(labels, classifier.classes, held_out is None, holdout, test_share, groups, seed)
@@ -99,6 +112,14 @@ def fit_frozen(
         outliers=strangers,
         computed=found.computed,
     )
+    mixed: MixedViews | None = None
+    if augmentation != "none":
+        with nullcontext() if image_bar is None else image_bar(len(rows) * views, "mixing images") as advance:
+            how: dict[str, Any] = {"views": views, "seed": seed, "workers": workers, "on_views": advance}
+            mixed = mix_views(classifier, source, labels, positions, augmentation, augmentation_options, **how)
+        report = _learn_from(
+            mixed, views, classifier, found.features[rows], labels[positions], report, weights, strangers, seed
+        )
     classifier.keep_training_outputs(source, split.train, references=report.references, workers=workers)
     outputs = (
         classifier.calibrate(source, positions=split.held.tolist(), workers=workers)
@@ -107,4 +128,29 @@ def fit_frozen(
     )
     accuracy = metrics.closed_accuracy(outputs.logits.argmax(1), outputs.labels)
     skipped = list(dict.fromkeys(found.skipped + outputs.skipped))
-    return FitReport([], split, accuracy, skipped, None, report)
+    return FitReport([], split, accuracy, skipped, None if mixed is None else mixed.backmix, report)
+
+
+def _learn_from(
+    mixed: MixedViews,
+    views: int,
+    classifier: Decider,
+    features: Tensor,
+    labels: Tensor,
+    report: HeadReport,
+    weights: Tensor | None,
+    outliers: Tensor | None,
+    seed: int,
+) -> HeadReport:
+    """Train the head again, on images and their views, and return its report."""
+    own = F.one_hot(labels, len(classifier.classes)).float()
+    train_head_on_views(
+        classifier,
+        torch.cat([features, mixed.features]),
+        torch.cat([own, mixed.targets]),
+        report,
+        weights=None if weights is None else weights.repeat(1 + views),
+        seed=seed,
+        outliers=outliers,
+    )
+    return replace(report, views=views, views_computed=mixed.computed)

@@ -110,6 +110,7 @@ class FitSession:
             METHODS.get(arguments.method, Method),
             budget=self.seconds is not None,
             epochs=arguments.epochs is not None,
+            augmentation=arguments.augmentation,
         )
         self.image_size = self.data.image_size
         if self.what != "all" and arguments.image_size is None and "image_size" not in self._begun:
@@ -158,13 +159,12 @@ class FitSession:
         if self.what == "head":
             return self._train_head(on_frozen)
         arguments, data = self.arguments, self.data
-        patch = {} if arguments.patch_side is None else {"patch_side": arguments.patch_side}
         report = fit(
             self.classifier,
             data.source,
             options=self.options,
             augmentation=arguments.augmentation,
-            augmentation_options={**arguments.augmentation_options, **patch},
+            augmentation_options=self._augmentation_options(),
             outliers=self._outliers,
             held_out=data.held_out,
             holdout=data.holdout,
@@ -192,6 +192,9 @@ class FitSession:
             data.source,
             cache=self.cache,
             detector=arguments.detector,
+            augmentation=arguments.augmentation,
+            augmentation_options=self._augmentation_options(),
+            views=arguments.views,
             outliers=self._outliers,
             held_out=data.held_out,
             holdout=data.holdout,
@@ -242,6 +245,10 @@ class FitSession:
         )
         write_text(self.out / "fit.yaml", self._as_config())
         return test, skipped
+
+    def _augmentation_options(self) -> dict[str, Any]:
+        patch = {} if self.arguments.patch_side is None else {"patch_side": self.arguments.patch_side}
+        return {**self.arguments.augmentation_options, **patch}
 
     def _choose_model(self) -> ModelChoice:
         if "model" in self._begun:
