@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,10 +16,11 @@ from backmix import metrics
 from backmix.data.source import ImageSource
 from backmix.data.split import Split, divide, repeat_rare
 from backmix.fit.head import HeadReport, default_detector, train_head, train_head_on_views
-from backmix.fit.mixed_views import VIEWS, MixedViews, check_views, mix_views
+from backmix.fit.mixed_views import VIEWS, check_views, mix_views
 from backmix.fit.training import FitReport, check_images
 from backmix.inference.decider import Decider
 from backmix.inference.frozen import FrozenFeatures
+from backmix.mixing import BackMix
 
 ImageBar = Callable[[int, str], AbstractContextManager[Callable[[int], object]]]
 """A function that shows the progress of a long step, see `backmix.fit.data.ImageBar`."""
@@ -112,38 +113,59 @@ def fit_frozen(
         outliers=strangers,
         computed=found.computed,
     )
-    mixed: MixedViews | None = None
+    mix: BackMix | None = None
     if augmentation != "none":
-        with nullcontext() if image_bar is None else image_bar(len(rows) * views, "mixing images") as advance:
-            how: dict[str, Any] = {"views": views, "seed": seed, "workers": workers, "on_views": advance}
-            mixed = mix_views(classifier, source, labels, positions, augmentation, augmentation_options, **how)
-        report = _learn_from(
-            mixed, views, classifier, found.features[rows], labels[positions], report, weights, strangers, seed
+        mixing = _Mixing(augmentation, augmentation_options, views, seed, workers, image_bar)
+        report, mix = _learn_from_views(
+            mixing, classifier, source, labels, positions, found.features[rows], report, weights, strangers
         )
     classifier.keep_training_outputs(source, split.train, references=report.references, workers=workers)
-    outputs = (
-        classifier.calibrate(source, positions=split.held.tolist(), workers=workers)
-        if held_out is None
-        else classifier.calibrate(held_out, workers=workers)
-    )
+    shown, where = (source, split.held.tolist()) if held_out is None else (held_out, None)
+    outputs = classifier.calibrate(shown, positions=where, workers=workers)
     accuracy = metrics.closed_accuracy(outputs.logits.argmax(1), outputs.labels)
     skipped = list(dict.fromkeys(found.skipped + outputs.skipped))
-    return FitReport([], split, accuracy, skipped, None if mixed is None else mixed.backmix, report)
+    return FitReport([], split, accuracy, skipped, mix, report)
 
 
-def _learn_from(
-    mixed: MixedViews,
-    views: int,
+class _Mixing(NamedTuple):
+    """What `fit_frozen` was told about mixed views; its arguments describe it."""
+
+    augmentation: str
+    options: dict[str, Any] | None
+    views: int
+    seed: int
+    workers: int
+    image_bar: ImageBar | None
+
+
+def _learn_from_views(
+    mixing: _Mixing,
     classifier: Decider,
-    features: Tensor,
+    source: ImageSource,
     labels: Tensor,
+    positions: Tensor,
+    features: Tensor,
     report: HeadReport,
     weights: Tensor | None,
     outliers: Tensor | None,
-    seed: int,
-) -> HeadReport:
-    """Train the head again, on images and their views, and return its report."""
-    own = F.one_hot(labels, len(classifier.classes)).float()
+) -> tuple[HeadReport, BackMix | None]:
+    """Mix the training images, and train the head again on images and views; return its report and BackMix."""
+    augmentation, options, views, seed, workers, image_bar = mixing
+    bar = nullcontext() if image_bar is None else image_bar(len(positions) * views, f"mixing {views} views of an image")
+    with bar as advance:
+        mixed = mix_views(
+            classifier,
+            source,
+            labels,
+            positions,
+            augmentation,
+            options,
+            views=views,
+            seed=seed,
+            workers=workers,
+            on_views=advance,
+        )
+    own = F.one_hot(labels[positions], len(classifier.classes)).float()
     train_head_on_views(
         classifier,
         torch.cat([features, mixed.features]),
@@ -153,4 +175,4 @@ def _learn_from(
         seed=seed,
         outliers=outliers,
     )
-    return replace(report, views=views, views_computed=mixed.computed)
+    return replace(report, views=views, views_computed=mixed.computed), mixed.backmix

@@ -28,7 +28,6 @@ from backmix.data.source import ImageSource
 from backmix.foregrounds import EstimatedMasks
 from backmix.foregrounds.choose import choose_estimator
 from backmix.inference.decider import Decider
-from backmix.inference.evidence import evidence_maps
 from backmix.inference.frozen import FrozenFeatures
 from backmix.mixing import BackMix
 from backmix.mixing.bank import resize_map
@@ -213,7 +212,14 @@ class _Maker:
             maps = torch.stack([torch.from_numpy(kept[key]) for key in keys]).view(-1, bank.grid, bank.grid)
         else:
             pixels = (images or self._read(rows)).images
-            maps = resize_map(evidence_maps(self.classifier, pixels, labels, batch_size=32), bank.grid)
+            head = self.classifier.network.head
+            device = next(head.parameters()).device
+            # Maps of a few images at a time take little memory.
+            parts = [
+                head.evidence(self.frozen.maps_of_images(some).to(device), known.to(device)).float().cpu()
+                for some, known in zip(pixels.split(32), labels.split(32), strict=True)
+            ]
+            maps = resize_map(torch.cat(parts), bank.grid)
             cache.keep(self.frozen.space, zip(keys, (map.flatten().numpy() for map in maps), strict=True))
         # A map that is 0 everywhere says nothing about where the object is.
         observed = (maps != 0).flatten(1).any(1)[:, None, None].expand_as(maps)
