@@ -251,6 +251,7 @@ def test_the_command_says_so_and_the_report_shows_it(pictures, tmp_path, monkeyp
     assert f"augmentation backmix: the head also learns from 2 mixed views of each of {count} images" in said
     assert f"and {2 * count} of {2 * count} mixed views" in said
     assert metrics["head"]["mixed_views"] == {"of_each_image": 2, "computed": 2 * count}
+    assert metrics["test"]["accuracy"] > 0.9
     fit_command(arguments, tmp_path / "again")
     assert f"the network ran on 0 images and 0 of {2 * count} mixed views" in " ".join(capsys.readouterr().out.split())
     assert (tmp_path / "run" / "fit.yaml").read_text() == (tmp_path / "again" / "fit.yaml").read_text()
