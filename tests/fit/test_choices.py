@@ -5,7 +5,16 @@ from importlib.util import find_spec
 import pytest
 from weights_package import put_package
 
-from backmix.fit.choices import PUBLISHED, SMALL, ModelChoice, choose_model, published_size, weights_at_hand
+from backmix.fit.choices import (
+    PUBLISHED,
+    SMALL,
+    ModelChoice,
+    choose_model,
+    choose_training,
+    published_size,
+    weights_at_hand,
+)
+from backmix.methods import METHODS
 from backmix.models import published
 
 LITE = "tf_efficientnet_lite0"
@@ -148,3 +157,13 @@ def test_a_network_that_cannot_be_reached(monkeypatch, tmp_path):
 def test_a_model_that_timm_does_not_have():
     there, why = weights_at_hand("resnet18_of_our_own")
     assert not there and "timm has no such model" in why
+
+
+def test_an_augmentation_inside_the_network_needs_all_weights_trained():
+    model = ModelChoice(LITE, True, "published weights, in the cache", 224)
+    softmax = METHODS["softmax"]
+    assert choose_training("auto", model, softmax, augmentation="backmix+cutmix") == "head"
+    assert choose_training("auto", model, softmax, augmentation="backmix+mixstyle") == "all"
+    assert choose_training("auto", model, softmax, budget=True, augmentation="mixstyle") == "all"
+    with pytest.raises(ValueError, match=r"mixstyle changes feature maps inside the network.*--train all"):
+        choose_training("head", model, softmax, augmentation="mixstyle")
