@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -96,6 +98,21 @@ def train_head(
     Raises:
         DataError: If a class has no image.
     """
+    with one_thread():
+        return _train_head(classifier, features, labels, groups, weights, choose, seed, outliers, computed)
+
+
+def _train_head(
+    classifier: Decider,
+    features: Tensor,
+    labels: Tensor,
+    groups: Tensor | None,
+    weights: Tensor | None,
+    choose: bool,
+    seed: int,
+    outliers: Tensor | None,
+    computed: int,
+) -> HeadReport:
     head = classifier.network.head
     empty = [name for k, name in enumerate(classifier.classes) if not bool((labels == k).any())]
     if empty:
@@ -149,11 +166,27 @@ def choose_after_training(classifier: Decider, groups: Tensor | None, positions:
     # If images were unreadable or too many, the positions of those that were kept are not known.
     known = groups[positions] if groups is not None and len(positions) == len(kept.labels) else None
     features = kept.features.float()
-    regression = Regression(features, kept.labels, len(classifier.classes))
-    folds = image_folds(kept.labels, known, seed)
-    strength = regression.choose_strength(folds)
-    score, why = _chosen(classifier, regression, features, strength.strength, folds, seed, ())
+    with one_thread():
+        regression = Regression(features, kept.labels, len(classifier.classes))
+        folds = image_folds(kept.labels, known, seed)
+        strength = regression.choose_strength(folds)
+        score, why = _chosen(classifier, regression, features, strength.strength, folds, seed, ())
     return HeadReport(len(kept.labels), len(kept.labels), "", strength, score, why, {})
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """A context in which torch computes on one core.
+
+    The matrices of a head are so small that two cores gain nothing: on a machine that has other work, they wait for
+    each other, and everything takes several times as long.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def image_folds(labels: Tensor, groups: Tensor | None, seed: int) -> Tensor:
