@@ -5,7 +5,16 @@ from importlib.util import find_spec
 import pytest
 from weights_package import put_package
 
-from backmix.fit.choices import PUBLISHED, SMALL, ModelChoice, choose_model, published_size, weights_at_hand
+from backmix.fit.choices import (
+    PUBLISHED,
+    SMALL,
+    ModelChoice,
+    choose_model,
+    choose_training,
+    published_size,
+    weights_at_hand,
+)
+from backmix.methods import METHODS
 from backmix.models import published
 
 LITE = "tf_efficientnet_lite0"
@@ -148,3 +157,21 @@ def test_a_network_that_cannot_be_reached(monkeypatch, tmp_path):
 def test_a_model_that_timm_does_not_have():
     there, why = weights_at_hand("resnet18_of_our_own")
     assert not there and "timm has no such model" in why
+
+
+AT_ONCE = [method for method in METHODS.values() if method.learns_at_once]
+
+
+@pytest.mark.parametrize("method", AT_ONCE)
+def test_of_a_method_without_a_loss_the_head_alone_is_trained(method):
+    published = ModelChoice(LITE, True, "published weights, in the cache", 224)
+    assert choose_training("auto", published, method) == choose_training("head", published, method) == "head"
+    for asked in ({"train": "all"}, {"train": "auto", "budget": True}, {"train": "head", "epochs": True}):
+        with pytest.raises(ValueError, match=f"^{method.name} has no loss.*Take --train head, without --epochs"):
+            choose_training(model=published, method=method, **asked)
+    random = ModelChoice(SMALL, False, "random weights, as asked for")
+    for train in ("auto", "head", "all"):
+        with pytest.raises(
+            ValueError, match=f"^{method.name} is computed from features of published weights, and compact"
+        ):
+            choose_training(train, random, method)
