@@ -152,9 +152,7 @@ def test_the_promise_holds_over_200_divisions_with_the_chosen_score(monkeypatch)
     shares, chosen = [], set()
     for _ in range(200):
         features, labels = images(5, 9, generator, channels=6, noise=0.9)
-        found = choose(
-            features, labels, strength=1e-2, seed=int(torch.randint(10**6, (), generator=generator))
-        )
+        found = choose(features, labels, strength=1e-2, seed=int(torch.randint(10**6, (), generator=generator)))
         chosen.add(found.detector)
         regression = Regression(features, labels, 5)
         head = regression.fit(1e-2)

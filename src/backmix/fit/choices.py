@@ -87,8 +87,17 @@ def choose_training(
         epochs: Whether a number of epochs was asked for.
 
     Raises:
-        ValueError: If the head alone cannot be trained.
+        ValueError: If the head alone cannot be trained, or if it is all that can be trained and more was asked for.
     """
+    if method.learns_at_once:
+        if not model.pretrained:
+            raise ValueError(
+                f"{method.name} is computed from features of published weights, and {model.model} starts from "
+                f"{model.why}. Take another method, or bring weights: {EXTRA}"
+            )
+        if train == "all" or budget or epochs:
+            method.check_loss()
+        return "head"
     if train == "head" and not model.pretrained:
         raise ValueError(
             f"--train head trains on features of published weights, and {model.model} starts from {model.why}. "

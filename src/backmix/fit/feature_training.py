@@ -1,4 +1,4 @@
-"""Train a method on pooled features by gradient steps, for methods without a closed optimum."""
+"""Train a method on pooled features: by gradient steps, or at once if it has no loss."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RATE = 3e-3
 def train_on_features(
     head: Method, features: Tensor, labels: Tensor, *, outliers: Tensor | None = None, seed: int = 0, steps: int = STEPS
 ) -> float:
-    """Train a method on pooled features with AdamW and a cosine schedule.
+    """Train a method on pooled features with AdamW and a cosine schedule; without steps if it `learns_at_once`.
 
     Args:
         head: The method, which is changed in place.
@@ -30,7 +30,7 @@ def train_on_features(
         steps: The number of steps.
 
     Returns:
-        The mean loss of the last tenth of the steps.
+        The mean loss of the last tenth of the steps; NaN if the method has no loss.
 
     Raises:
         ValueError: If the method needs outliers and there are none.
@@ -38,8 +38,11 @@ def train_on_features(
     """
     if head.needs_outliers and outliers is None:
         head.check_outliers(TrainingBatch(torch.empty(0), torch.empty(0)))
-    device = next(head.parameters()).device
+    device = next(iter(head.state_dict().values())).device
     maps = features.to(device)[:, :, None, None]
+    if head.learns_at_once:
+        head.eval().learn(lambda: [(maps, labels.to(device))])
+        return math.nan
     strange = None if outliers is None or not head.uses_outliers else outliers.to(device)[:, :, None, None]
     generator = torch.Generator().manual_seed(seed_of(seed, "features"))
     optimiser = torch.optim.AdamW(head.parameters(), lr=RATE, weight_decay=0.01)
@@ -59,7 +62,7 @@ def train_on_features(
         batch = TrainingBatch(maps[rows], labels[rows].to(device), None, shown, progress, step)
         _, loss = head.training_loss(lambda of: of, batch)
         if not bool(loss.isfinite()):
-            raise TrainingError(f"the loss of {head.name} on features is {float(loss)} at step {step}")
+            raise TrainingError(f"the loss of {head.name} on features is {float(loss.detach())} at step {step}")
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -140,8 +140,7 @@ def fit(
         balance: Whether images of rare classes are shown more than once per epoch, see `repeat_rare`.
         workers: The number of threads or processes that decode images.
         accelerator: The devices and processes; None: see `make_accelerator`.
-        plan: A function that chooses the options by the time of an epoch, see `Plan`. It is not called if a training
-            is resumed.
+        plan: A function that chooses the options by the time of an epoch, see `Plan`; not called when resuming.
         checkpoint: The file in which the training is kept.
         resume: Whether to go on from the checkpoint.
         on_start: A function that is called before training with the options, the split and the unreadable images.
@@ -151,6 +150,7 @@ def fit(
         DataError: If there are too few images.
         TrainingError: See `train`.
     """
+    classifier.network.head.check_loss()
     classifier.frozen = False
     estimator, augmentation_options = choose_estimator(augmentation_options)
     make_augmentation(augmentation, 1, classifier.preprocess, augmentation_options)  # A wrong name fails at once.
