@@ -324,3 +324,10 @@ def test_a_grid_too_wide_to_pack_still_finds_its_highest_cells():
     bank.update(index, torch.rand(1, 64, 64, generator=torch.Generator().manual_seed(0)))
     assert bank.packed_top(7) is None
     assert torch.equal(bank.top(index, 7), slow_top(bank.read(index), 7))
+
+
+def test_a_momentum_of_one_call_puts_maps_in_place_and_leaves_the_banks_own():
+    bank = ForegroundBank(3)
+    maps = torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(0))
+    bank.update(torch.tensor([2, 0]), maps, momentum=1.0)
+    assert torch.equal(bank.read(torch.tensor([2, 0])), maps) and bank.momentum == 0.1

@@ -17,16 +17,27 @@ RATE = 3e-3
 
 
 def train_on_features(
-    head: Method, features: Tensor, labels: Tensor, *, outliers: Tensor | None = None, seed: int = 0, steps: int = STEPS
+    head: Method,
+    features: Tensor,
+    labels: Tensor,
+    *,
+    outliers: Tensor | None = None,
+    plain: int | None = None,
+    seed: int = 0,
+    steps: int = STEPS,
 ) -> float:
     """Train a method on pooled features with AdamW and a cosine schedule; without steps if it `learns_at_once`.
 
     Args:
         head: The method, which is changed in place.
         features: (N, C) float32, the pooled features.
-        labels: (N,) int64, the known classes.
+        labels: (N,) int64, the known classes; or (N, K) float32, the share of each class in each image, which sum to 1.
+            At each step the label of an image is then drawn with its shares as probabilities. For a loss that is linear
+            in the labels, the mean is the loss with soft labels.
         outliers: (O, C) float32, the pooled features of images of no known class; None if the method uses none.
-        seed: The seed of the order of the images.
+        plain: The number of images, from the first, that are not augmented. Statistics of the method are computed from
+            them. None: all images.
+        seed: The seed of the order of the images and of the labels that are drawn.
         steps: The number of steps.
 
     Returns:
@@ -56,10 +67,13 @@ def train_on_features(
         shown = None
         if strange is not None:
             shown = strange[torch.randint(len(strange), (len(rows),), generator=generator)]
+        known = labels[rows]
+        if known.ndim == 2:
+            known = torch.multinomial(known, 1, generator=generator)[:, 0]
         progress = step / steps
         for group in optimiser.param_groups:
             group["lr"] = RATE * head.rate(progress, lambda at: (1 + math.cos(math.pi * at)) / 2)
-        batch = TrainingBatch(maps[rows], labels[rows].to(device), None, shown, progress, step)
+        batch = TrainingBatch(maps[rows], known.to(device), None, shown, progress, step)
         _, loss = head.training_loss(lambda of: of, batch)
         if not bool(loss.isfinite()):
             raise TrainingError(f"the loss of {head.name} on features is {float(loss.detach())} at step {step}")
@@ -70,5 +84,6 @@ def train_on_features(
             last.append(loss.detach())
     head.eval()
     if head.needs_statistics:
-        head.learn(lambda: [(maps, labels.to(device))])
+        classes = labels.argmax(1) if labels.ndim == 2 else labels
+        head.learn(lambda: [(maps[:plain], classes[:plain].to(device))])
     return float(torch.stack(last).mean())

@@ -22,8 +22,9 @@ from backmix.fit.budget import epochs_within, read_duration
 from backmix.fit.choices import ModelChoice, choose_model, choose_training
 from backmix.fit.data import ImageBar, held_out_shares, is_uneven, open_data, shown_unknowns, test_figures
 from backmix.fit.fine_tuning import LEAST_SECONDS, fine_tune
+from backmix.fit.fit_report import Comparison, FitReport
 from backmix.fit.frozen_training import fit_frozen
-from backmix.fit.training import Comparison, FitReport, auto_options, fit
+from backmix.fit.training import auto_options, fit
 from backmix.inference.decider import Decider
 from backmix.inference.feature_cache import default_folder
 from backmix.inference.frozen import FrozenFeatures
@@ -113,6 +114,7 @@ class FitSession:
             METHODS.get(arguments.method, Method),
             budget=self.seconds is not None,
             epochs=arguments.epochs is not None,
+            augmentation=arguments.augmentation,
         )
         self.image_size = self.data.image_size
         if self.what != "all" and arguments.image_size is None:
@@ -159,11 +161,10 @@ class FitSession:
             on_start(options, split, skipped)
 
         arguments, data = self.arguments, self.data
-        patch = {} if arguments.patch_side is None else {"patch_side": arguments.patch_side}
         options: dict[str, Any] = {
             "options": self.options,
             "augmentation": arguments.augmentation,
-            "augmentation_options": {**arguments.augmentation_options, **patch},
+            "augmentation_options": self._augmentation_options(),
             "outliers": self._outliers,
             "held_out": data.held_out,
             "groups": data.groups,
@@ -221,6 +222,9 @@ class FitSession:
             data.source,
             cache=self.cache,
             detector=arguments.detector,
+            augmentation=arguments.augmentation,
+            augmentation_options=self._augmentation_options(),
+            views=arguments.views,
             outliers=self._outliers,
             held_out=data.held_out,
             holdout=data.holdout,
@@ -270,6 +274,10 @@ class FitSession:
         )
         write_text(self.out / "fit.yaml", self._as_config())
         return test, skipped
+
+    def _augmentation_options(self) -> dict[str, Any]:
+        patch = {} if self.arguments.patch_side is None else {"patch_side": self.arguments.patch_side}
+        return {**self.arguments.augmentation_options, **patch}
 
     def _choose_model(self) -> ModelChoice:
         if "model" in self._begun:
