@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from backmix.data.source import LARGEST_AUTO
 from backmix.data.split import Split
 from backmix.fit.head import HeadReport
 from backmix.fit.leave_classes_out import ScoreChoice
@@ -41,7 +42,10 @@ def frozen_in_words(session: FitSession, frozen: FrozenFeatures, split: Split, i
         images: The number of images of the pass.
     """
     arguments, model = session.arguments, session.model
-    lines = [*_images_in_words(session, split), f"{model.model}: {model.why}"]
+    source = f", from {session.weights_from}" if "published weights, as asked for" in model.why else ""
+    lines = [*_images_in_words(session, split), f"{model.model}: {model.why}{source}"]
+    if session.data.image_size < min(session.image_size, LARGEST_AUTO):
+        lines.append(f"images of about {session.data.image_size} px are enlarged to the size that the weights want")
     lines.append(
         f"{model.model} at {session.image_size} px stays as published; its features of {images} images are computed by "
         f"{frozen.engine.name}, and the head, {arguments.method}, is trained on them"

@@ -91,7 +91,8 @@ def predict_command(
     if first is None:
         named = printable(", ".join(map(str, paths)))
         raise DataError(f"no image in {named}; looked for {', '.join(sorted(IMAGE_EXTENSIONS))}")
-    predictor = load_predictor(model)
+    # A list that comes through a pipe cannot be looked at twice.
+    predictor = load_predictor(model, () if "-" in map(str, paths) else find())
     with StopSignals() as signals:
         console = make_console() if out or not kind else _error_console()
         images: Iterator[Found] = chain([first], coming)

@@ -18,6 +18,8 @@ from backmix.inference.decider import Decider
 from backmix.methods import Method
 from backmix.methods.softmax import Softmax
 
+BY_NAME = "it was asked for by name"
+
 
 @dataclass(frozen=True)
 class HeadReport:
@@ -110,7 +112,7 @@ def train_head(
             outliers=outliers,
             seed=seed,
         )
-        why = f"{head.name} has a score of its own" if choose else ""
+        why = f"{head.name} has a score of its own" if choose else BY_NAME
         return HeadReport(len(labels), computed, engine, None, None, why, {})
     assert isinstance(head, Softmax)
     smoothing = min(1.0, head.label_smoothing * head.num_classes / (head.num_classes - 1))
@@ -125,7 +127,7 @@ def train_head(
         head.head.weight.copy_(found.weight)
         assert head.head.bias is not None
         head.head.bias.copy_(found.bias)
-    score, why, references = None, "", {}
+    score, why, references = None, "" if choose else BY_NAME, {}
     if choose:
         generator = torch.Generator().manual_seed(seed_of(seed, "folds of classes"))
         score = choose_score(regression, features, strength.strength, folds, classifier.classes, generator)

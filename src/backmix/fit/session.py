@@ -27,6 +27,7 @@ from backmix.inference.decider import Decider
 from backmix.inference.feature_cache import default_folder
 from backmix.inference.frozen import FrozenFeatures
 from backmix.methods import METHODS, Method
+from backmix.models import BACKBONES
 from backmix.outliers.dataset import load_outliers
 from backmix.runs.folder import FORMAT, read_config, save_run
 from backmix.runs.held_out import Shares
@@ -206,6 +207,25 @@ class FitSession:
         self.accelerator.end_training()
         return report
 
+    @property
+    def weights_from(self) -> str | None:
+        """Where the published weights came from, in words; None if the training began with random weights."""
+        found: str | None = getattr(self.classifier.network.backbone, "weights_from", None)
+        return found
+
+    @property
+    def without_effect(self) -> list[str]:
+        """The options that were given and have no effect, because only the head is trained."""
+        if self.what != "head":
+            return []
+        arguments = self.arguments
+        options = {
+            f"augmentation {arguments.augmentation}": arguments.augmentation != "none",
+            "batch-size": arguments.batch_size is not None,
+            "lr": arguments.lr is not None,
+        }
+        return [f"--{name}" for name, given in options.items() if given]
+
     def held_out(self, split: Split) -> Shares:
         """Return the names of the images that the training held out, so that they can be found again."""
         return held_out_shares(self.arguments.data, self.data, split, self.known)
@@ -246,10 +266,13 @@ class FitSession:
     def _choose_model(self) -> ModelChoice:
         if "model" in self._begun:
             return ModelChoice(self._begun["model"], self._begun["pretrained"], "as the run was begun")
+        arguments, pretrained = self.arguments, self.arguments.pretrained
+        if pretrained is None and arguments.train == "head" and arguments.model not in BACKBONES:
+            pretrained = True  # The head is trained on features of published weights, however small the images are.
         return choose_model(
             self.data.image_size,
-            model=self.arguments.model,
-            pretrained=self.arguments.pretrained,
+            model=arguments.model,
+            pretrained=pretrained,
             accelerator=self.accelerator.device.type != "cpu",
         )
 
@@ -305,6 +328,7 @@ class FitSession:
         chosen = {
             "model": self.model.model,
             "pretrained": self.model.pretrained,
+            "weights": self.weights_from,
             "image_size": self.image_size,
             "train": self.what,
         }
@@ -335,7 +359,7 @@ class FitSession:
             "holdout": data.holdout if data.held_out is None else None,
             "test_share": data.test_share,
             "balance": self.balance,
-            "detector": self.classifier.detector,
+            "detector": self.classifier.detector if self.what != "head" else arguments.detector,  # None: chosen again.
             "precision": options.precision,
             "train": self.what,
             "cache": None,

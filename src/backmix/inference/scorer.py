@@ -21,6 +21,10 @@ from backmix.inference.frozen import FrozenFeatures
 from backmix.inference.pooled_outputs import outputs_of, respond_to_pooled
 from backmix.methods.network import Network
 
+MANY = 400
+"""The number of images from which on it pays to write a frozen network for the faster engine, once for a machine. That
+takes as long as PyTorch takes for 100 to 300 images."""
+
 
 class Scorer:
     """A network and the classes it knows, with the unknown scores of its detectors.
@@ -151,18 +155,26 @@ class Scorer:
     def frozen_features(self) -> FrozenFeatures:
         """What computes the pooled features of a frozen backbone. It is made on first use."""
         if self._features is None:
-            self._features = FrozenFeatures(
-                self.network.backbone.eval(),
-                self.preprocess,
-                precision=self.precision,
-                folder=self.cache_folder,
-                build=False,
-            )
+            self._features = self._make_features(build=False)
         return self._features
 
     @frozen_features.setter
     def frozen_features(self, features: FrozenFeatures | None) -> None:
         self._features = features
+
+    def expect_many(self) -> None:
+        """Make ready for `MANY` images or more: a frozen network is written for the faster engine, if it is not yet."""
+        if self.frozen and not (self._features is not None and self._features.build):
+            self._features = self._make_features(build=True)
+
+    def _make_features(self, *, build: bool) -> FrozenFeatures:
+        return FrozenFeatures(
+            self.network.backbone.eval(),
+            self.preprocess,
+            precision=self.precision,
+            folder=self.cache_folder,
+            build=build,
+        )
 
     def _collect(
         self,
@@ -177,6 +189,8 @@ class Scorer:
     ) -> Outputs:
         on_images_only = _on_images(detectors or {})
         if self.frozen and not on_images_only:
+            if len(source if positions is None else positions) >= MANY:
+                self.expect_many()
             found = self.frozen_features.of(source, positions, workers=workers, on_images=on_images)
             return outputs_of(self.network.head, found, labels)
         return collect(
@@ -209,8 +223,14 @@ class Scorer:
                 left_out[name] = in_one_line(error)
         return ready, left_out
 
-    def _run(self, images: Tensor, ready: Mapping[str, Detector | None], batch_size: int) -> Answers:
-        """Return the outputs for decoded images (B, 3, S, S) uint8, computed as for the images of a source."""
+    def run(self, images: Tensor, ready: Mapping[str, Detector | None], batch_size: int) -> Answers:
+        """Return the outputs for decoded images (B, 3, S, S) uint8, computed as for the images of a source.
+
+        Args:
+            images: The images.
+            ready: The ready detectors by name, None for the method's own score.
+            batch_size: The largest number of images per batch.
+        """
         on_images = _on_images(ready)
         if self.frozen and not on_images:
             return Answers(respond_to_pooled(self.network.head, self.frozen_features.of_images(images)), {}, {}, [])
