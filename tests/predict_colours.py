@@ -51,7 +51,7 @@ def main():
     from backmix.cli import predict_command as predict
 
     seconds = float(sys.argv.pop(1))
-    predict.load_predictor = lambda path, expected=(): ColourModel(seconds)
+    predict.load_predictor = lambda path: ColourModel(seconds)
     sys.argv = [str(Path("backmix")), "predict", *sys.argv[1:]]
     cli.main()
 

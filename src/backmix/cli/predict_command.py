@@ -91,8 +91,7 @@ def predict_command(
     if first is None:
         named = printable(", ".join(map(str, paths)))
         raise DataError(f"no image in {named}; looked for {', '.join(sorted(IMAGE_EXTENSIONS))}")
-    # A list that comes through a pipe cannot be looked at twice.
-    predictor = load_predictor(model, () if "-" in map(str, paths) else find())
+    predictor = load_predictor(model)
     with StopSignals() as signals:
         console = make_console() if out or not kind else _error_console()
         images: Iterator[Found] = chain([first], coming)

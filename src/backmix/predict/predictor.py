@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -67,10 +66,6 @@ class RunPredictor:
         """The side S of the images, in pixels."""
         return self._classifier.preprocess.image_size
 
-    def expect_many(self) -> None:
-        """Make ready for many images, see `backmix.inference.scorer.Scorer.expect_many`."""
-        self._classifier.expect_many()
-
     def answer(self, images: npt.NDArray[np.uint8], names: Sequence[str], *, top: int) -> list[Prediction]:
         """Return one prediction for each image, see `Predictor.answer`."""
         import torch
@@ -79,13 +74,8 @@ class RunPredictor:
         return [replace(answer, path=name) for name, answer in zip(names, answers, strict=True)]
 
 
-def load_predictor(path: str | Path, expected: Iterable[object] = ()) -> Predictor:
+def load_predictor(path: str | Path) -> Predictor:
     """Load a run (a folder or `hub:owner/name`) or an .onnx file of `backmix export`, without executing code in it.
-
-    Args:
-        path: The run or the file.
-        expected: The images to come, where they can be counted. A run makes ready for many of them, see
-            `backmix.inference.scorer.Scorer.expect_many`.
 
     Raises:
         RunError: If the model is missing, damaged, altered, of another version, or a file that may hold code.
@@ -102,12 +92,8 @@ def load_predictor(path: str | Path, expected: Iterable[object] = ()) -> Predict
             "the .onnx file that `backmix export RUN --format onnx` writes."
         )
     from backmix.classifier import OpenSetClassifier
-    from backmix.inference.scorer import MANY
 
-    predictor = RunPredictor(OpenSetClassifier.load(path))
-    if sum(1 for _ in islice(expected, MANY)) == MANY:
-        predictor.expect_many()
-    return predictor
+    return RunPredictor(OpenSetClassifier.load(path))
 
 
 def fingerprint(path: str | Path) -> str:

@@ -23,7 +23,6 @@ class ClassifierModel:
     kind = "classifier"
 
     def __init__(self, classifier: OpenSetClassifier, fingerprint: str) -> None:
-        classifier.expect_many()  # Each image is shown many times.
         self._classifier = classifier
         self.frame = Frame(classifier.preprocess.image_size)
         self.names: Names | None = [[name] for name in classifier.classes]
