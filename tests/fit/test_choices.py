@@ -5,7 +5,16 @@ from importlib.util import find_spec
 import pytest
 from weights_package import put_package
 
-from backmix.fit.choices import PUBLISHED, SMALL, ModelChoice, choose_model, published_size, weights_at_hand
+from backmix.fit.choices import (
+    PUBLISHED,
+    SMALL,
+    ModelChoice,
+    choose_model,
+    choose_training,
+    published_size,
+    weights_at_hand,
+)
+from backmix.methods import METHODS
 from backmix.models import published
 
 LITE = "tf_efficientnet_lite0"
@@ -148,3 +157,23 @@ def test_a_network_that_cannot_be_reached(monkeypatch, tmp_path):
 def test_a_model_that_timm_does_not_have():
     there, why = weights_at_hand("resnet18_of_our_own")
     assert not there and "timm has no such model" in why
+
+
+def test_what_is_trained():
+    weights, random = (
+        ModelChoice(LITE, True, "published weights", 224),
+        ModelChoice(SMALL, False, "random weights: none"),
+    )
+    softmax, rotation = METHODS["softmax"], METHODS["rotation"]
+    assert choose_training("auto", weights, softmax) == "head"
+    assert choose_training("auto", weights, softmax, budget=True) == "auto"
+    assert choose_training("auto", weights, softmax, epochs=True) == "all"
+    assert choose_training("auto", weights, rotation, budget=True) == choose_training("auto", random, softmax) == "all"
+    assert choose_training("all", weights, softmax) == "all" == choose_training("all", random, rotation)
+    assert choose_training("head", weights, softmax, budget=True) == "head"
+    with pytest.raises(
+        ValueError, match=r"compact starts from random weights: none\. Take --train all, or bring weights"
+    ):
+        choose_training("head", random, softmax)
+    with pytest.raises(ValueError, match="rotation learns from more than pooled features.*softmax, gcpl"):
+        choose_training("head", weights, rotation)

@@ -9,6 +9,7 @@ from backmix.data.split import Split
 from backmix.fit.head import HeadReport
 from backmix.fit.leave_classes_out import ScoreChoice
 from backmix.fit.session import FitSession
+from backmix.fit.training import Comparison
 from backmix.inference.decider import Decider
 from backmix.inference.frozen import FrozenFeatures
 from backmix.metrics.chance import accepted_by_chance
@@ -25,7 +26,7 @@ def start_in_words(session: FitSession, options: TrainOptions, split: Split) -> 
     if arguments.model not in BACKBONES:  # The model was chosen automatically.
         lines.append(f"{model.model}: {model.why}")
     lines.append(
-        f"{model.model} at {session.image_size} px, {arguments.method}, augmentation {arguments.augmentation}, "
+        f"{model.model} at {session.data.image_size} px, {arguments.method}, augmentation {arguments.augmentation}, "
         f"{options.epochs} epochs{budget} of batch {options.batch_size}, "
         f"{options.optimizer} with rate {options.lr:.3g}, {options.precision}"
     )
@@ -75,6 +76,17 @@ def score_in_words(score: ScoreChoice | None, why: str) -> list[str]:
         f"unknown score {score.detector}: with some known classes left out in turn, it ranked an image of theirs above "
         f"another one in {best} of the pairs (max_logit in {plain})"
     ]
+
+
+def comparison_in_words(comparison: Comparison) -> str:
+    """Return a sentence that says which of two classifiers was kept, and by how much it was better."""
+    if comparison.all is None:
+        return f"the head alone is kept: {comparison.why}"
+    kept = "all weights, newly trained, are kept" if comparison.kept == "all" else "the head alone is kept"
+    return (
+        f"{kept}: on {comparison.images} training images set aside from both, the head alone answered "
+        f"{plain_percent(comparison.head)} right, and all weights {plain_percent(comparison.all)}"
+    )
 
 
 def _images_in_words(session: FitSession, split: Split) -> list[str]:

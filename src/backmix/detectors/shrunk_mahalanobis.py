@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -36,8 +38,8 @@ class ShrunkMahalanobis(Detector):
 
     Attributes:
         centre: (C,) float64, the mean of the class means; None before `fit`.
-        whitening: (C, C) float64 matrix W with W W^T = covariance^-1.
-        means: (K, C) float64, the class means after subtracting `centre` and multiplying by W.
+        whitening: The map that makes the squared Mahalanobis distance a squared Euclidean distance.
+        means: (K, C) float64, the class means after subtracting `centre` and whitening.
         shrinkage: The number s, from 0 to 1.
     """
 
@@ -45,7 +47,8 @@ class ShrunkMahalanobis(Detector):
 
     def __init__(self) -> None:
         self.centre: Tensor | None = None
-        self.whitening = self.means = torch.empty(0)
+        self.whitening = Whitening(torch.empty(0))
+        self.means = torch.empty(0)
         self.shrinkage = 1.0
 
     def fit(self, logits: Tensor, features: Tensor, labels: Tensor) -> None:
@@ -58,13 +61,9 @@ class ShrunkMahalanobis(Detector):
         """
         check_training("shrunk_mahalanobis", logits, features, labels)
         means = unit_class_means(features, labels, logits.shape[1])
-        covariance, self.shrinkage = shrunk_covariance(features, labels, means)
-        identity = torch.eye(len(covariance)).to(covariance)
-        factor = torch.linalg.cholesky(covariance)
-        # The inverse of the factor is taken once, so that scoring is a product, which every export format has.
-        self.whitening = torch.linalg.solve_triangular(factor, identity, upper=False).T.contiguous()
+        self.whitening, self.shrinkage = shrunk_whitening(features, labels, means)
         self.centre = means.mean(0)
-        self.means = (means - self.centre) @ self.whitening
+        self.means = self.whitening(means - self.centre)
 
     def __call__(self, logits: Tensor | None, features: Tensor) -> Tensor:
         """Return unknown scores: pooled features (B, C) float -> (B,) float64. The logits are not used.
@@ -78,12 +77,93 @@ class ShrunkMahalanobis(Detector):
             raise ValueError("shrunk_mahalanobis: fit it on training images first")
         check_features("shrunk_mahalanobis", features, len(self.centre))
         rows = unit_rows(features)
-        centre, whitening, means = (x.to(rows) for x in (self.centre, self.whitening, self.means))
-        white = (rows - centre) @ whitening  # (B, C)
+        centre, means = self.centre.to(rows), self.means.to(rows)
+        white = self.whitening(rows - centre)  # (B, C)
         # |w - m|^2 is multiplied out: differences of all images and means would need B x K x C numbers. Rounding
         # costs nothing that counts in float64, because |w|^2 and the distance both are about C.
         nearest = (means.square().sum(1) - 2 * white @ means.T).amin(1)
         return (white.square().sum(1) + nearest).clamp(min=0)
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """A linear map W with W W^T = covariance^-1 of rows: rows (B, C) -> rows W (B, C).
+
+    Attributes:
+        inner: (C, C), the whole map W, if `outer` is None. Otherwise (C, N), an orthonormal basis Q of the directions
+            in which the training images deviate from their class means.
+        outer: (N, C), the matrix B with W = scale I + Q B.
+        scale: The map of the directions in which no training image deviates; 0 if `outer` is None.
+    """
+
+    inner: Tensor
+    outer: Tensor | None = None
+    scale: float = 0.0
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Return the rows (B, C) after the map, in their precision and on their device."""
+        inner = rows @ self.inner.to(rows)
+        return inner if self.outer is None else self.scale * rows + inner @ self.outer.to(rows)
+
+
+def shrunk_whitening(features: Tensor, labels: Tensor, means: Tensor) -> tuple[Whitening, float]:
+    """Return the map with the inverse of the shrunk covariance, and the number s, see `ShrunkMahalanobis`.
+
+    Args:
+        features: (N, C) float pooled features of any length.
+        labels: (N,) int64 labels.
+        means: (K, C) float64, the means of the features of length 1 of each class.
+    """
+    if 2 * len(features) <= features.shape[1]:  # With more images, the C x C matrix is quicker, also to score with.
+        return _thin(unit_rows(features) - means[labels], len(means))
+    covariance, share = shrunk_covariance(features, labels, means)
+    # The inverse of the factor is taken once, so that scoring is a product, which every export format has.
+    return Whitening(_inverse_factor(covariance)), share
+
+
+def _thin(deviations: Tensor, classes: int) -> tuple[Whitening, float]:
+    """Return what `shrunk_whitening` returns, from the deviations (N, C) of fewer images than channels.
+
+    S then has at most N directions Q (C, N), orthonormal, in which it is not zero: covariance = Q M Q^T + a (I - Q Q^T)
+    with a = s m. With M = L L^T, the map W = Q L^-T Q^T + (I - Q Q^T) / sqrt(a) has W W^T = covariance^-1. No C x C
+    matrix is made. Subtracting |Q^T z|^2 from |z|^2 would be as quick, but rounding would then cost more digits.
+    """
+    count, channels = deviations.shape
+    inner = deviations @ deviations.T / count  # (N, N), with the same numbers on its spectrum as S.
+    trace = inner.trace()
+    if not bool(trace > LEAST):
+        return Whitening(channels**0.5 * torch.eye(channels).to(deviations)), 1.0
+    middle = trace / channels
+    square = inner.square().sum()
+    share = _share(square - channels * middle**2, square, inner.diagonal().square().sum(), count, classes)
+    basis, triangle = torch.linalg.qr(deviations.T)  # (C, N), (N, N)
+    seen = (1 - share) / count * triangle @ triangle.T
+    seen.diagonal().add_(share * middle)
+    scale = float((share * middle).rsqrt())
+    outer = _inverse_factor(seen)
+    outer.diagonal().sub_(scale)
+    return Whitening(basis, outer @ basis.T, scale), share
+
+
+def _inverse_factor(matrix: Tensor) -> Tensor:
+    """Return a matrix W with W W^T = matrix^-1, of a positive definite matrix."""
+    factor = torch.linalg.cholesky(matrix)
+    inverse: Tensor = torch.linalg.solve_triangular(factor, torch.eye(len(matrix)).to(matrix), upper=False)
+    return inverse.T.contiguous()
+
+
+def _share(spread: Tensor, square: Tensor, fourth: Tensor, count: int, classes: int) -> float:
+    """Return the number s of `ShrunkMahalanobis`.
+
+    Args:
+        spread: |S - m I|^2.
+        square: |S|^2.
+        fourth: 1/N^2 sum_i |r_i|^4.
+        count: The number N of images.
+        classes: The number K of classes.
+    """
+    share = float((fourth - square / count) / spread) if bool(spread > 0) else 1.0
+    return min(1.0, max(share, 1 / (max(count - classes, 0) + 1)))
 
 
 def shrunk_covariance(features: Tensor, labels: Tensor, means: Tensor) -> tuple[Tensor, float]:
@@ -107,9 +187,6 @@ def shrunk_covariance(features: Tensor, labels: Tensor, means: Tensor) -> tuple[
     middle = covariance.trace() / channels
     off = covariance.clone()
     off.diagonal().sub_(middle)
-    spread = off.square().sum()
-    error = fourth / count**2 - covariance.square().sum() / count
-    share = float(error / spread) if bool(spread > 0) else 1.0
-    share = min(1.0, max(share, 1 / (max(count - len(means), 0) + 1)))
+    share = _share(off.square().sum(), covariance.square().sum(), fourth / count**2, count, len(means))
     covariance.mul_(1 - share).diagonal().add_(share * middle)
     return covariance, share

@@ -12,7 +12,7 @@ from backmix.data.seeds import seed_of
 from backmix.detectors import METHOD
 from backmix.errors import DataError
 from backmix.fit.feature_training import train_on_features
-from backmix.fit.leave_classes_out import LEAST_CLASSES, ScoreChoice, choose_score, held_out_scores
+from backmix.fit.leave_classes_out import LEAST_CLASSES, PAIRS, ScoreChoice, choose_score, held_out_scores
 from backmix.fit.logistic import MOST_COMPARED, OUTSIDE, Regression, StrengthChoice, make_folds
 from backmix.inference.decider import Decider
 from backmix.methods import Method
@@ -117,33 +117,75 @@ def train_head(
     assert isinstance(head, Softmax)
     smoothing = min(1.0, head.label_smoothing * head.num_classes / (head.num_classes - 1))
     regression = Regression(features, labels, len(classifier.classes), weights=weights, smoothing=smoothing)
-    folds = make_folds(labels, groups, torch.Generator().manual_seed(seed_of(seed, "folds of images")))
-    if len(labels) > MOST_COMPARED:
-        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed_of(seed, "images left out")))
-        folds[order[MOST_COMPARED:]] = OUTSIDE
+    folds = image_folds(labels, groups, seed)
     strength = regression.choose_strength(folds)
     found = regression.fit(strength.strength)
     with torch.no_grad():
         head.head.weight.copy_(found.weight)
         assert head.head.bias is not None
         head.head.bias.copy_(found.bias)
-    score, why, references = None, "" if choose else BY_NAME, {}
+    score, why = None, BY_NAME
     if choose:
-        generator = torch.Generator().manual_seed(seed_of(seed, "folds of classes"))
-        score = choose_score(regression, features, strength.strength, folds, classifier.classes, generator)
-        if score is None:
-            count = len(classifier.classes)
-            why = (
-                f"{count} known classes are too few to leave some out, which takes {LEAST_CLASSES}"
-                if count < LEAST_CLASSES
-                else "the classes have too few images to leave some out"
-            )
-        else:
-            classifier.detector = score.detector
+        score, why = _chosen(classifier, regression, features, strength.strength, folds, seed, PAIRS)
+    references = {}
     if "+" in classifier.detector:
         names = classifier.detector.split("+")
         references = held_out_scores(regression, features, strength.strength, folds, names)
     return HeadReport(len(labels), computed, engine, strength, score, why, references)
+
+
+def choose_after_training(classifier: Decider, groups: Tensor | None, positions: Tensor, seed: int) -> HeadReport:
+    """Choose the unknown score of a network whose weights were all trained, by its features of training images.
+
+    The network has seen the classes that are left out here, so the figures are better than they will be. Scores are not
+    combined, because that needs scores of images that the network was not trained on.
+
+    Args:
+        classifier: The classifier, whose detector is changed in place. It keeps its training outputs.
+        groups: (N,) int64, the group of near-duplicates of each image of the source; None: not known.
+        positions: (M,) int64, the positions of the training images in the source.
+        seed: The seed of everything random.
+    """
+    kept = classifier.training_outputs
+    assert kept is not None
+    # If images were unreadable or too many, the positions of those that were kept are not known.
+    known = groups[positions] if groups is not None and len(positions) == len(kept.labels) else None
+    features = kept.features.float()
+    regression = Regression(features, kept.labels, len(classifier.classes))
+    folds = image_folds(kept.labels, known, seed)
+    strength = regression.choose_strength(folds)
+    score, why = _chosen(classifier, regression, features, strength.strength, folds, seed, ())
+    return HeadReport(len(kept.labels), len(kept.labels), "", strength, score, why, {})
+
+
+def image_folds(labels: Tensor, groups: Tensor | None, seed: int) -> Tensor:
+    """Return the fold (N,) int64 in which each image is left out, see `make_folds`; of many images only some are."""
+    folds = make_folds(labels, groups, torch.Generator().manual_seed(seed_of(seed, "folds of images")))
+    if len(labels) > MOST_COMPARED:
+        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed_of(seed, "images left out")))
+        folds[order[MOST_COMPARED:]] = OUTSIDE
+    return folds
+
+
+def _chosen(
+    classifier: Decider,
+    regression: Regression,
+    features: Tensor,
+    strength: float,
+    folds: Tensor,
+    seed: int,
+    pairs: tuple[str, ...],
+) -> tuple[ScoreChoice | None, str]:
+    """Let the chosen score decide, and return the choice, or None and the reason why there is none."""
+    generator = torch.Generator().manual_seed(seed_of(seed, "folds of classes"))
+    score = choose_score(regression, features, strength, folds, classifier.classes, generator, pairs=pairs)
+    if score is not None:
+        classifier.detector = score.detector
+        return score, ""
+    count = len(classifier.classes)
+    if count < LEAST_CLASSES:
+        return None, f"{count} known classes are too few to leave some out, which takes {LEAST_CLASSES}"
+    return None, "the classes have too few images to leave some out"
 
 
 def is_linear(head: Method) -> bool:

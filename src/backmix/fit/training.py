@@ -19,7 +19,7 @@ from backmix.data.source import ImageSource, Subset, find_unreadable
 from backmix.data.split import Split, divide, repeat_rare
 from backmix.errors import DataError
 from backmix.fit.budget import measure_epoch
-from backmix.fit.head import HeadReport
+from backmix.fit.head import HeadReport, choose_after_training
 from backmix.foregrounds import EstimatedMasks, ForegroundSource
 from backmix.foregrounds.choose import choose_estimator
 from backmix.inference.decider import Decider
@@ -45,7 +45,8 @@ class FitReport:
         held_out_accuracy: The closed-set accuracy on the held-out images.
         skipped: The (name, reason) of each unreadable image.
         augmentation: BackMix with its bank; None if BackMix is not part of the augmentation.
-        head: What was found about the head if the head alone was trained; None if all weights were trained.
+        head: What was found about the head and the unknown score on features; None if neither was chosen on them.
+        comparison: What the head alone and all weights came to if both were trained; else None.
     """
 
     history: list[EpochReport]
@@ -54,6 +55,26 @@ class FitReport:
     skipped: list[tuple[str, str]]
     augmentation: BackMix | None
     head: HeadReport | None = None
+    comparison: Comparison | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two classifiers on training images that neither was trained on: the head alone, and all weights.
+
+    Attributes:
+        kept: Which one was kept, "head" or "all". If they are equally good, the head is kept.
+        head: The accuracy of the head alone, 0..1.
+        all: The accuracy after training all weights, 0..1; None if there was no time for it.
+        images: The number of images.
+        why: Why all weights were not trained, in words; empty if they were.
+    """
+
+    kept: str
+    head: float
+    all: float | None
+    images: int
+    why: str = ""
 
 
 Plan = Callable[[Callable[[TrainOptions], float], TrainOptions], TrainOptions]
@@ -86,6 +107,8 @@ def fit(
     holdout: float | None = None,
     test_share: float = 0.0,
     groups: Tensor | None = None,
+    split: Split | None = None,
+    choose: bool = False,
     balance: bool = False,
     workers: int = 2,
     accelerator: Accelerator | None = None,
@@ -112,6 +135,8 @@ def fit(
         test_share: A further share of each class that is kept for a test. Nothing is trained or fitted on it.
         groups: (len(source),) int64, the group of each image. Images of one group stay together, see
             `find_near_duplicates`.
+        split: The division of the images; None: `holdout`, `test_share` and `groups` decide.
+        choose: Whether the unknown score is chosen by leaving classes out, see `choose_after_training`.
         balance: Whether images of rare classes are shown more than once per epoch, see `repeat_rare`.
         workers: The number of threads or processes that decode images.
         accelerator: The devices and processes; None: see `make_accelerator`.
@@ -120,11 +145,7 @@ def fit(
         checkpoint: The file in which the training is kept.
         resume: Whether to go on from the checkpoint.
         on_start: A function that is called before training with the options, the split and the unreadable images.
-        on_step: See `train`.
-        on_epoch: See `train`.
-
-    Returns:
-        The report of the fit.
+        on_step, on_epoch: See `train`.
 
     Raises:
         DataError: If there are too few images.
@@ -134,11 +155,11 @@ def fit(
     estimator, augmentation_options = choose_estimator(augmentation_options)
     make_augmentation(augmentation, 1, classifier.preprocess, augmentation_options)  # A wrong name fails at once.
     check_images(classifier, outliers, held_out)
-    seed = options.seed if options is not None else 0
     labels = classifier.labels_for(source)
-    split = divide(labels, classifier.classes, held_out is None, holdout, test_share, groups, seed)
-    count = len(split.train)
+    seed = options.seed if options is not None else 0
+    split = split or divide(labels, classifier.classes, held_out is None, holdout, test_share, groups, seed)
     if options is None:
+        count = len(split.train)
         options = TrainOptions(epochs=auto_epochs(count), batch_size=auto_batch_size(count), seed=seed)
     accelerator = accelerator or make_accelerator(options.precision)
     shown = repeat_rare(labels, split.train) if balance else split.train
@@ -171,9 +192,11 @@ def fit(
         on_step=on_step,
         on_epoch=on_epoch,
     )
-    outputs = calibrate(classifier, source, labels, split, held_out, workers)
+    head = learn_after_training(classifier, source, labels, split, workers, groups if choose else None, choose, seed)
+    outputs = calibrate(classifier, source, split, held_out, workers)
     accuracy = metrics.closed_accuracy(outputs.logits.argmax(1), outputs.labels)
-    return FitReport(history, split, accuracy, skipped + outputs.skipped, chain.backmix if chain is not None else None)
+    bank = chain.backmix if chain is not None else None
+    return FitReport(history, split, accuracy, skipped + outputs.skipped, bank, head)
 
 
 def with_masks(source: ImageSource, estimator: ForegroundSource, positions: Tensor, workers: int) -> ImageSource:
@@ -246,18 +269,20 @@ def without_second_crops(options: TrainOptions, loader: Loader, method: Method) 
     return options
 
 
-def calibrate(
+def learn_after_training(
     classifier: Decider,
     source: ImageSource,
     labels: Tensor,
     split: Split,
-    held_out: ImageSource | None,
     workers: int,
-) -> Outputs:
-    """Let the method and the detectors learn from the training images after training, and fit the thresholds.
+    groups: Tensor | None,
+    choose: bool,
+    seed: int,
+) -> HeadReport | None:
+    """Let the method and the detectors learn from the training images after training.
 
     Returns:
-        The outputs of the network for the held-out images.
+        What was found about the unknown score if it was chosen by leaving classes out; else None.
     """
     positions = split.train
     if classifier.network.head.needs_statistics:
@@ -273,6 +298,13 @@ def calibrate(
             )
         )
     classifier.keep_training_outputs(source, positions, workers=workers)
+    return choose_after_training(classifier, groups, positions, seed) if choose else None
+
+
+def calibrate(
+    classifier: Decider, source: ImageSource, split: Split, held_out: ImageSource | None, workers: int
+) -> Outputs:
+    """Fit the thresholds, and return the outputs of the network for the held-out images."""
     if held_out is None:
         return classifier.calibrate(source, positions=split.held.tolist(), workers=workers)
     return classifier.calibrate(held_out, workers=workers)
