@@ -13,7 +13,6 @@ import yaml
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from backmix.data.load import absolute
 from backmix.data.split import Split
 from backmix.files import write_json, write_text
 from backmix.fit.arguments import FitArguments
@@ -23,6 +22,7 @@ from backmix.fit.choices import ModelChoice, choose_model, choose_training
 from backmix.fit.data import ImageBar, held_out_shares, is_uneven, open_data, shown_unknowns, test_figures
 from backmix.fit.fine_tuning import LEAST_SECONDS, fine_tune
 from backmix.fit.frozen_training import fit_frozen
+from backmix.fit.repeat import as_config
 from backmix.fit.training import Comparison, FitReport, auto_options, fit
 from backmix.inference.decider import Decider
 from backmix.inference.feature_cache import default_folder
@@ -290,7 +290,10 @@ class FitSession:
                 "comparison": report.comparison and asdict(report.comparison),
             },
         )
-        write_text(self.out / "fit.yaml", self._as_config())
+        arguments, data, chosen = self.arguments, self.data, self._recorded["chosen"]
+        detector = self.classifier.detector
+        text = as_config(arguments, data, self.options, balance=self.balance, detector=detector, chosen=chosen)
+        write_text(self.out / "fit.yaml", text)
         return test, skipped
 
     def _choose_model(self) -> ModelChoice:
@@ -369,40 +372,6 @@ class FitSession:
         config = self.out / "config.yaml"
         if self.chief and "files" not in (read_config(self.out) if config.is_file() else {}):
             write_text(config, yaml.safe_dump({"format": FORMAT, "backmix": __version__, **self._recorded}))
-
-    def _as_config(self) -> str:
-        """Return all choices as a file for `--config`, which repeats the training on any machine."""
-        arguments, data, options = self.arguments, self.data, self.options
-        values: dict[str, Any] = {
-            **dict.fromkeys(("data", "known_classes", "model", "pretrained")),  # These stand first.
-            **asdict(arguments),
-            "data": absolute(arguments.data),
-            "known_classes": data.classes if arguments.known_classes else None,
-            "model": self.model.model,
-            "pretrained": self.model.pretrained,
-            "image_size": self.image_size,
-            "outliers": absolute(arguments.outliers) if arguments.outliers else None,
-            "epochs": options.epochs,
-            "budget": None,
-            "batch_size": options.batch_size,
-            "lr": options.lr,
-            "holdout": data.holdout if data.held_out is None else None,
-            "test_share": data.test_share,
-            "balance": self.balance,
-            "detector": self.classifier.detector if self.what != "head" else arguments.detector,  # None: chosen again.
-            "precision": options.precision,
-            "train": self.what,
-            "cache": None,
-        }
-        if self.what == "head":
-            values |= dict.fromkeys(("epochs", "batch_size", "lr"))
-        # Options of a method or an augmentation are given one at a time, so their names are in the singular.
-        named = {name.removesuffix("s") if isinstance(of, dict) else name: of for name, of in values.items()}
-        return yaml.safe_dump(
-            {name.replace("_", "-"): of for name, of in named.items() if of not in (None, {})},
-            sort_keys=False,
-            allow_unicode=True,
-        )
 
 
 def cache_folder(asked: str | None) -> Path | None:
