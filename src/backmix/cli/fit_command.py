@@ -69,7 +69,7 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
         for line in frozen_in_words(session, frozen, split, images) if session.chief else []:
             console.print(line)
         if unused := session.without_effect:
-            warn(f"without effect, because only the head is trained: {some_of(unused)}. Take --train all or a --budget")
+            warn(f"without effect, because only the head is trained: {some_of(unused)}. Take --train all")
         for note in notes(session.data.source):
             warn(note)
 

@@ -56,8 +56,10 @@ def frozen_in_words(session: FitSession, frozen: FrozenFeatures, split: Split, i
 
 def head_in_words(report: HeadReport) -> list[str]:
     """Return lines that say how the head and the unknown score were chosen."""
-    lines = [f"the network ran on {report.computed} images; the features of the others were kept from before"]
-    if report.strength is not None and report.strength.folds:
+    lines = []
+    if report.engine:  # Else all weights were trained, and features served the choice of the score alone.
+        lines.append(f"the network ran on {report.computed} images whose features were not kept yet")
+    if report.engine and report.strength is not None and report.strength.folds:
         accuracy = report.strength.accuracy[report.strength.strength]
         lines.append(
             f"logistic regression of strength {report.strength.strength:g}: {plain_percent(accuracy)} answered right "
@@ -68,13 +70,14 @@ def head_in_words(report: HeadReport) -> list[str]:
 
 
 def score_in_words(score: ScoreChoice | None, why: str) -> list[str]:
-    """Return a sentence for people that says how the unknown score was chosen; none if a person chose it."""
+    """Return a sentence for people that says how the unknown score was chosen, or why it was not."""
     if score is None:
         return [f"the unknown score was not chosen by leaving classes out: {why}"] if why else []
     best, plain = (plain_percent(score.auroc[name]) for name in (score.detector, "max_logit"))
+    usual = "" if score.detector == "max_logit" else f" (max_logit in {plain})"
     return [
         f"unknown score {score.detector}: with some known classes left out in turn, it ranked an image of theirs above "
-        f"another one in {best} of the pairs (max_logit in {plain})"
+        f"another one in {best} of the pairs{usual}; no unknown image took part"
     ]
 
 

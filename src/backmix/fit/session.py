@@ -252,6 +252,8 @@ class FitSession:
             f"augmentation {arguments.augmentation}": arguments.augmentation != "none",
             "batch-size": arguments.batch_size is not None,
             "lr": arguments.lr is not None,
+            "epochs": arguments.epochs is not None,
+            "budget": arguments.budget is not None,
         }
         return [f"--{name}" for name, given in options.items() if given]
 

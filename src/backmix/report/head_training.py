@@ -56,6 +56,23 @@ def head_training(facts: RunFacts) -> HeadTraining | None:
     return HeadTraining(sentence, [(name, value) for name, value in rows if value is not None], strengths)
 
 
+def comparison(facts: RunFacts) -> str | None:
+    """Return a sentence on the head alone against all weights; None if only one of them was trained."""
+    found = facts.metrics.get("comparison")
+    if not isinstance(found, Mapping) or not finite(found.get("head")):
+        return None
+    if not finite(found.get("all")):
+        why = found.get("why")
+        return f"The head alone was trained{': ' + visible(why, 600) if isinstance(why, str) and why else ''}."
+    kept = "All weights were kept" if found.get("kept") == "all" else "The head alone was kept"
+    images = found.get("images")
+    of = count(images, "training image") if isinstance(images, int) else "training images"
+    return (
+        f"{kept}. The head alone was trained first, then all weights. On {of} set aside from both, the head alone "
+        f"answered {percent(found['head'])} right, and all weights {percent(found['all'])}."
+    )
+
+
 def _strengths(found: Mapping[str, Any]) -> list[tuple[str, float, float, bool]]:
     losses, accuracies = found.get("log_loss"), found.get("accuracy")
     if not isinstance(losses, Mapping) or not isinstance(accuracies, Mapping) or not finite(found.get("strength")):
@@ -83,4 +100,4 @@ def _count(value: Any) -> str | None:
 def _ran_on(computed: Any) -> str | None:
     if not isinstance(computed, int):
         return None
-    return f"{count(computed, 'image')}; what it saw in others was kept from an earlier run"
+    return f"{computed:,}, whose features were not kept from an earlier run"

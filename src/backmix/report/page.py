@@ -18,7 +18,7 @@ from backmix.report.by_class import FEW, class_lines
 from backmix.report.chosen_images import choose_images
 from backmix.report.confusion import confusion_section
 from backmix.report.galleries import make_galleries
-from backmix.report.head_training import head_training
+from backmix.report.head_training import comparison, head_training
 from backmix.report.mixed_samples import mixed_samples
 from backmix.report.run_facts import RunFacts, read_facts
 from backmix.report.score_choice import score_choice_section
@@ -110,6 +110,7 @@ def write_report(
         "mixed": mixed_samples(facts, classifier),
         "choice": choice,
         "head": head_training(facts),
+        "comparison": comparison(facts),
         "history": history,
         "no_history": facts.no_metrics or "metrics.json of the run tells no epochs.",
         "curves": training_curves(history),

@@ -64,7 +64,7 @@ def score_choice_section(facts: RunFacts, thresholds: Thresholds) -> ScoreChoice
     compared = [name for name in dict.fromkeys([chosen, USUAL]) if name in auroc]
     return ScoreChoiceSection(
         _lead(chosen, auroc, folds, told.get("images"), thresholds),
-        _remarks(chosen, auroc, thresholds),
+        _remarks(facts, chosen, auroc, thresholds),
         [(name, auroc[name], _difference(auroc[name] - auroc[chosen]), name == chosen) for name in names],
         compared,
         [
@@ -93,7 +93,7 @@ def _lead(chosen: str, auroc: dict[str, float], folds: _Folds, images: Any, thre
     sentences = [
         "How strange an image looks can be measured in several ways, and which is best differs from one set of "
         "photographs to another. To choose one, some known classes were left out in turn, as if they were unknown, and "
-        "the classifier was trained on the others."
+        "the classifier's head was trained on the others."
     ]
     if folds:
         sentences.append(
@@ -126,8 +126,13 @@ def _against_usual(chosen: str, auroc: dict[str, float]) -> str:
     return f", {more} than {USUAL} ({_of_hundred(auroc[USUAL])}), which is taken where no choice can be made"
 
 
-def _remarks(chosen: str, auroc: dict[str, float], thresholds: Thresholds) -> list[str]:
+def _remarks(facts: RunFacts, chosen: str, auroc: dict[str, float], thresholds: Thresholds) -> list[str]:
     remarks, decides = [], str(thresholds.detector)
+    if not facts.config.get("frozen"):
+        remarks.append(
+            "All weights had been trained on images of these classes before, so a class that is really new is found "
+            "less well than these figures say."
+        )
     if any("+" in name for name in auroc):
         remarks.append("Two scores joined by + are one: the mean of their p-values.")
     above = [visible(name) for name in auroc if auroc[name] > auroc[chosen]]
