@@ -13,8 +13,8 @@ from backmix.detectors.fitting import cautions
 from backmix.errors import some_of
 from backmix.fit.arguments import FitArguments
 from backmix.fit.data import notes
-from backmix.fit.session import FitSession
 from backmix.fit.fit_report import FitReport
+from backmix.fit.session import FitSession
 from backmix.inference.frozen import FrozenFeatures
 from backmix.runs.held_out import write_shares
 from backmix.train.recipe import TrainOptions
@@ -68,6 +68,8 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
     def on_frozen(frozen: FrozenFeatures, split: Split, images: int) -> None:
         for line in frozen_in_words(session, frozen, split, images) if session.chief else []:
             console.print(line)
+        if unused := session.without_effect:
+            warn(f"without effect, because only the head is trained: {some_of(unused)}. Take --train all")
         for note in notes(session.data.source):
             warn(note)
 

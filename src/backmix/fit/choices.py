@@ -56,7 +56,8 @@ def choose_model(
     if pretrained is False:
         return ModelChoice(model or SMALL, False, "random weights, as asked for")
     if model is None and pretrained is None and image_size < LEAST_SIDE:
-        return ModelChoice(SMALL, False, f"random weights: images of {image_size} px are too small for published ones")
+        why = f"images of {image_size} px are too small for published ones, which --train head takes even so"
+        return ModelChoice(SMALL, False, f"random weights: {why}")
     if model in BACKBONES:
         if pretrained:
             raise ValueError(f"there are no published weights of {model}; take --no-pretrained, or a model of timm")

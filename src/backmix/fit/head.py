@@ -20,6 +20,8 @@ from backmix.inference.decider import Decider
 from backmix.methods import Method
 from backmix.methods.softmax import Softmax
 
+BY_NAME = "it was asked for by name"
+
 
 @dataclass(frozen=True)
 class HeadReport:
@@ -132,14 +134,14 @@ def _train_head(
             outliers=outliers,
             seed=seed,
         )
-        why = f"{head.name} has a score of its own" if choose else ""
+        why = f"{head.name} has a score of its own" if choose else BY_NAME
         return HeadReport(len(labels), computed, engine, None, None, why, {})
     assert isinstance(head, Softmax)
     regression = _regression(head, features, labels, weights)
     folds = image_folds(labels, groups, seed)
     strength = regression.choose_strength(folds)
     _put(head, regression.fit(strength.strength))
-    score, why = None, ""
+    score, why = None, BY_NAME
     if choose:
         score, why = _chosen(classifier, regression, features, strength.strength, folds, seed, PAIRS)
     references = {}

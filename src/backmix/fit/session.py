@@ -13,7 +13,6 @@ import yaml
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from backmix.data.load import absolute
 from backmix.data.split import Split
 from backmix.files import write_json, write_text
 from backmix.fit.arguments import FitArguments
@@ -24,11 +23,13 @@ from backmix.fit.data import ImageBar, held_out_shares, is_uneven, open_data, sh
 from backmix.fit.fine_tuning import LEAST_SECONDS, fine_tune
 from backmix.fit.fit_report import Comparison, FitReport
 from backmix.fit.frozen_training import fit_frozen
+from backmix.fit.repeat import as_config
 from backmix.fit.training import auto_options, fit
 from backmix.inference.decider import Decider
 from backmix.inference.feature_cache import default_folder
 from backmix.inference.frozen import FrozenFeatures
 from backmix.methods import METHODS, Method
+from backmix.models import BACKBONES
 from backmix.outliers.dataset import load_outliers
 from backmix.runs.folder import FORMAT, read_config, save_run
 from backmix.runs.held_out import Shares
@@ -201,6 +202,8 @@ class FitSession:
         left = self.seconds - (time.monotonic() - self.begin)
         if not from_first_process(lambda: left >= LEAST_SECONDS, self.accelerator):
             why = f"only {max(0.0, left):.0f} s were left of {self.arguments.budget}"
+            self.what = "head"
+            self._record(self.options)
             return replace(report, comparison=Comparison("head", report.held_out_accuracy, None, 0, why))
         frozen = self.classifier
         # Training at the size of the photographs takes less time than at that of the published weights.
@@ -237,6 +240,27 @@ class FitSession:
             on_start=on_frozen,
         )
 
+    @property
+    def weights_from(self) -> str | None:
+        """Where the published weights came from, in words; None if the training began with random weights."""
+        found: str | None = getattr(self.classifier.network.backbone, "weights_from", None)
+        return found
+
+    @property
+    def without_effect(self) -> list[str]:
+        """The options that were given and have no effect, because only the head is trained."""
+        if self.what != "head":
+            return []
+        arguments = self.arguments
+        options = {
+            f"augmentation {arguments.augmentation}": arguments.augmentation != "none",
+            "batch-size": arguments.batch_size is not None,
+            "lr": arguments.lr is not None,
+            "epochs": arguments.epochs is not None,
+            "budget": arguments.budget is not None,
+        }
+        return [f"--{name}" for name, given in options.items() if given]
+
     def held_out(self, split: Split) -> Shares:
         """Return the names of the images that the training held out, so that they can be found again."""
         return held_out_shares(self.arguments.data, self.data, split, self.known)
@@ -272,7 +296,10 @@ class FitSession:
                 "comparison": report.comparison and asdict(report.comparison),
             },
         )
-        write_text(self.out / "fit.yaml", self._as_config())
+        arguments, data, chosen = self.arguments, self.data, self._recorded["chosen"]
+        detector = self.classifier.detector
+        text = as_config(arguments, data, self.options, balance=self.balance, detector=detector, chosen=chosen)
+        write_text(self.out / "fit.yaml", text)
         return test, skipped
 
     def _augmentation_options(self) -> dict[str, Any]:
@@ -282,10 +309,13 @@ class FitSession:
     def _choose_model(self) -> ModelChoice:
         if "model" in self._begun:
             return ModelChoice(self._begun["model"], self._begun["pretrained"], "as the run was begun")
+        arguments, pretrained = self.arguments, self.arguments.pretrained
+        if pretrained is None and arguments.train == "head" and arguments.model not in BACKBONES:
+            pretrained = True  # The head is trained on features of published weights, however small the images are.
         return choose_model(
             self.data.image_size,
-            model=self.arguments.model,
-            pretrained=self.arguments.pretrained,
+            model=arguments.model,
+            pretrained=pretrained,
             accelerator=self.accelerator.device.type != "cpu",
         )
 
@@ -341,6 +371,7 @@ class FitSession:
         chosen = {
             "model": self.model.model,
             "pretrained": self.model.pretrained,
+            "weights": self.weights_from,
             "image_size": self.image_size,
             "train": self.what,
         }
@@ -351,40 +382,6 @@ class FitSession:
         config = self.out / "config.yaml"
         if self.chief and "files" not in (read_config(self.out) if config.is_file() else {}):
             write_text(config, yaml.safe_dump({"format": FORMAT, "backmix": __version__, **self._recorded}))
-
-    def _as_config(self) -> str:
-        """Return all choices as a file for `--config`, which repeats the training on any machine."""
-        arguments, data, options = self.arguments, self.data, self.options
-        values: dict[str, Any] = {
-            **dict.fromkeys(("data", "known_classes", "model", "pretrained")),  # These stand first.
-            **asdict(arguments),
-            "data": absolute(arguments.data),
-            "known_classes": data.classes if arguments.known_classes else None,
-            "model": self.model.model,
-            "pretrained": self.model.pretrained,
-            "image_size": self.image_size,
-            "outliers": absolute(arguments.outliers) if arguments.outliers else None,
-            "epochs": options.epochs,
-            "budget": None,
-            "batch_size": options.batch_size,
-            "lr": options.lr,
-            "holdout": data.holdout if data.held_out is None else None,
-            "test_share": data.test_share,
-            "balance": self.balance,
-            "detector": self.classifier.detector,
-            "precision": options.precision,
-            "train": self.what,
-            "cache": None,
-        }
-        if self.what == "head":
-            values |= dict.fromkeys(("epochs", "batch_size", "lr"))
-        # Options of a method or an augmentation are given one at a time, so their names are in the singular.
-        named = {name.removesuffix("s") if isinstance(of, dict) else name: of for name, of in values.items()}
-        return yaml.safe_dump(
-            {name.replace("_", "-"): of for name, of in named.items() if of not in (None, {})},
-            sort_keys=False,
-            allow_unicode=True,
-        )
 
 
 def cache_folder(asked: str | None) -> Path | None:
