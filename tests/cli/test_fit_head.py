@@ -99,8 +99,8 @@ def test_what_fit_says(photos, tmp_path, capsys):
     fit_command(asked(photos, augmentation="backmix", lr=0.1, train="head"), tmp_path / "run")
     text = said(capsys)
     assert f"{LITE}: published weights, as asked for, from {PACKAGE}" in text
-    assert "without effect, because only the head is trained: --augmentation backmix, --lr. Take --train all" in text
-    assert "the network ran on 54 images whose features were not kept yet" in text
+    assert "without effect, because only the head is trained: --lr. Take --train all" in text
+    assert "the network ran on 54 images and 60 of 60 mixed views, whose features were not kept yet" in text
     assert "no unknown image took part" in text and "epoch" not in text
 
 

@@ -73,7 +73,7 @@ def fine_tune(
         train_head(each, found.features, labels[found.positions], groups=known, choose=False, seed=seed)
     tuned.frozen_features = None  # These features are of weights that change now.
     split = Split(used, report.split.held, report.split.test)
-    trained = train(tuned, source, split=split, groups=groups, workers=workers, **options)
+    trained = train(tuned, source, split=split, groups=groups, fill=True, workers=workers, **options)
     head, all_weights = (accuracy(each, source, aside, workers) for each in (rival, tuned))
     kept = "all" if all_weights > head else "head"
     comparison = Comparison(kept, head, all_weights, len(aside))

@@ -109,12 +109,13 @@ class FitSession:
         )
         # Processes may not all have the same weights available, so the first process chooses and the others follow.
         self.model = from_first_process(self._choose_model, self.accelerator)
+        method = METHODS.get(arguments.method, Method)
         self.what: str = self._begun.get("train") or choose_training(
             arguments.train,
             self.model,
-            METHODS.get(arguments.method, Method),
+            method,
             budget=self.seconds is not None,
-            epochs=arguments.epochs is not None,
+            epochs=arguments.epochs is not None or (arguments.outliers == "backgrounds" and method.uses_outliers),
             augmentation=arguments.augmentation,
         )
         self.image_size = self.data.image_size
@@ -253,7 +254,6 @@ class FitSession:
             return []
         arguments = self.arguments
         options = {
-            f"augmentation {arguments.augmentation}": arguments.augmentation != "none",
             "batch-size": arguments.batch_size is not None,
             "lr": arguments.lr is not None,
             "epochs": arguments.epochs is not None,

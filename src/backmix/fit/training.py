@@ -26,8 +26,10 @@ from backmix.foregrounds.choose import choose_estimator
 from backmix.inference.decider import Decider
 from backmix.inference.evaluation import Outputs, feature_maps
 from backmix.methods import Method, TrainingBatch
+from backmix.mixing import BackMix
 from backmix.models import BACKBONES
 from backmix.outliers import Outliers, make_outliers
+from backmix.train.bank import fill_bank
 from backmix.train.loop import EpochReport, Progress, make_accelerator, train
 from backmix.train.recipe import TrainOptions
 
@@ -67,6 +69,7 @@ def fit(
     groups: Tensor | None = None,
     split: Split | None = None,
     choose: bool = False,
+    fill: bool = False,
     balance: bool = False,
     workers: int = 2,
     accelerator: Accelerator | None = None,
@@ -95,12 +98,12 @@ def fit(
             `find_near_duplicates`.
         split: The division of the images; None: `holdout`, `test_share` and `groups` decide.
         choose: Whether the unknown score is chosen by leaving classes out, see `choose_after_training`.
+        fill: Whether the head is fitted already, so that its evidence maps fill the bank before the first epoch.
         balance: Whether images of rare classes are shown more than once per epoch, see `repeat_rare`.
         workers: The number of threads or processes that decode images.
         accelerator: The devices and processes; None: see `make_accelerator`.
         plan: A function that chooses the options by the time of an epoch, see `Plan`; not called when resuming.
-        checkpoint: The file in which the training is kept.
-        resume: Whether to go on from the checkpoint.
+        checkpoint, resume: The file in which the training is kept, and whether to go on from it.
         on_start: A function that is called before training with the options, the split and the unreadable images.
         on_step, on_epoch: See `train`.
 
@@ -109,34 +112,33 @@ def fit(
         TrainingError: See `train`.
     """
     classifier.network.head.check_loss()
-    classifier.frozen = False
     estimator, augmentation_options = choose_estimator(augmentation_options)
     make_augmentation(augmentation, 1, classifier.preprocess, augmentation_options)  # A wrong name fails at once.
     check_images(classifier, outliers, held_out)
     labels = classifier.labels_for(source)
     seed = options.seed if options is not None else 0
     split = split or divide(labels, classifier.classes, held_out is None, holdout, test_share, groups, seed)
-    if options is None:
-        count = len(split.train)
-        options = TrainOptions(epochs=auto_epochs(count), batch_size=auto_batch_size(count), seed=seed)
+    options = options or default_options(len(split.train))
     accelerator = accelerator or make_accelerator(options.precision)
     shown = repeat_rare(labels, split.train) if balance else split.train
     pictures = source if estimator is None else with_masks(source, estimator, split.train, workers)
     masks = augmentation_options.get("foreground") == "masks"
-    loader, skipped = make_loader(
-        classifier, pictures, labels, shown, options, accelerator, masks=masks, workers=workers
-    )
+    loader, skipped = make_loader(classifier, pictures, labels, shown, options, accelerator, masks, workers)
     options = without_second_crops(options, loader, classifier.network.head)
+    classifier.frozen = False
 
     def make_parts() -> tuple[Chain | None, Outliers | None]:
         chain = make_augmentation(augmentation, loader.num_images, classifier.preprocess, augmentation_options)
         return chain, make_training_outliers(classifier, outliers, loader, chain, workers)
 
-    if plan is not None and not (resume and checkpoint is not None and checkpoint.exists()):
+    begun = resume and checkpoint is not None and checkpoint.exists()
+    if plan is not None and not begun:
         options = planned(plan, options, classifier, loader, make_parts, checkpoint and checkpoint.parent)
     chain, others = make_parts()
     if on_start is not None:
         on_start(options, split, skipped)
+    if fill and not begun:
+        fill_banks(classifier, loader, (chain, others), accelerator, seed)
     history = train(
         classifier.network,
         loader,
@@ -153,8 +155,32 @@ def fit(
     head = learn_after_training(classifier, source, labels, split, workers, groups if choose else None, choose, seed)
     outputs = calibrate(classifier, source, split, held_out, workers)
     accuracy = metrics.closed_accuracy(outputs.logits.argmax(1), outputs.labels)
-    bank = chain.backmix if chain is not None else None
-    return FitReport(history, split, accuracy, skipped + outputs.skipped, bank, head)
+    return FitReport(history, split, accuracy, skipped + outputs.skipped, backmix_of(chain), head)
+
+
+def default_options(images: int) -> TrainOptions:
+    """Return training options for a number of images, if none are given."""
+    return TrainOptions(epochs=auto_epochs(images), batch_size=auto_batch_size(images), seed=0)
+
+
+def backmix_of(chain: Chain | None) -> BackMix | None:
+    """Return BackMix if it is part of an augmentation."""
+    return None if chain is None else chain.backmix
+
+
+def fill_banks(
+    classifier: Decider,
+    loader: Loader,
+    parts: tuple[Chain | None, Outliers | None],
+    accelerator: Accelerator,
+    seed: int,
+) -> None:
+    """Let the evidence maps of a fitted head fill the bank of BackMix, in the augmentation or in the outliers."""
+    chain, outliers = parts
+    mix = backmix_of(chain) or getattr(outliers, "backmix", None)
+    if mix is not None and isinstance(loader, ResidentLoader | WorkerLoader):
+        network = classifier.network.to(accelerator.device)
+        fill_bank(network, loader.whole(), classifier.preprocess, mix, accelerator=accelerator, seed=seed)
 
 
 def with_masks(source: ImageSource, estimator: ForegroundSource, positions: Tensor, workers: int) -> ImageSource:
@@ -275,7 +301,6 @@ def make_loader(
     positions: Tensor,
     options: TrainOptions,
     accelerator: Accelerator,
-    *,
     masks: bool = False,
     workers: int = 2,
 ) -> tuple[Loader, list[tuple[str, str]]]:
