@@ -113,7 +113,8 @@ class FitSession:
             self.model,
             METHODS.get(arguments.method, Method),
             budget=self.seconds is not None,
-            epochs=arguments.epochs is not None,
+            # Backgrounds as outliers come from the maps of a training of all weights.
+            epochs=arguments.epochs is not None or arguments.outliers == "backgrounds",
         )
         self.image_size = self.data.image_size
         if self.what != "all" and arguments.image_size is None:
