@@ -221,7 +221,7 @@ def method_sentence(found: dict[str, Any]) -> str:
         f"With BackMix the AUROC is\nhigher for {ahead} of {len(gains)} methods, in the mean by "
         f"{statistics.fmean(gains):+.1f} points (from {min(gains):+.1f} to {max(gains):+.1f})."
     )
-    planned = 2 * len(METHODS) + len(AUGMENTATIONS) + 1
+    planned = 2 * sum(not method.learns_at_once for method in METHODS.values()) + len(AUGMENTATIONS) + 1
     if len(found["cells"]) < planned:
         text += f" {len(found['cells'])} of {planned} trainings have been run; the same command goes on with the rest."
     return text

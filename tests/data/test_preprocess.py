@@ -99,3 +99,13 @@ def test_pixels_that_are_scaled_already_are_refused_and_kept():
 def test_numbers_that_make_no_picture(arguments, message):
     with pytest.raises(ValueError, match=message):
         Preprocess(*arguments)
+
+
+@pytest.mark.parametrize("normalisation", [((0.5,) * 3, (0.25,) * 3), IMAGENET, ((127 / 255,) * 3, (128 / 255,) * 3)])
+def test_bytes_come_back_from_normalised_images(normalisation):
+    preprocess = Preprocess(16, *normalisation)
+    images = torch.arange(256).repeat(3)[torch.randperm(768, generator=torch.Generator().manual_seed(0))]
+    images = images.view(1, 3, 16, 16).to(torch.uint8)
+    assert torch.equal(preprocess.denormalise(preprocess.normalise(images)), images)
+    beyond = preprocess.denormalise(preprocess.normalise(images) * 100)
+    assert beyond.dtype == torch.uint8 and set(beyond.unique().tolist()) >= {0, 255}

@@ -177,3 +177,21 @@ def test_what_is_trained():
         choose_training("head", random, softmax)
     with pytest.raises(ValueError, match="rotation learns from more than pooled features.*softmax, gcpl"):
         choose_training("head", weights, rotation)
+
+
+AT_ONCE = [method for method in METHODS.values() if method.learns_at_once]
+
+
+@pytest.mark.parametrize("method", AT_ONCE)
+def test_of_a_method_without_a_loss_the_head_alone_is_trained(method):
+    published = ModelChoice(LITE, True, "published weights, in the cache", 224)
+    assert choose_training("auto", published, method) == choose_training("head", published, method) == "head"
+    for asked in ({"train": "all"}, {"train": "auto", "budget": True}, {"train": "head", "epochs": True}):
+        with pytest.raises(ValueError, match=f"^{method.name} has no loss.*Take --train head, without --epochs"):
+            choose_training(model=published, method=method, **asked)
+    random = ModelChoice(SMALL, False, "random weights, as asked for")
+    for train in ("auto", "head", "all"):
+        with pytest.raises(
+            ValueError, match=f"^{method.name} is computed from features of published weights, and compact"
+        ):
+            choose_training(train, random, method)

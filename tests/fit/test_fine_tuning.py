@@ -11,8 +11,8 @@ from backmix.classifier import OpenSetClassifier
 from backmix.data.folder import FolderSource
 from backmix.data.split import Split
 from backmix.fit.fine_tuning import accuracy, fine_tune, set_aside
+from backmix.fit.fit_report import FitReport
 from backmix.fit.frozen_training import fit_frozen
-from backmix.fit.training import FitReport
 from backmix.train.recipe import TrainOptions
 
 OPTIONS = TrainOptions(epochs=1, batch_size=16, lr=1e-4, precision="fp32", ema=0.0)

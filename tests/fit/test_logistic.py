@@ -136,3 +136,25 @@ def test_folds_spread_each_class_and_keep_groups_together(labels, seed):
             assert (of_class == -1).all()
         else:
             assert len(of_class.unique()) == min(5, count) and (of_class >= 0).all()
+
+
+def test_shares_are_images_that_count_as_much_of_each_class():
+    features, labels = blobs(count=30, spread=3.0)
+    targets = torch.nn.functional.one_hot(labels, 3).float()
+    hard, soft = (Regression(features, given, 3, smoothing=0.1).fit(1e-3) for given in (labels, targets))
+    assert torch.equal(hard.weight, soft.weight) and torch.equal(hard.bias, soft.bias)
+    other = (labels + 1) % 3
+    shared = 0.7 * targets + 0.3 * torch.nn.functional.one_hot(other, 3)
+    centred = features - features.mean(0)
+    torch.testing.assert_close(
+        minimise(centred, shared, 3, 1e-2, torch.ones(30)),
+        minimise(
+            torch.cat([centred, centred]),
+            torch.cat([labels, other]),
+            3,
+            1e-2,
+            torch.tensor([0.7, 0.3]).repeat_interleave(30),
+        ),
+        atol=2e-3,
+        rtol=1e-3,
+    )

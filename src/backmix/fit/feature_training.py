@@ -1,4 +1,4 @@
-"""Train a method on pooled features by gradient steps, for methods without a closed optimum."""
+"""Train a method on pooled features: by gradient steps, or at once if it has no loss."""
 
 from __future__ import annotations
 
@@ -17,20 +17,31 @@ RATE = 3e-3
 
 
 def train_on_features(
-    head: Method, features: Tensor, labels: Tensor, *, outliers: Tensor | None = None, seed: int = 0, steps: int = STEPS
+    head: Method,
+    features: Tensor,
+    labels: Tensor,
+    *,
+    outliers: Tensor | None = None,
+    plain: int | None = None,
+    seed: int = 0,
+    steps: int = STEPS,
 ) -> float:
-    """Train a method on pooled features with AdamW and a cosine schedule.
+    """Train a method on pooled features with AdamW and a cosine schedule; without steps if it `learns_at_once`.
 
     Args:
         head: The method, which is changed in place.
         features: (N, C) float32, the pooled features.
-        labels: (N,) int64, the known classes.
+        labels: (N,) int64, the known classes; or (N, K) float32, the share of each class in each image, which sum to 1.
+            At each step the label of an image is then drawn with its shares as probabilities. For a loss that is linear
+            in the labels, the mean is the loss with soft labels.
         outliers: (O, C) float32, the pooled features of images of no known class; None if the method uses none.
-        seed: The seed of the order of the images.
+        plain: The number of images, from the first, that are not augmented. Statistics of the method are computed from
+            them. None: all images.
+        seed: The seed of the order of the images and of the labels that are drawn.
         steps: The number of steps.
 
     Returns:
-        The mean loss of the last tenth of the steps.
+        The mean loss of the last tenth of the steps; NaN if the method has no loss.
 
     Raises:
         ValueError: If the method needs outliers and there are none.
@@ -38,8 +49,11 @@ def train_on_features(
     """
     if head.needs_outliers and outliers is None:
         head.check_outliers(TrainingBatch(torch.empty(0), torch.empty(0)))
-    device = next(head.parameters()).device
+    device = next(iter(head.state_dict().values())).device
     maps = features.to(device)[:, :, None, None]
+    if head.learns_at_once:
+        head.eval().learn(lambda: [(maps, labels.to(device))])
+        return math.nan
     strange = None if outliers is None or not head.uses_outliers else outliers.to(device)[:, :, None, None]
     generator = torch.Generator().manual_seed(seed_of(seed, "features"))
     optimiser = torch.optim.AdamW(head.parameters(), lr=RATE, weight_decay=0.01)
@@ -53,13 +67,16 @@ def train_on_features(
         shown = None
         if strange is not None:
             shown = strange[torch.randint(len(strange), (len(rows),), generator=generator)]
+        known = labels[rows]
+        if known.ndim == 2:
+            known = torch.multinomial(known, 1, generator=generator)[:, 0]
         progress = step / steps
         for group in optimiser.param_groups:
             group["lr"] = RATE * head.rate(progress, lambda at: (1 + math.cos(math.pi * at)) / 2)
-        batch = TrainingBatch(maps[rows], labels[rows].to(device), None, shown, progress, step)
+        batch = TrainingBatch(maps[rows], known.to(device), None, shown, progress, step)
         _, loss = head.training_loss(lambda of: of, batch)
         if not bool(loss.isfinite()):
-            raise TrainingError(f"the loss of {head.name} on features is {float(loss)} at step {step}")
+            raise TrainingError(f"the loss of {head.name} on features is {float(loss.detach())} at step {step}")
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -67,5 +84,6 @@ def train_on_features(
             last.append(loss.detach())
     head.eval()
     if head.needs_statistics:
-        head.learn(lambda: [(maps, labels.to(device))])
+        classes = labels.argmax(1) if labels.ndim == 2 else labels
+        head.learn(lambda: [(maps[:plain], classes[:plain].to(device))])
     return float(torch.stack(last).mean())

@@ -19,9 +19,10 @@ from torch import Tensor
 from backmix.data.seeds import seed_of
 from backmix.data.source import ImageSource
 from backmix.data.split import Split
+from backmix.fit.fit_report import Comparison, FitReport
 from backmix.fit.head import train_head
 from backmix.fit.logistic import make_folds
-from backmix.fit.training import Comparison, FitReport, fit
+from backmix.fit.training import fit
 from backmix.inference.decider import Decider
 from backmix.inference.frozen import FrozenFeatures
 from backmix.methods.network import Network

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from backmix import metrics
 from backmix.data.source import ImageSource
 from backmix.data.split import Split, divide, repeat_rare
-from backmix.fit.head import default_detector, train_head
-from backmix.fit.training import FitReport, check_images
+from backmix.fit.fit_report import FitReport
+from backmix.fit.head import HeadReport, default_detector, train_head, train_head_on_views
+from backmix.fit.mixed_views import VIEWS, check_views, mix_views
+from backmix.fit.training import check_images
 from backmix.inference.decider import Decider
 from backmix.inference.frozen import FrozenFeatures
+from backmix.mixing import BackMix
 
 ImageBar = Callable[[int, str], AbstractContextManager[Callable[[int], object]]]
 """A function that shows the progress of a long step, see `backmix.fit.data.ImageBar`."""
@@ -27,6 +33,9 @@ def fit_frozen(
     *,
     cache: Path | None = None,
     detector: str | None = None,
+    augmentation: str = "none",
+    augmentation_options: dict[str, Any] | None = None,
+    views: int = VIEWS,
     outliers: ImageSource | None = None,
     held_out: ImageSource | None = None,
     holdout: float | None = None,
@@ -46,6 +55,10 @@ def fit_frozen(
         cache: The folder in which features are kept between runs; None: nothing is kept.
         detector: The unknown score that decides. None: it is chosen by leaving classes out, see
             `backmix.fit.leave_classes_out`.
+        augmentation: The name of the augmentation, see `backmix.augmentations.make_augmentation`. With one, the head
+            learns from mixed views of each image too, see `backmix.fit.mixed_views`.
+        augmentation_options: The options of the augmentation, see `backmix.fit.training.fit`.
+        views: The number of mixed views of each image.
         outliers: Images of unknown classes, for methods that learn from them.
         held_out: The images for calibration; None: a share of the training images.
         holdout: The share of each class that is held out for calibration; None: see `auto_holdout`.
@@ -63,7 +76,9 @@ def fit_frozen(
 
     Raises:
         DataError: If there are too few images.
+        ValueError: If there is no such augmentation, or a frozen network cannot be trained with it.
     """
+    check_views(augmentation, classifier.preprocess, augmentation_options, views)
     check_images(classifier, outliers, held_out)
     labels = classifier.labels_for(source)
     split = divide(labels, classifier.classes, held_out is None, holdout, test_share, groups, seed)
@@ -99,12 +114,66 @@ def fit_frozen(
         outliers=strangers,
         computed=found.computed,
     )
+    mix: BackMix | None = None
+    if augmentation != "none":
+        mixing = _Mixing(augmentation, augmentation_options, views, seed, workers, image_bar)
+        report, mix = _learn_from_views(
+            mixing, classifier, source, labels, positions, found.features[rows], report, weights, strangers
+        )
     classifier.keep_training_outputs(source, split.train, references=report.references, workers=workers)
-    outputs = (
-        classifier.calibrate(source, positions=split.held.tolist(), workers=workers)
-        if held_out is None
-        else classifier.calibrate(held_out, workers=workers)
-    )
+    shown, where = (source, split.held.tolist()) if held_out is None else (held_out, None)
+    outputs = classifier.calibrate(shown, positions=where, workers=workers)
     accuracy = metrics.closed_accuracy(outputs.logits.argmax(1), outputs.labels)
     skipped = list(dict.fromkeys(found.skipped + outputs.skipped))
-    return FitReport([], split, accuracy, skipped, None, report)
+    return FitReport([], split, accuracy, skipped, mix, report)
+
+
+class _Mixing(NamedTuple):
+    """What `fit_frozen` was told about mixed views; its arguments describe it."""
+
+    augmentation: str
+    options: dict[str, Any] | None
+    views: int
+    seed: int
+    workers: int
+    image_bar: ImageBar | None
+
+
+def _learn_from_views(
+    mixing: _Mixing,
+    classifier: Decider,
+    source: ImageSource,
+    labels: Tensor,
+    positions: Tensor,
+    features: Tensor,
+    report: HeadReport,
+    weights: Tensor | None,
+    outliers: Tensor | None,
+) -> tuple[HeadReport, BackMix | None]:
+    """Mix the training images, and train the head again on images and views; return its report and BackMix."""
+    augmentation, options, views, seed, workers, image_bar = mixing
+    bar = nullcontext() if image_bar is None else image_bar(len(positions) * views, f"mixing {views} views of an image")
+    with bar as advance:
+        mixed = mix_views(
+            classifier,
+            source,
+            labels,
+            positions,
+            augmentation,
+            options,
+            views=views,
+            seed=seed,
+            workers=workers,
+            on_views=advance,
+        )
+    own = F.one_hot(labels[positions], len(classifier.classes)).float()
+    train_head_on_views(
+        classifier,
+        torch.cat([features, mixed.features]),
+        torch.cat([own, mixed.targets]),
+        report,
+        weights=None if weights is None else weights.repeat(1 + views),
+        seed=seed,
+        outliers=outliers,
+    )
+    return replace(report, views=views, views_computed=mixed.computed), mixed.backmix

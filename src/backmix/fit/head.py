@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +15,7 @@ from backmix.detectors import METHOD
 from backmix.errors import DataError
 from backmix.fit.feature_training import train_on_features
 from backmix.fit.leave_classes_out import LEAST_CLASSES, PAIRS, ScoreChoice, choose_score, held_out_scores
-from backmix.fit.logistic import MOST_COMPARED, OUTSIDE, Regression, StrengthChoice, make_folds
+from backmix.fit.logistic import MOST_COMPARED, OUTSIDE, LinearHead, Regression, StrengthChoice, make_folds
 from backmix.inference.decider import Decider
 from backmix.methods import Method
 from backmix.methods.softmax import Softmax
@@ -33,6 +35,8 @@ class HeadReport:
         score: The choice of the unknown score; None if it was not chosen by leaving classes out.
         why: Why the score was not chosen, in words; empty if it was.
         references: (N,) the scores of training images that a combined score compares with, by score.
+        views: The number of mixed views of each image that the head also learned from; 0 without an augmentation.
+        views_computed: The number of mixed views that the network ran on.
     """
 
     images: int
@@ -42,6 +46,8 @@ class HeadReport:
     score: ScoreChoice | None
     why: str
     references: dict[str, Tensor]
+    views: int = 0
+    views_computed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the references, ready for JSON."""
@@ -65,6 +71,7 @@ class HeadReport:
             "strength": strength,
             "unknown_score": score,
             "why": self.why,
+            "mixed_views": {"of_each_image": self.views, "computed": self.views_computed},
         }
 
 
@@ -98,6 +105,21 @@ def train_head(
     Raises:
         DataError: If a class has no image.
     """
+    with one_thread():
+        return _train_head(classifier, features, labels, groups, weights, choose, seed, outliers, computed)
+
+
+def _train_head(
+    classifier: Decider,
+    features: Tensor,
+    labels: Tensor,
+    groups: Tensor | None,
+    weights: Tensor | None,
+    choose: bool,
+    seed: int,
+    outliers: Tensor | None,
+    computed: int,
+) -> HeadReport:
     head = classifier.network.head
     empty = [name for k, name in enumerate(classifier.classes) if not bool((labels == k).any())]
     if empty:
@@ -115,15 +137,10 @@ def train_head(
         why = f"{head.name} has a score of its own" if choose else BY_NAME
         return HeadReport(len(labels), computed, engine, None, None, why, {})
     assert isinstance(head, Softmax)
-    smoothing = min(1.0, head.label_smoothing * head.num_classes / (head.num_classes - 1))
-    regression = Regression(features, labels, len(classifier.classes), weights=weights, smoothing=smoothing)
+    regression = _regression(head, features, labels, weights)
     folds = image_folds(labels, groups, seed)
     strength = regression.choose_strength(folds)
-    found = regression.fit(strength.strength)
-    with torch.no_grad():
-        head.head.weight.copy_(found.weight)
-        assert head.head.bias is not None
-        head.head.bias.copy_(found.bias)
+    _put(head, regression.fit(strength.strength))
     score, why = None, BY_NAME
     if choose:
         score, why = _chosen(classifier, regression, features, strength.strength, folds, seed, PAIRS)
@@ -151,11 +168,27 @@ def choose_after_training(classifier: Decider, groups: Tensor | None, positions:
     # If images were unreadable or too many, the positions of those that were kept are not known.
     known = groups[positions] if groups is not None and len(positions) == len(kept.labels) else None
     features = kept.features.float()
-    regression = Regression(features, kept.labels, len(classifier.classes))
-    folds = image_folds(kept.labels, known, seed)
-    strength = regression.choose_strength(folds)
-    score, why = _chosen(classifier, regression, features, strength.strength, folds, seed, ())
+    with one_thread():
+        regression = Regression(features, kept.labels, len(classifier.classes))
+        folds = image_folds(kept.labels, known, seed)
+        strength = regression.choose_strength(folds)
+        score, why = _chosen(classifier, regression, features, strength.strength, folds, seed, ())
     return HeadReport(len(kept.labels), len(kept.labels), "", strength, score, why, {})
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """A context in which torch computes on one core.
+
+    The matrices of a head are so small that two cores gain nothing: on a machine that has other work, they wait for
+    each other, and everything takes several times as long.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def image_folds(labels: Tensor, groups: Tensor | None, seed: int) -> Tensor:
@@ -186,6 +219,63 @@ def _chosen(
     if count < LEAST_CLASSES:
         return None, f"{count} known classes are too few to leave some out, which takes {LEAST_CLASSES}"
     return None, "the classes have too few images to leave some out"
+
+
+def train_head_on_views(
+    classifier: Decider,
+    features: Tensor,
+    targets: Tensor,
+    report: HeadReport,
+    *,
+    weights: Tensor | None = None,
+    seed: int = 0,
+    outliers: Tensor | None = None,
+) -> None:
+    """Train the head of a classifier again, on the images as they are and on mixed views of them.
+
+    The strength of a logistic regression and the unknown score stay as they were chosen from the images as they are: a
+    view of one image shows a part of another one, so with views no image would be new to the head that it is tested by.
+
+    Args:
+        classifier: The classifier, whose head is changed in place. Heads other than softmax begin with their current
+            weights.
+        features: (N + V, C) float32, the pooled features of N images and then of V views.
+        targets: (N + V, K) float32, the share of each class, which sum to 1.
+        report: The report of the training on the N images.
+        weights: (N + V,) float, how much each counts; None: all count alike.
+        seed: The seed of everything random.
+        outliers: (O, C) float32, the pooled features of images of no known class, for methods that learn from them.
+    """
+    head = classifier.network.head
+    if report.strength is not None:
+        assert isinstance(head, Softmax)
+        with one_thread():
+            _put(head, _regression(head, features, targets, weights).fit(report.strength.strength))
+        return
+    rows = torch.arange(len(features))
+    if weights is not None:
+        rows = torch.repeat_interleave(rows, weights.long())
+    mixed = bool(((targets > 0) & (targets < 1)).any())
+    train_on_features(
+        head,
+        features[rows],
+        targets[rows] if mixed else targets[rows].argmax(1),
+        outliers=outliers,
+        plain=int((rows < report.images).sum()),
+        seed=seed,
+    )
+
+
+def _regression(head: Softmax, features: Tensor, labels: Tensor, weights: Tensor | None) -> Regression:
+    smoothing = min(1.0, head.label_smoothing * head.num_classes / (head.num_classes - 1))
+    return Regression(features, labels, head.num_classes, weights=weights, smoothing=smoothing)
+
+
+@torch.no_grad()
+def _put(head: Softmax, found: LinearHead) -> None:
+    assert head.head.bias is not None
+    head.head.weight.copy_(found.weight)
+    head.head.bias.copy_(found.bias)
 
 
 def is_linear(head: Method) -> bool:

@@ -56,7 +56,7 @@ class Regression:
 
     Args:
         features: (N, C) float32, the features.
-        labels: (N,) int64, the classes.
+        labels: (N,) int64, the classes; or (N, K) float32, the share of each class in each image, for `fit` alone.
         num_classes: The number of classes K.
         weights: (N,) float, how much each image counts; None: all count alike.
         smoothing: The share of the target that is spread over all classes, 0..1, as torch defines label smoothing.
@@ -158,13 +158,14 @@ def minimise(
 
     Args:
         features: (N, D) float32, centred features of size about 1.
-        labels: (N,) int64.
+        labels: (N,) int64, or (N, K) float32, shares that sum to 1 in each row.
         classes: The number of classes K.
         strength: The strength of the penalty on the weights; the bias has none.
         weights: (N,) float32, how much each image counts.
         smoothing: The share of the target that is spread over all classes.
     """
-    targets = torch.nn.functional.one_hot(labels, classes).float() * (1 - smoothing) + smoothing / classes
+    shares = labels if labels.ndim == 2 else torch.nn.functional.one_hot(labels, classes)
+    targets = shares.float() * (1 - smoothing) + smoothing / classes
     share = (weights / weights.sum())[:, None]
     parameters = torch.zeros(features.shape[1] + 1, classes, requires_grad=True)
     optimiser = torch.optim.LBFGS(

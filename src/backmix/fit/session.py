@@ -21,9 +21,10 @@ from backmix.fit.budget import epochs_within, read_duration
 from backmix.fit.choices import ModelChoice, choose_model, choose_training
 from backmix.fit.data import ImageBar, held_out_shares, is_uneven, open_data, shown_unknowns, test_figures
 from backmix.fit.fine_tuning import LEAST_SECONDS, fine_tune
+from backmix.fit.fit_report import Comparison, FitReport
 from backmix.fit.frozen_training import fit_frozen
 from backmix.fit.repeat import as_config
-from backmix.fit.training import Comparison, FitReport, auto_options, fit
+from backmix.fit.training import auto_options, fit
 from backmix.inference.decider import Decider
 from backmix.inference.feature_cache import default_folder
 from backmix.inference.frozen import FrozenFeatures
@@ -115,6 +116,7 @@ class FitSession:
             budget=self.seconds is not None,
             # Backgrounds as outliers come from the maps of a training of all weights.
             epochs=arguments.epochs is not None or arguments.outliers == "backgrounds",
+            augmentation=arguments.augmentation,
         )
         self.image_size = self.data.image_size
         if self.what != "all" and arguments.image_size is None:
@@ -161,11 +163,10 @@ class FitSession:
             on_start(options, split, skipped)
 
         arguments, data = self.arguments, self.data
-        patch = {} if arguments.patch_side is None else {"patch_side": arguments.patch_side}
         options: dict[str, Any] = {
             "options": self.options,
             "augmentation": arguments.augmentation,
-            "augmentation_options": {**arguments.augmentation_options, **patch},
+            "augmentation_options": self._augmentation_options(),
             "outliers": self._outliers,
             "held_out": data.held_out,
             "groups": data.groups,
@@ -225,6 +226,9 @@ class FitSession:
             data.source,
             cache=self.cache,
             detector=arguments.detector,
+            augmentation=arguments.augmentation,
+            augmentation_options=self._augmentation_options(),
+            views=arguments.views,
             outliers=self._outliers,
             held_out=data.held_out,
             holdout=data.holdout,
@@ -248,15 +252,8 @@ class FitSession:
         """The options that were given and have no effect, because only the head is trained."""
         if self.what != "head":
             return []
-        arguments = self.arguments
-        options = {
-            f"augmentation {arguments.augmentation}": arguments.augmentation != "none",
-            "batch-size": arguments.batch_size is not None,
-            "lr": arguments.lr is not None,
-            "epochs": arguments.epochs is not None,
-            "budget": arguments.budget is not None,
-        }
-        return [f"--{name}" for name, given in options.items() if given]
+        names = ("epochs", "budget", "batch_size", "lr")
+        return [f"--{name.replace('_', '-')}" for name in names if getattr(self.arguments, name) is not None]
 
     def held_out(self, split: Split) -> Shares:
         """Return the names of the images that the training held out, so that they can be found again."""
@@ -299,11 +296,16 @@ class FitSession:
         write_text(self.out / "fit.yaml", text)
         return test, skipped
 
+    def _augmentation_options(self) -> dict[str, Any]:
+        patch = {} if self.arguments.patch_side is None else {"patch_side": self.arguments.patch_side}
+        return {**self.arguments.augmentation_options, **patch}
+
     def _choose_model(self) -> ModelChoice:
         if "model" in self._begun:
             return ModelChoice(self._begun["model"], self._begun["pretrained"], "as the run was begun")
         arguments, pretrained = self.arguments, self.arguments.pretrained
-        if pretrained is None and arguments.train == "head" and arguments.model not in BACKBONES:
+        head = arguments.train == "head" or METHODS.get(arguments.method, Method).learns_at_once
+        if pretrained is None and head and arguments.model not in BACKBONES:
             pretrained = True  # The head is trained on features of published weights, however small the images are.
         return choose_model(
             self.data.image_size,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,13 @@ from backmix.data.source import ImageSource, Subset, find_unreadable
 from backmix.data.split import Split, divide, repeat_rare
 from backmix.errors import DataError
 from backmix.fit.budget import measure_epoch
+from backmix.fit.fit_report import FitReport
 from backmix.fit.head import HeadReport, choose_after_training
 from backmix.foregrounds import EstimatedMasks, ForegroundSource
 from backmix.foregrounds.choose import choose_estimator
 from backmix.inference.decider import Decider
 from backmix.inference.evaluation import Outputs, feature_maps
 from backmix.methods import Method, TrainingBatch
-from backmix.mixing import BackMix
 from backmix.models import BACKBONES
 from backmix.outliers import Outliers, make_outliers
 from backmix.train.loop import EpochReport, Progress, make_accelerator, train
@@ -33,48 +33,6 @@ from backmix.train.recipe import TrainOptions
 
 RESIDENT_BYTES = 2 * 2**30  # Decoded data sets up to this size are kept in memory.
 MIN_SIZE_FOR_CROPS = 96  # From this image size on, a random resized crop replaces the shifted crop.
-
-
-@dataclass(frozen=True)
-class FitReport:
-    """The result of a fit.
-
-    Attributes:
-        history: One report for each epoch.
-        split: The positions of the images for each purpose.
-        held_out_accuracy: The closed-set accuracy on the held-out images.
-        skipped: The (name, reason) of each unreadable image.
-        augmentation: BackMix with its bank; None if BackMix is not part of the augmentation.
-        head: What was found about the head and the unknown score on features; None if neither was chosen on them.
-        comparison: What the head alone and all weights came to if both were trained; else None.
-    """
-
-    history: list[EpochReport]
-    split: Split
-    held_out_accuracy: float
-    skipped: list[tuple[str, str]]
-    augmentation: BackMix | None
-    head: HeadReport | None = None
-    comparison: Comparison | None = None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two classifiers on training images that neither was trained on: the head alone, and all weights.
-
-    Attributes:
-        kept: Which one was kept, "head" or "all". If they are equally good, the head is kept.
-        head: The accuracy of the head alone, 0..1.
-        all: The accuracy after training all weights, 0..1; None if there was no time for it.
-        images: The number of images.
-        why: Why all weights were not trained, in words; empty if they were.
-    """
-
-    kept: str
-    head: float
-    all: float | None
-    images: int
-    why: str = ""
 
 
 Plan = Callable[[Callable[[TrainOptions], float], TrainOptions], TrainOptions]
@@ -140,8 +98,7 @@ def fit(
         balance: Whether images of rare classes are shown more than once per epoch, see `repeat_rare`.
         workers: The number of threads or processes that decode images.
         accelerator: The devices and processes; None: see `make_accelerator`.
-        plan: A function that chooses the options by the time of an epoch, see `Plan`. It is not called if a training
-            is resumed.
+        plan: A function that chooses the options by the time of an epoch, see `Plan`; not called when resuming.
         checkpoint: The file in which the training is kept.
         resume: Whether to go on from the checkpoint.
         on_start: A function that is called before training with the options, the split and the unreadable images.
@@ -151,6 +108,7 @@ def fit(
         DataError: If there are too few images.
         TrainingError: See `train`.
     """
+    classifier.network.head.check_loss()
     classifier.frozen = False
     estimator, augmentation_options = choose_estimator(augmentation_options)
     make_augmentation(augmentation, 1, classifier.preprocess, augmentation_options)  # A wrong name fails at once.

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from importlib.util import find_spec
@@ -45,6 +45,9 @@ class Engine(Protocol):
     def pooled(self, images: Tensor) -> Tensor:
         """Return the pooled features (B, C) float32 on the CPU of images (B, 3, S, S) uint8."""
 
+    def maps(self, images: Tensor) -> Tensor:
+        """Return the feature maps before pooling (B, C, h, w) float32 on the CPU of images (B, 3, S, S) uint8."""
+
 
 class TorchEngine:
     """PyTorch itself, on the device of the backbone.
@@ -61,18 +64,23 @@ class TorchEngine:
         self.backbone, self.preprocess, self.precision = backbone, preprocess, precision
         self.name = f"torch {torch.__version__} {precision}"
 
-    @torch.no_grad()
     def pooled(self, images: Tensor) -> Tensor:
         """See `Engine.pooled`."""
+        return torch.cat([maps.mean((2, 3)).cpu() for maps in self._parts(images)])
+
+    def maps(self, images: Tensor) -> Tensor:
+        """See `Engine.maps`."""
+        return torch.cat([maps.cpu() for maps in self._parts(images)])
+
+    @torch.no_grad()
+    def _parts(self, images: Tensor) -> Iterator[Tensor]:
         self.backbone.eval()
         device = next(self.backbone.parameters()).device
-        parts = []
         for part in images.split(256 if device.type != "cpu" else 32):
             normalised = self.preprocess.normalise(part.to(device, non_blocking=True))
             with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):
                 maps = self.backbone(normalised)
-            parts.append(maps.float().mean((2, 3)).cpu())
-        return torch.cat(parts)
+            yield maps.float()
 
 
 class OnnxEngine:
@@ -94,15 +102,22 @@ class OnnxEngine:
 
     def pooled(self, images: Tensor) -> Tensor:
         """See `Engine.pooled`."""
+        return self._run("pooled", images)
+
+    def maps(self, images: Tensor) -> Tensor:
+        """See `Engine.maps`."""
+        return self._run("maps", images)
+
+    def _run(self, output: str, images: Tensor) -> Tensor:
+        def one_call(part: Tensor) -> Tensor:
+            found: list[Any] = self.session.run([output], {"images": np.ascontiguousarray(part.numpy())})
+            return torch.from_numpy(found[0])
+
         parts = images.split(AT_A_TIME)
         if len(parts) == 1:
-            return self._one_call(images)
+            return one_call(images)
         with ThreadPoolExecutor(self.parallel) as pool:
-            return torch.cat(list(pool.map(self._one_call, parts)))
-
-    def _one_call(self, images: Tensor) -> Tensor:
-        found: list[Any] = self.session.run(None, {"images": np.ascontiguousarray(images.numpy())})
-        return torch.from_numpy(found[0])
+            return torch.cat(list(pool.map(one_call, parts)))
 
 
 def cores() -> int:
@@ -148,7 +163,7 @@ def choose_engine(
         return plain
     key = key or network_key(backbone, preprocess)
     versions = f"onnxruntime-{metadata.version('onnxruntime')}-torch-{torch.__version__}-{cores()}"
-    path, kept = folder / f"{key[:32]}.onnx", folder / f"{key[:32]}-{versions}.json"
+    path, kept = folder / f"{key[:32]}-maps.onnx", folder / f"{key[:32]}-{versions}.json"
     try:
         if not kept.is_file() and not build:
             return plain
@@ -178,7 +193,7 @@ def measure(engine: Engine, preprocess: Preprocess) -> float:
 
 
 def write_onnx(backbone: nn.Module, preprocess: Preprocess, path: Path) -> None:
-    """Write normalisation, backbone and pooling as one ONNX file.
+    """Write normalisation, backbone and pooling as one ONNX file, whose outputs are the features and the maps.
 
     Raises:
         TrainingError: If the file cannot be written.
@@ -194,7 +209,7 @@ def write_onnx(backbone: nn.Module, preprocess: Preprocess, path: Path) -> None:
                 dynamo=True,
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
                 input_names=["images"],
-                output_names=["pooled"],
+                output_names=["pooled", "maps"],
                 opset_version=OPSET,
                 verbose=False,
             )
@@ -213,7 +228,7 @@ def _writer(content: bytes) -> Callable[[Path], None]:
 
 
 class _Pooled(nn.Module):
-    """Normalisation, backbone and pooling: (B, 3, S, S) uint8 -> (B, C) float32."""
+    """Normalisation, backbone and pooling: (B, 3, S, S) uint8 -> (B, C) and (B, C, h, w) float32."""
 
     scale: Tensor
     shift: Tensor
@@ -225,6 +240,6 @@ class _Pooled(nn.Module):
         self.register_buffer("scale", 1 / (255 * std))
         self.register_buffer("shift", mean / std)
 
-    def forward(self, images: Tensor) -> Tensor:
-        maps: Tensor = self.backbone(images.float() * self.scale - self.shift)
-        return maps.float().mean((2, 3))
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        maps: Tensor = self.backbone(images.float() * self.scale - self.shift).float()
+        return maps.mean((2, 3)), maps

@@ -138,6 +138,10 @@ class FrozenFeatures:
         """Return the pooled features (B, C) float32 of decoded images (B, 3, S, S) uint8."""
         return self.engine.pooled(images.cpu() if self.engine.parallel > 1 else images)
 
+    def maps_of_images(self, images: Tensor) -> Tensor:
+        """Return the feature maps (B, C, h, w) float32 of decoded images (B, 3, S, S) uint8."""
+        return self.engine.maps(images.cpu() if self.engine.parallel > 1 else images)
+
     def _keep(self, waiting: dict[bytes, Tensor]) -> None:
         if waiting:
             self.cache.keep(self.space, {key: value.numpy() for key, value in waiting.items()})

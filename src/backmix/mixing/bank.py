@@ -120,6 +120,7 @@ class ForegroundBank(nn.Module):
         maps: Tensor,
         observed: Tensor | None = None,
         *,
+        momentum: float | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         """Move the maps of some images towards new ones.
@@ -130,6 +131,7 @@ class ForegroundBank(nn.Module):
             maps: The new maps of the whole images, (B, h, w) float in 0..1. They are resampled to the grid of the bank
                 if h and w differ from it. Values outside 0..1 are clipped; cells that are not finite do not change.
             observed: Which cells the maps describe, (B, g, g) bool; the other cells do not change. None: all cells.
+            momentum: The weight of the new maps; 1 puts them in place of the old ones. None: the momentum of the bank.
             generator: The source of randomness for the rounding of a uint8 bank. None: torch's global generator.
 
         Raises:
@@ -148,7 +150,8 @@ class ForegroundBank(nn.Module):
         finite = new.isfinite()
         observed = finite if observed is None else finite & observed
         # Not lerp: at momentum 1 the result must be exactly the new map, whatever the old map was.
-        moved = (1 - self.momentum) * old + self.momentum * new.clamp(0, 1)
+        weight = self.momentum if momentum is None else momentum
+        moved = (1 - weight) * old + weight * new.clamp(0, 1)
         moved = torch.where(observed, moved, old)
         if self.maps.dtype == torch.uint8:
             device = generator.device if generator is not None else self.maps.device

@@ -76,16 +76,11 @@ def mixed_samples(facts: RunFacts, classifier: OpenSetClassifier, *, most: int =
         classifier: The classifier of the run.
         most: The largest number of samples.
     """
-    name, frozen = str(facts.arguments.get("augmentation", "none")), bool(facts.config.get("frozen"))
+    name = str(facts.arguments.get("augmentation", "none"))
     if not {"backmix", "swap"} & set(name.split("+")):
         return MixedSamples(
             missing="This run was trained without BackMix, so there is nothing mixed to show. To train with it: "
-            f"backmix fit DATA --augmentation backmix{' --train all' * frozen} --out RUN."
-        )
-    if frozen:
-        return MixedSamples(
-            missing="Only the head of this run was trained, on images as they are: nothing was mixed. To train all "
-            "weights with BackMix: backmix fit DATA --augmentation backmix --train all --out RUN."
+            "backmix fit DATA --augmentation backmix --out RUN."
         )
     try:
         return _samples(facts, classifier, name, most)
