@@ -91,8 +91,7 @@ def fit(
         held_out: The images for calibration; None: a share of the training images.
         holdout: The share of each class that is held out for calibration; None: see `auto_holdout`.
         test_share: A further share of each class that is kept for a test. Nothing is trained or fitted on it.
-        groups: (len(source),) int64, the group of each image. Images of one group stay together, see
-            `find_near_duplicates`.
+        groups: (len(source),) int64, the group of near-duplicates of each image, which stay together.
         split: The division of the images; None: `holdout`, `test_share` and `groups` decide.
         choose: Whether the unknown score is chosen by leaving classes out, see `choose_after_training`.
         balance: Whether images of rare classes are shown more than once per epoch, see `repeat_rare`.
@@ -102,7 +101,8 @@ def fit(
         checkpoint: The file in which the training is kept.
         resume: Whether to go on from the checkpoint.
         on_start: A function that is called before training with the options, the split and the unreadable images.
-        on_step, on_epoch: See `train`.
+        on_step: See `train`.
+        on_epoch: See `train`.
 
     Raises:
         DataError: If there are too few images.
@@ -116,9 +116,7 @@ def fit(
     labels = classifier.labels_for(source)
     seed = options.seed if options is not None else 0
     split = split or divide(labels, classifier.classes, held_out is None, holdout, test_share, groups, seed)
-    if options is None:
-        count = len(split.train)
-        options = TrainOptions(epochs=auto_epochs(count), batch_size=auto_batch_size(count), seed=seed)
+    options = options or default_options(len(split.train))
     accelerator = accelerator or make_accelerator(options.precision)
     shown = repeat_rare(labels, split.train) if balance else split.train
     pictures = source if estimator is None else with_masks(source, estimator, split.train, workers)
@@ -153,8 +151,13 @@ def fit(
     head = learn_after_training(classifier, source, labels, split, workers, groups if choose else None, choose, seed)
     outputs = calibrate(classifier, source, split, held_out, workers)
     accuracy = metrics.closed_accuracy(outputs.logits.argmax(1), outputs.labels)
-    bank = chain.backmix if chain is not None else None
+    bank = None if chain is None else chain.backmix
     return FitReport(history, split, accuracy, skipped + outputs.skipped, bank, head)
+
+
+def default_options(images: int) -> TrainOptions:
+    """Return options with epochs and batch size by the number of training images."""
+    return TrainOptions(epochs=auto_epochs(images), batch_size=auto_batch_size(images))
 
 
 def with_masks(source: ImageSource, estimator: ForegroundSource, positions: Tensor, workers: int) -> ImageSource:
