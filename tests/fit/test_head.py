@@ -7,7 +7,7 @@ import torch
 
 from backmix.classifier import OpenSetClassifier
 from backmix.errors import DataError
-from backmix.fit.head import BY_NAME, choose_after_training, image_folds, train_head
+from backmix.fit.head import choose_after_training, image_folds, train_head
 from backmix.fit.logistic import MOST_COMPARED, OUTSIDE
 from backmix.methods import METHODS
 
@@ -52,7 +52,9 @@ def test_a_score_that_a_person_chose_stays_and_a_pair_gets_its_references():
     made, (values, labels) = classifier(), features()
     made.detector = "max_logit+cosine_mean"
     report = train_head(made, values, labels, choose=False)
-    assert made.detector == "max_logit+cosine_mean" and report.score is None and report.why == BY_NAME
+    assert (
+        made.detector == "max_logit+cosine_mean" and report.score is None and report.why == "it was asked for by name"
+    )
     assert {name: len(scores) for name, scores in report.references.items()} == {"max_logit": 90, "cosine_mean": 90}
 
 

@@ -115,6 +115,7 @@ class FitSession:
             self.model,
             method,
             budget=self.seconds is not None,
+            # Backgrounds as outliers come from the maps of a training of all weights.
             epochs=arguments.epochs is not None or (arguments.outliers == "backgrounds" and method.uses_outliers),
             augmentation=arguments.augmentation,
         )
@@ -252,14 +253,8 @@ class FitSession:
         """The options that were given and have no effect, because only the head is trained."""
         if self.what != "head":
             return []
-        arguments = self.arguments
-        options = {
-            "batch-size": arguments.batch_size is not None,
-            "lr": arguments.lr is not None,
-            "epochs": arguments.epochs is not None,
-            "budget": arguments.budget is not None,
-        }
-        return [f"--{name}" for name, given in options.items() if given]
+        names = ("epochs", "budget", "batch_size", "lr")
+        return [f"--{name.replace('_', '-')}" for name in names if getattr(self.arguments, name) is not None]
 
     def held_out(self, split: Split) -> Shares:
         """Return the names of the images that the training held out, so that they can be found again."""
@@ -310,7 +305,8 @@ class FitSession:
         if "model" in self._begun:
             return ModelChoice(self._begun["model"], self._begun["pretrained"], "as the run was begun")
         arguments, pretrained = self.arguments, self.arguments.pretrained
-        if pretrained is None and arguments.train == "head" and arguments.model not in BACKBONES:
+        head = arguments.train == "head" or METHODS.get(arguments.method, Method).learns_at_once
+        if pretrained is None and head and arguments.model not in BACKBONES:
             pretrained = True  # The head is trained on features of published weights, however small the images are.
         return choose_model(
             self.data.image_size,

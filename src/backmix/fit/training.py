@@ -24,7 +24,7 @@ from backmix.fit.head import HeadReport, choose_after_training
 from backmix.foregrounds import EstimatedMasks, ForegroundSource
 from backmix.foregrounds.choose import choose_estimator
 from backmix.inference.decider import Decider
-from backmix.inference.evaluation import Outputs, feature_maps
+from backmix.inference.evaluation import feature_maps
 from backmix.methods import Method, TrainingBatch
 from backmix.mixing import BackMix
 from backmix.models import BACKBONES
@@ -94,8 +94,7 @@ def fit(
         held_out: The images for calibration; None: a share of the training images.
         holdout: The share of each class that is held out for calibration; None: see `auto_holdout`.
         test_share: A further share of each class that is kept for a test. Nothing is trained or fitted on it.
-        groups: (len(source),) int64, the group of each image. Images of one group stay together, see
-            `find_near_duplicates`.
+        groups: (len(source),) int64, the group of near-duplicates of each image, which stay together.
         split: The division of the images; None: `holdout`, `test_share` and `groups` decide.
         choose: Whether the unknown score is chosen by leaving classes out, see `choose_after_training`.
         fill: Whether the head is fitted already, so that its evidence maps fill the bank before the first epoch.
@@ -103,17 +102,18 @@ def fit(
         workers: The number of threads or processes that decode images.
         accelerator: The devices and processes; None: see `make_accelerator`.
         plan: A function that chooses the options by the time of an epoch, see `Plan`; not called when resuming.
-        checkpoint, resume: The file in which the training is kept, and whether to go on from it.
+        checkpoint: The file in which the training is kept.
+        resume: Whether to go on from the checkpoint.
         on_start: A function that is called before training with the options, the split and the unreadable images.
-        on_step, on_epoch: See `train`.
+        on_step: See `train`.
+        on_epoch: See `train`.
 
     Raises:
         DataError: If there are too few images.
         TrainingError: See `train`.
     """
-    classifier.network.head.check_loss()
     estimator, augmentation_options = choose_estimator(augmentation_options)
-    make_augmentation(augmentation, 1, classifier.preprocess, augmentation_options)  # A wrong name fails at once.
+    check_names(classifier, augmentation, augmentation_options)
     check_images(classifier, outliers, held_out)
     labels = classifier.labels_for(source)
     seed = options.seed if options is not None else 0
@@ -153,14 +153,8 @@ def fit(
         on_epoch=on_epoch,
     )
     head = learn_after_training(classifier, source, labels, split, workers, groups if choose else None, choose, seed)
-    outputs = calibrate(classifier, source, split, held_out, workers)
-    accuracy = metrics.closed_accuracy(outputs.logits.argmax(1), outputs.labels)
-    return FitReport(history, split, accuracy, skipped + outputs.skipped, backmix_of(chain), head)
-
-
-def default_options(images: int) -> TrainOptions:
-    """Return training options for a number of images, if none are given."""
-    return TrainOptions(epochs=auto_epochs(images), batch_size=auto_batch_size(images), seed=0)
+    accuracy, unread = calibrate(classifier, source, split, held_out, workers)
+    return FitReport(history, split, accuracy, skipped + unread, backmix_of(chain), head)
 
 
 def backmix_of(chain: Chain | None) -> BackMix | None:
@@ -181,6 +175,11 @@ def fill_banks(
     if mix is not None and isinstance(loader, ResidentLoader | WorkerLoader):
         network = classifier.network.to(accelerator.device)
         fill_bank(network, loader.whole(), classifier.preprocess, mix, accelerator=accelerator, seed=seed)
+
+
+def default_options(images: int) -> TrainOptions:
+    """Return options with epochs and batch size by the number of training images."""
+    return TrainOptions(epochs=auto_epochs(images), batch_size=auto_batch_size(images))
 
 
 def with_masks(source: ImageSource, estimator: ForegroundSource, positions: Tensor, workers: int) -> ImageSource:
@@ -287,11 +286,19 @@ def learn_after_training(
 
 def calibrate(
     classifier: Decider, source: ImageSource, split: Split, held_out: ImageSource | None, workers: int
-) -> Outputs:
-    """Fit the thresholds, and return the outputs of the network for the held-out images."""
+) -> tuple[float, list[tuple[str, str]]]:
+    """Fit the thresholds, and return the accuracy on the held-out images and the unreadable ones among them."""
     if held_out is None:
-        return classifier.calibrate(source, positions=split.held.tolist(), workers=workers)
-    return classifier.calibrate(held_out, workers=workers)
+        outputs = classifier.calibrate(source, positions=split.held.tolist(), workers=workers)
+    else:
+        outputs = classifier.calibrate(held_out, workers=workers)
+    return metrics.closed_accuracy(outputs.logits.argmax(1), outputs.labels), outputs.skipped
+
+
+def check_names(classifier: Decider, augmentation: str, options: dict[str, Any]) -> None:
+    """Raise ValueError at once if the method has no loss, or no augmentation or option has such a name."""
+    classifier.network.head.check_loss()
+    make_augmentation(augmentation, 1, classifier.preprocess, options)
 
 
 def make_loader(

@@ -122,7 +122,7 @@ def _classes(classes: Sequence[str]) -> str:
 def _limits(config: Mapping[str, Any]) -> str:
     arguments = _mapping(config.get("arguments"))
     augmentation = str(arguments.get("augmentation", ""))
-    if set(augmentation.split("+")) & {"backmix", "swap"} and not config.get("frozen"):
+    if set(augmentation.split("+")) & {"backmix", "swap"}:
         background = (
             "It was trained with mixed backgrounds, so that it leans less on what stands behind the object. That makes "
             "shortcuts rarer and does not exclude them."
@@ -167,8 +167,8 @@ def _training(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         ("image size", f"{config.get('image_size')} px"),
         ("method", config.get("method")),
         ("options of the method", config.get("method_options") or None),
-        ("augmentation", None if frozen else arguments.get("augmentation")),
-        ("options of the augmentation", None if frozen else arguments.get("augmentation_options") or None),
+        ("augmentation", arguments.get("augmentation")),
+        ("options of the augmentation", arguments.get("augmentation_options") or None),
         ("outliers", arguments.get("outliers")),
         ("epochs", training.get("epochs")),
         ("batch size", training.get("batch_size")),

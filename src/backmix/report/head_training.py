@@ -41,6 +41,7 @@ def head_training(facts: RunFacts) -> HeadTraining | None:
         ("trained", f"the head alone, a {kind}"),
         ("images trained on", _count(head.get("images"))),
         ("images that the network ran on", _ran_on(head.get("computed"))),
+        ("mixed views of each image", _views(head.get("mixed_views"))),
         ("computed by", visible(head["engine"]) if isinstance(head.get("engine"), str) else None),
     ]
     best = next((entry for entry in strengths if entry[-1]), None)
@@ -95,6 +96,11 @@ def _is_text_of_number(text: str) -> bool:
 
 def _count(value: Any) -> str | None:
     return f"{value:,}" if isinstance(value, int) else None
+
+
+def _views(found: Any) -> str | None:
+    views = found.get("of_each_image") if isinstance(found, Mapping) else None
+    return f"{views:,}, which the head also learned from" if isinstance(views, int) and views > 0 else None
 
 
 def _ran_on(computed: Any) -> str | None:
