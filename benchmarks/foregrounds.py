@@ -1,13 +1,24 @@
 """Measure how well each foreground source estimates the foreground, by comparison with true masks.
 
-The sources are `saliency`, `grabcut` (which starts from the saliency map), `grabcut box` (which starts from a margin)
-and `attention` (only if its weights are in the cache of the Hugging Face hub: nothing is downloaded). They must beat
-three baselines: `centre` (the quarter of the picture nearest to its middle), `random` (a quarter of the pixels, chosen
-by smooth noise) and `all` (the whole picture).
+The sources are `saliency`, `grabcut` (which starts from the saliency map), `grabcut box` (which starts from a margin),
+`pretrained` (only if the weights of EfficientNet-lite0 are there) and `attention` (only if its weights are in the cache
+of the Hugging Face hub: nothing is downloaded). They must beat three baselines: `centre` (the quarter of the picture
+nearest to its middle), `random` (a quarter of the pixels, chosen by smooth noise) and `all` (the whole picture).
+
+Maps of EfficientNet-lite0 by itself, each with Otsu's threshold, show what the network knows alone, at 224 px unless
+another size is named, or at output stride 16 (dilated convolutions in the last two stages, so 14x14 cells):
+
+- lite0 classes: The evidence of its own head for its 20 most probable ImageNet classes, by their probability.
+- lite0 label: The evidence for the true label of a head that is fitted on the pooled features of all images of the
+  measured split, as a training has it before its first epoch. This row alone knows labels.
+- lite0 energy: The norm of the features in the last stage (7x7 cells).
+- lite0 contrast: The first principal component of the cells of the stage before (14x14 cells).
+- lite0 contrast x energy: The product of the last two, which `pretrained` adds to the cues of `saliency`.
 
 - iou: The intersection over union with the true mask, as the mean over images. It is taken on the central square at
   the size that a network sees: 32 px for the digits, 128 px for photographs. Unlabelled pixels of MSRC count as
   background, as they do in training.
+- over_saliency: The mean difference in IoU from `saliency` on the same images, and its standard error.
 - pointing: The share of images in which the maximum of the soft map lies on the object. If there is no map, the pixel
   of the mask nearest to its centroid is taken instead.
 - ms: The median processor time of one image at its own size; the last columns give one photograph at 32 and 224 px.
@@ -26,6 +37,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,11 +50,20 @@ from rich.table import Table
 from backmix.data.load import load_source
 from backmix.data.preprocess import Preprocess
 from backmix.data.source import ImageSource
-from backmix.foregrounds import AttentionForeground, GrabCutForeground, MissingWeightsError, SaliencyForeground
+from backmix.data.square import central_square
+from backmix.foregrounds import (
+    AttentionForeground,
+    GrabCutForeground,
+    MissingWeightsError,
+    PretrainedForeground,
+    SaliencyForeground,
+)
 from backmix.foregrounds.base import ForegroundSource, Pixels, Segmentation
 from backmix.foregrounds.centre import centre_mask, centre_prior
+from backmix.foregrounds.pretrained import IMAGE_SIZE, MODEL, principal_component
+from backmix.mixing.cam import class_activation_map, scale_map
 
-PHOTOGRAPHS = ("leeds-butterfly", "msrc-v2-objects")
+PHOTOGRAPHS = ("leeds-butterfly", "msrc-v2-objects", "eth80")
 
 
 class Centre(ForegroundSource):
@@ -77,6 +98,66 @@ class Whole(ForegroundSource):
         return np.ones((picture.height, picture.width), dtype=bool)
 
 
+class NetworkMap(ForegroundSource):
+    """A map of EfficientNet-lite0 alone, with Otsu's threshold."""
+
+    def __init__(self, kind: str, size: int = IMAGE_SIZE, stride: int = 32) -> None:
+        super().__init__(working_size=size)
+        import timm
+
+        from backmix.models.published import in_hub_cache, installed_weights, load_package_weights
+
+        self.name = self.kind = kind
+        stored = in_hub_cache(MODEL)
+        if not stored and installed_weights(MODEL) is None:
+            raise MissingWeightsError(MODEL)
+        self.network = timm.create_model(MODEL, pretrained=stored, output_stride=stride).eval().requires_grad_(False)
+        if not stored:
+            load_package_weights(MODEL, self.network)
+        self.weight, self.label = torch.zeros(1, 1), 0
+
+    def learn(self, images: ImageSource) -> None:
+        """Fit the head of `lite0 label` on all images of a source."""
+        if self.kind != "label":
+            return
+        from sklearn.linear_model import LogisticRegression
+
+        pooled = [
+            self.features([self._pixels(images.read(i)) for i in part.tolist()])[-1].mean((2, 3))
+            for part in torch.arange(len(images)).split(16)
+        ]
+        head = LogisticRegression(max_iter=300).fit(torch.cat(pooled).numpy(), images.labels.numpy())
+        self.weight = torch.from_numpy(head.coef_).float()
+
+    @torch.no_grad()
+    def features(self, batch: list[Pixels]) -> list[torch.Tensor]:
+        """Return the cells of the stages of `pretrained`, and those before the pooling."""
+        size = (self.working_size, self.working_size)
+        squares = [np.asarray(Image.fromarray(each).resize(size, Image.Resampling.BILINEAR)) for each in batch]
+        images = (torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2) - 127.0) / 128
+        fine = self.network.blocks[:5](self.network.bn1(self.network.conv_stem(images)))
+        coarse = self.network.blocks[5:](fine)
+        return [fine, coarse, self.network.bn2(self.network.conv_head(coarse))]
+
+    def segment(self, pixels: Pixels) -> Segmentation:
+        from skimage.filters import threshold_otsu
+
+        fine, coarse, last = self.features([pixels])
+        contrast, energy = scale_map(principal_component(fine)), scale_map(coarse.norm(dim=1))
+        if self.kind == "classes":
+            chance, classes = self.network.classifier(last.mean((2, 3))).softmax(1).topk(20)
+            weight = (chance[..., None] * self.network.classifier.weight[classes]).sum(1)
+            found = class_activation_map(last, weight, torch.zeros(1, dtype=torch.int64))
+        elif self.kind == "label":
+            found = class_activation_map(last, self.weight, torch.tensor([self.label]))
+        else:
+            small = F.interpolate(energy[:, None], size=contrast.shape[1:], mode="bilinear")[:, 0]
+            both = scale_map(small * contrast)
+            found = {"energy": energy, "contrast": contrast, "contrast x energy": both}[self.kind]
+        soft = F.interpolate(found[None], size=pixels.shape[:2], mode="bilinear")[0, 0].clamp(0, 1).numpy()
+        return Segmentation(soft, soft > threshold_otsu(soft) if soft.max() > soft.min() else soft > 1)
+
+
 def make_sources() -> tuple[dict[str, ForegroundSource], dict[str, str]]:
     """Return the sources, and the reason for each source that is absent."""
     makers: dict[str, Callable[[], ForegroundSource]] = {
@@ -87,7 +168,13 @@ def make_sources() -> tuple[dict[str, ForegroundSource], dict[str, str]]:
         "grabcut": GrabCutForeground,
         "grabcut box": lambda: GrabCutForeground(start="box"),
         "attention": AttentionForeground,
+        "pretrained": PretrainedForeground,
     }
+    for kind in ("classes", "label", "energy", "contrast", "contrast x energy"):
+        makers[f"lite0 {kind}"] = partial(NetworkMap, kind)
+    for kind in ("label", "energy", "contrast x energy"):
+        makers[f"lite0 {kind}, 320 px"] = partial(NetworkMap, kind, 320)
+    makers["lite0 label, stride 16"] = partial(NetworkMap, "label", stride=16)
     sources, absent = {}, {}
     for name, make in makers.items():
         try:
@@ -109,23 +196,29 @@ def point(soft: np.ndarray, mask: np.ndarray) -> tuple[int, int]:
 
 def measure(
     estimator: ForegroundSource, images: ImageSource, positions: list[int], size: int
-) -> tuple[dict[str, float], list[np.ndarray]]:
+) -> tuple[dict[str, float], list[np.ndarray], np.ndarray]:
+    """Return the figures of a source on some images, its masks, and the IoU of each."""
     preprocess = Preprocess(size)
     overlaps, hits, times, masks = [], [], [], []
+    if isinstance(estimator, NetworkMap):
+        estimator.learn(images)
     for i in positions:
         picture = images.read(i)
+        if isinstance(estimator, NetworkMap):
+            estimator.label = int(images.labels[i])
         true = preprocess.decode_mask(images.read_mask(i)).numpy()
         begin = time.process_time()
         mask = estimator.estimate(picture)
         times.append(time.process_time() - begin)
         found = preprocess.decode_mask(Image.fromarray(mask.astype(np.uint8) * 255)).numpy()
-        soft = preprocess._square(Image.fromarray(estimator.saliency(picture)), Image.Resampling.BILINEAR)
+        soft = central_square(Image.fromarray(estimator.saliency(picture)), size)
         union = (found | true).sum()
         overlaps.append(float((found & true).sum() / union) if union else 1.0)
         hits.append(bool(true[point(np.asarray(soft), found)]))
         masks.append(found)
     figures = {"iou": statistics.mean(overlaps), "iou_standard_error": np.std(overlaps) / len(overlaps) ** 0.5}
-    return {**figures, "pointing": statistics.mean(hits), "ms": 1000 * statistics.median(times)}, masks
+    figures |= {"pointing": statistics.mean(hits), "ms": 1000 * statistics.median(times)}
+    return figures, masks, np.array(overlaps)
 
 
 def milliseconds(estimator: ForegroundSource, picture: Image.Image, rounds: int = 7) -> float:
@@ -185,10 +278,15 @@ def main() -> None:
             ]
             for k in shown
         ]
+        overlaps = {}
         for source, estimator in sources.items():
-            entry[source], masks = measure(estimator, images, positions, size)
+            entry[source], masks, overlaps[source] = measure(estimator, images, positions, size)
             for line, k in zip(lines, shown, strict=True):
                 line.append(masks[k])
+        for source, each in overlaps.items():
+            gain = each - overlaps["saliency"]
+            entry[source]["over_saliency"] = float(gain.mean())
+            entry[source]["over_saliency_standard_error"] = float(gain.std() / len(gain) ** 0.5)
         tiles += lines
         result["sets"][name] = {"images": len(positions), "image_size": size, "sources": entry}
     picture = sets[PHOTOGRAPHS[0]][0].read(0) if PHOTOGRAPHS[0] in sets else sets["digits"][0].read(0)

@@ -64,7 +64,8 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=None)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--images", type=int, default=None, help="use only so many training images, for a quick look")
-    parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=list(METHODS))
+    trained = [name for name, method in METHODS.items() if not method.learns_at_once]
+    parser.add_argument("--methods", nargs="*", default=trained, choices=trained)
     parser.add_argument("--augmentations", nargs="*", default=["swap", *AUGMENTATIONS], metavar="NAME")
     parser.add_argument("--json", type=Path, default=Path("results/methods.json"))
     args = parser.parse_args()

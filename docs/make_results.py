@@ -1,4 +1,4 @@
-"""Write docs/results.md, docs/study.md and the figures in README.md from the result files of the repository.
+"""Write docs/results.md, docs/study.md and the figures in README.md and other pages from the result files of the repository.
 
 Run: python docs/make_results.py          writes the pages
      python docs/make_results.py --check  fails if the pages differ from what the result files say
@@ -221,7 +221,7 @@ def method_sentence(found: dict[str, Any]) -> str:
         f"With BackMix the AUROC is\nhigher for {ahead} of {len(gains)} methods, in the mean by "
         f"{statistics.fmean(gains):+.1f} points (from {min(gains):+.1f} to {max(gains):+.1f})."
     )
-    planned = 2 * len(METHODS) + len(AUGMENTATIONS) + 1
+    planned = 2 * sum(not method.learns_at_once for method in METHODS.values()) + len(AUGMENTATIONS) + 1
     if len(found["cells"]) < planned:
         text += f" {len(found['cells'])} of {planned} trainings have been run; the same command goes on with the rest."
     return text
@@ -445,6 +445,21 @@ def between(text: str, mark: str, body: str) -> str:
     return f"{before}{begin}\n{body}\n{end}{rest.split(end)[1]}"
 
 
+def foregrounds() -> str:
+    """Return the page of the foreground sources with what each gains over saliency."""
+    text = (ROOT / "docs" / "foregrounds.md").read_text(encoding="utf-8")
+    found = read("foregrounds.json")
+    rows = []
+    for source in next(iter(found["sets"].values()))["sources"]:
+        row = [source]
+        for entry in found["sets"].values():
+            measured = entry["sources"][source]
+            gain, error = 100 * measured["over_saliency"], 100 * measured["over_saliency_standard_error"]
+            row.append(f"{100 * measured['iou']:.1f}" + (f" ({gain:+.1f} ± {error:.1f})" if source != "saliency" else ""))
+        rows.append([*row, f"{found['ms'][source]['224']:.0f}"])
+    return between(text, "figures", table(["source", *found["sets"], "ms"], rows))
+
+
 def audit() -> str:
     text = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
     return between(between(text, "figures", study_results.audit_figures()), "memory", study_results.memory_figures())
@@ -455,6 +470,7 @@ def main() -> None:
         "docs/results.md": results,
         "docs/study.md": study_results.page,
         "docs/audit.md": audit,
+        "docs/foregrounds.md": foregrounds,
         "README.md": readme,
     }
     stale = []

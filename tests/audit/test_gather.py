@@ -104,7 +104,9 @@ def test_masks_by_name(tmp_path):
 def test_masks_that_are_not_there_are_named():
     with pytest.raises(DataError, match="the data has no masks; give their path"):
         choose_masks("true", Bare(1))
-    with pytest.raises(DataError, match="masks are one of true, saliency, grabcut, attention, centre, or a path"):
+    with pytest.raises(
+        DataError, match="masks are one of true, saliency, grabcut, attention, pretrained, centre, or a path"
+    ):
         choose_masks("saliencey", MADE)
 
 

@@ -5,6 +5,7 @@ import pytest
 from backmix.benchmark.grid_options import GridOptions
 from backmix.cli.arguments import BenchArguments
 from backmix.cli.bench_command import bench_command, choose_trials, make_cells
+from backmix.methods import METHODS
 
 OPTIONS = GridOptions(epochs=1, precision="fp32", detectors=("method",), workers=1)
 
@@ -47,6 +48,7 @@ def test_what_fails_is_named_with_its_file(tmp_path, capsys):
         ({"split_list": "cssx"}, "cssx"),
         ({"trials": ("a", "z")}, "no trial 'z'; there are a, b, c, d, e"),
         ({"methods": ("softmx",)}, "no method 'softmx'"),
+        ({"methods": ("softmax", "knn")}, "knn has no loss, and recipe cpu trains all weights; there are softmax, "),
         ({"augmentations": ("none", "backmx")}, "no augmentation 'backmx'"),
         ({"recipe": "slow"}, "no recipe 'slow'"),
         ({"ablation": "size"}, "no ablation 'size'"),
@@ -69,3 +71,9 @@ def test_all_trials_of_the_list_that_a_protocol_has_by_default():
     assert len(trials) == 10
     cells = make_cells(BenchArguments(("cifar10", "cifar+10"), ablation="patch-side", seeds=(0, 1)), trials)
     assert len(cells) == 10 * 2 * (2 + 4)
+
+
+def test_all_methods_are_those_with_a_loss():
+    arguments = BenchArguments(("cifar10",), trials=("a",), methods=("all",), augmentations=("none",))
+    methods = {cell.method for cell in make_cells(arguments, choose_trials(arguments))}
+    assert methods == {name for name, method in METHODS.items() if not method.learns_at_once}

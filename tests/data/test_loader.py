@@ -197,6 +197,27 @@ def test_masks_of_the_digits_follow_the_crop_too():
     assert (batch.masks == expected).float().mean() > 0.97
 
 
+@pytest.mark.parametrize("kind", LOADERS)
+@pytest.mark.parametrize("world", [1, 3])
+def test_whole_images_come_once_and_in_order(kind, world):
+    parts = [LOADERS[kind](rank=rank, world=world, batch_size=3) for rank in range(world)]
+    batches = [list(part.whole()) for part in parts]
+    for rank, own in enumerate(batches):
+        assert torch.cat([batch.index for batch in own]).tolist() == list(range(20))[rank::world]
+        assert max(len(batch.index) for batch in own) <= 3
+    for batch in (batch for own in batches for batch in own):
+        assert torch.equal(batch.images[:, 2, 0, 0].long(), batch.index)
+        assert torch.equal(batch.labels, batch.index % 2)
+
+
+def test_workers_show_the_whole_picture_and_say_so():
+    (batch,) = workers(Ramps(4), size=32, batch_size=4).whole()
+    assert batch.view.boxes.tolist() == [[0, 0, 1, 1]] * 4 and not batch.view.flip.any()
+    ramp = (torch.arange(32) + 0.5) / 32 * 255
+    assert (batch.images[:, 0].float() - ramp).abs().max() < 5
+    assert (batch.images[:, 1].float() - ramp[:, None]).abs().max() < 5
+
+
 def test_decode_lists_what_cannot_be_read_and_keeps_the_rest_in_order():
     source = Ramps(200, broken=(0, 7, 150, 199))
     decoded = decode(source, source.labels, Preprocess(16), workers=3)

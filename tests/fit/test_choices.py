@@ -167,3 +167,41 @@ def test_an_augmentation_inside_the_network_needs_all_weights_trained():
     assert choose_training("auto", model, softmax, budget=True, augmentation="mixstyle") == "all"
     with pytest.raises(ValueError, match=r"mixstyle changes feature maps inside the network.*--train all"):
         choose_training("head", model, softmax, augmentation="mixstyle")
+
+
+def test_what_is_trained():
+    weights, random = (
+        ModelChoice(LITE, True, "published weights", 224),
+        ModelChoice(SMALL, False, "random weights: none"),
+    )
+    softmax, rotation = METHODS["softmax"], METHODS["rotation"]
+    assert choose_training("auto", weights, softmax) == "head"
+    assert choose_training("auto", weights, softmax, budget=True) == "auto"
+    assert choose_training("auto", weights, softmax, epochs=True) == "all"
+    assert choose_training("auto", weights, rotation, budget=True) == choose_training("auto", random, softmax) == "all"
+    assert choose_training("all", weights, softmax) == "all" == choose_training("all", random, rotation)
+    assert choose_training("head", weights, softmax, budget=True) == "head"
+    with pytest.raises(
+        ValueError, match=r"compact starts from random weights: none\. Take --train all, or bring weights"
+    ):
+        choose_training("head", random, softmax)
+    with pytest.raises(ValueError, match="rotation learns from more than pooled features.*softmax, gcpl"):
+        choose_training("head", weights, rotation)
+
+
+AT_ONCE = [method for method in METHODS.values() if method.learns_at_once]
+
+
+@pytest.mark.parametrize("method", AT_ONCE)
+def test_of_a_method_without_a_loss_the_head_alone_is_trained(method):
+    published = ModelChoice(LITE, True, "published weights, in the cache", 224)
+    assert choose_training("auto", published, method) == choose_training("head", published, method) == "head"
+    for asked in ({"train": "all"}, {"train": "auto", "budget": True}, {"train": "head", "epochs": True}):
+        with pytest.raises(ValueError, match=f"^{method.name} has no loss.*Take --train head, without --epochs"):
+            choose_training(model=published, method=method, **asked)
+    random = ModelChoice(SMALL, False, "random weights, as asked for")
+    for train in ("auto", "head", "all"):
+        with pytest.raises(
+            ValueError, match=f"^{method.name} is computed from features of published weights, and compact"
+        ):
+            choose_training(train, random, method)

@@ -235,7 +235,7 @@ def test_what_cannot_be_mixed(source, name, options, views, message):
         mix_views(classifier, *arguments(classifier, source), name, options, views=views)
 
 
-@pytest.mark.parametrize("method", [name for name, of in METHODS.items() if of.on_pooled_features][:4])
+@pytest.mark.parametrize("method", ["softmax", "gcpl", "arpl", "nearest-mean", "mahalanobis"])
 @pytest.mark.parametrize("augmentation", ["backmix", "cutmix"])
 def test_a_fit_learns_from_the_views(source, method, augmentation, monkeypatch):
     monkeypatch.setattr("backmix.fit.head.train_on_features", partial(train_on_features, steps=30))

@@ -159,6 +159,12 @@ def test_a_share_that_is_none(share):
         fit(classifier(), Noise({"a": 8, "b": 8}), options=OPTIONS, holdout=share)
 
 
+def test_a_method_without_a_loss_is_refused_before_the_training():
+    classifier = OpenSetClassifier(["0", "1"], model="compact-s", method="nearest-mean")
+    with pytest.raises(ValueError, match="^nearest-mean has no loss.*Take --train head"):
+        fit(classifier, DigitsOnTextures("train"))
+
+
 def test_an_augmentation_that_does_not_exist():
     with pytest.raises(ValueError, match="no augmentation 'cowmix'; there are none, backmix"):
         fit(classifier(), Noise({"a": 8, "b": 8}), options=OPTIONS, augmentation="cowmix")

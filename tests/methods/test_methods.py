@@ -34,7 +34,17 @@ def optimizers(network):
     return [main] if own is None else [main, own]
 
 
+def learn_or_step(network, batch):
+    """One pass in training mode, or what the method computes at once."""
+    with torch.no_grad():
+        if network.method.learns_at_once:
+            network.method.learn(lambda: [(network.backbone(batch.images), batch.labels)])
+            return
+        network.method.training_loss(network.backbone, batch)
+
+
 every = pytest.mark.parametrize("name", METHODS)
+with_loss = pytest.mark.parametrize("name", [name for name, method in METHODS.items() if not method.learns_at_once])
 
 
 @every
@@ -47,9 +57,12 @@ def test_names_are_those_of_the_classes(name):
 def test_the_calls_give_what_they_promise(name, progress):
     network = make(name)
     batch = make_batch(network.method, progress=progress)
-    features, loss = network.method.training_loss(network.backbone, batch)
-    assert features.shape[:2] == (6, network.backbone.num_features) and features.ndim == 4
-    assert loss.shape == () and loss.isfinite() and loss.requires_grad
+    if network.method.learns_at_once:
+        learn_or_step(network, batch)
+    else:
+        features, loss = network.method.training_loss(network.backbone, batch)
+        assert features.shape[:2] == (6, network.backbone.num_features) and features.ndim == 4
+        assert loss.shape == () and loss.isfinite() and loss.requires_grad
     network.eval()
     with torch.no_grad():
         maps = network.backbone(batch.images[:6])
@@ -64,7 +77,7 @@ def test_the_calls_give_what_they_promise(name, progress):
     assert all(value.isfinite().all() for value in (logits, score, evidence, answer.score))
 
 
-@every
+@with_loss
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_ten_steps_lower_the_loss(name, precision):
     network = make(name)
@@ -88,8 +101,7 @@ def test_ten_steps_lower_the_loss(name, precision):
 @every
 def test_a_copy_and_a_saved_state_answer_alike(name):
     network = make(name)
-    with torch.no_grad():
-        network.method.training_loss(network.backbone, make_batch(network.method))
+    learn_or_step(network, make_batch(network.method))
     network.eval()
     images = make_batch(network.method).images[:6]
     fresh = make(name, seed=1)
@@ -117,6 +129,36 @@ def test_a_wrong_map_is_refused_by_name(name, shape):
         method.loss(torch.zeros(2, CHANNELS, 4, 4), torch.tensor([0, CLASSES]))
 
 
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.learns_at_once])
+def test_what_is_computed_at_once_has_nothing_to_train(name):
+    network = make(name)
+    assert network.method.needs_statistics and network.method.on_pooled_features
+    assert not list(network.method.parameters())
+    with pytest.raises(ValueError, match=rf"^{name} has no loss.*Take --train head, without --epochs and --budget"):
+        network.method.training_loss(network.backbone, make_batch(network.method))
+    batches = [(torch.randn(4, 32, 2, 3), torch.tensor([0, 1, 1, 0]))]
+    for given, said in (([], "was given none"), (batches, "no training image of class number 2")):
+        with pytest.raises(ValueError, match=f"^{name}.*{said}"):
+            network.method.learn(lambda given=given: given)
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.learns_at_once])
+def test_what_is_computed_at_once_depends_on_neither_batches_nor_cells_nor_length(name):
+    generator = torch.Generator().manual_seed(0)
+    features, labels = torch.randn(30, CHANNELS, 2, 3, generator=generator), torch.arange(30) % CLASSES
+    answers = []
+    for maps, size in ((features, 30), (features, 7), (features.mean((2, 3), keepdim=True), 30), (8 * features, 30)):
+        method = METHODS[name](CHANNELS, CLASSES).eval()
+        method.learn(lambda maps=maps, size=size: zip(maps.split(size), labels.split(size), strict=True))
+        again = deepcopy(method.state_dict())
+        method.learn(lambda maps=maps: [(maps, labels)])
+        assert all(torch.allclose(value, again[key], atol=1e-5) for key, value in method.state_dict().items())
+        answers.append((method.logits(maps), method.unknown_score(maps)))
+    for logits, score in answers[1:]:
+        torch.testing.assert_close(logits, answers[0][0], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(score, answers[0][1], atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.needs_outliers])
 def test_missing_outliers_are_named(name):
     network = make(name)
@@ -125,7 +167,7 @@ def test_missing_outliers_are_named(name):
         network.method.training_loss(network.backbone, TrainingBatch(batch.images, batch.labels))
 
 
-@every
+@with_loss
 def test_mixed_labels_are_weighed(name):
     """With both labels of a pair the same, mixing them changes nothing."""
     network = make(name)
@@ -140,7 +182,7 @@ def test_mixed_labels_are_weighed(name):
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
-@every
+@with_loss
 def test_a_transformer_carries_it_too(name):
     torch.manual_seed(0)
     backbone = create_backbone("vit_tiny_patch16_224", image_size=32, depth=2, embed_dim=24, num_heads=2)

@@ -255,6 +255,17 @@ def test_check_4_maps_follow_the_momentum_without_rescaling(updates):
     torch.testing.assert_close(mix.bank.maps, constant + (0.5 - constant) * 0.9**updates)
 
 
+def test_maps_of_images_that_were_not_mixed_have_no_pasted_cells():
+    mix = BackMix(6, patch_side=0.5)
+    mix.bank.seen.fill_(True)
+    index = torch.arange(6)
+    mix(torch.randn(6, 3, 16, 16), index)
+    maps = torch.rand(6, 8, 8) + 0.1
+    assert not mix.observe(index, maps)[1].all()
+    found, observed = mix.observe(index[:2], maps[:2], mixed=False)  # Not even the same batch.
+    assert observed.all() and torch.equal(found, maps[:2])
+
+
 @pytest.mark.parametrize("donor", ["any", "other"])
 def test_check_5_labels_stay_and_every_image_has_one_donor(donor):
     labels = torch.tensor([0, 1, 2, 0, 1, 2, 0, 0])

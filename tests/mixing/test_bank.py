@@ -46,6 +46,15 @@ def test_momentum_one_keeps_the_new_map_whatever_the_old_was():
     assert torch.equal(bank.maps, new)
 
 
+def test_a_momentum_of_one_update_is_for_that_update_alone():
+    bank = ForegroundBank(3, momentum=0.25)
+    first, second = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    bank.update(torch.arange(3), first, momentum=1.0)
+    assert torch.equal(bank.maps, first)
+    bank.update(torch.arange(3), second)
+    torch.testing.assert_close(bank.maps, 0.75 * first + 0.25 * second)
+
+
 @pytest.mark.parametrize("updates", [1, 2, 7, 30])
 def test_check_4_a_constant_map_is_approached_by_the_power_of_momentum(updates):
     bank = ForegroundBank(2)

@@ -15,6 +15,7 @@ from PIL import Image
 from backmix.classifier import OpenSetClassifier
 from backmix.data.folder import FolderSource
 from backmix.errors import RunError
+from backmix.methods import METHODS
 from backmix.runs.folder import CHECKED, TRAINING, load_run, read_config
 
 
@@ -73,6 +74,20 @@ def test_every_option_comes_back(tmp_path):
     first.network.eval()
     assert first.predict([picture]) == second.predict([picture])
     assert read_config(tmp_path)["training"] == {"lr": 1e-05, "clip": 0.0, "name": None}
+
+
+@pytest.mark.parametrize("method", [name for name, of in METHODS.items() if of.learns_at_once])
+def test_what_a_method_computed_at_once_comes_back_with_any_number_of_images(method, tmp_path):
+    first = OpenSetClassifier(["a", "b"], model="compact-s", method=method, image_size=32, precision="fp32")
+    network, random = first.network.eval(), torch.Generator().manual_seed(0)
+    maps = torch.rand(25, network.backbone.num_features, 2, 2, generator=random)
+    network.head.learn(lambda: [(maps, torch.arange(25) % 2)])
+    first.save(tmp_path)
+    second = OpenSetClassifier.load(tmp_path)
+    ours, theirs = network.state_dict(), second.network.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    picture = Image.new("RGB", (32, 32), (9, 99, 199))
+    assert first.predict([picture]) == second.predict([picture])
 
 
 def test_normalisation_comes_back(tmp_path):

@@ -82,7 +82,7 @@ class AuditArguments:
     masks: Annotated[
         str | None,
         "Where objects are: true (masks of DATA), a path of masks, or an estimate: saliency, grabcut, attention, "
-        "centre. Default: true, or saliency where DATA has no masks.",
+        "pretrained, centre. Default: true, or saliency where DATA has no masks.",
     ] = None
     split: Annotated[str | None, "Split of DATA. Default: test where there is one."] = None
     scenes: Annotated[str | None, "Images of backgrounds with class names, to name what a class leans on.", "DATA"] = (

@@ -128,6 +128,8 @@ def make_cells(arguments: BenchArguments, trials: Sequence[Trial]) -> list[Cell]
     wrong = [name for name in methods if name not in METHODS]
     if wrong:
         raise ValueError(f"no method {wrong[0]!r}; there are {', '.join(METHODS)}")
+    for name in methods:
+        recipe.check(name, None)
     for name in arguments.augmentations:
         make_augmentation(name, 1, Preprocess(32))
     lists: dict[tuple[str, str], list[str]] = {}

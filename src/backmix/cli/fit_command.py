@@ -7,14 +7,14 @@ from functools import partial
 from pathlib import Path
 
 from backmix.cli.console import image_bar, make_console, training_bar
-from backmix.cli.fit_words import frozen_in_words, head_in_words, result_in_words, start_in_words
+from backmix.cli.fit_words import comparison_in_words, frozen_in_words, head_in_words, result_in_words, start_in_words
 from backmix.data.split import Split
 from backmix.detectors.fitting import cautions
 from backmix.errors import some_of
 from backmix.fit.arguments import FitArguments
 from backmix.fit.data import notes
+from backmix.fit.fit_report import FitReport
 from backmix.fit.session import FitSession
-from backmix.fit.training import FitReport
 from backmix.inference.frozen import FrozenFeatures
 from backmix.runs.held_out import write_shares
 from backmix.train.recipe import TrainOptions
@@ -68,6 +68,8 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
     def on_frozen(frozen: FrozenFeatures, split: Split, images: int) -> None:
         for line in frozen_in_words(session, frozen, split, images) if session.chief else []:
             console.print(line)
+        if unused := session.without_effect:
+            warn(f"without effect, because only the head is trained: {some_of(unused)}. Take --train all")
         for note in notes(session.data.source):
             warn(note)
 
@@ -84,6 +86,8 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
         threshold = session.classifier.thresholds[session.classifier.detector]
         if threshold.note:
             warn(threshold.note)
+        if report.comparison is not None:
+            console.print(comparison_in_words(report.comparison))
         for line in head_in_words(report.head) if report.head is not None else []:
             console.print(line)
         if session.classifier.frozen and (note := session.classifier.frozen_features.cache.note):

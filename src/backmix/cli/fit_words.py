@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from backmix.data.source import LARGEST_AUTO
 from backmix.data.split import Split
+from backmix.fit.fit_report import Comparison
 from backmix.fit.head import HeadReport
 from backmix.fit.leave_classes_out import ScoreChoice
 from backmix.fit.session import FitSession
@@ -24,7 +26,7 @@ def start_in_words(session: FitSession, options: TrainOptions, split: Split) -> 
     if arguments.model not in BACKBONES:  # The model was chosen automatically.
         lines.append(f"{model.model}: {model.why}")
     lines.append(
-        f"{model.model} at {session.image_size} px, {arguments.method}, augmentation {arguments.augmentation}, "
+        f"{model.model} at {session.data.image_size} px, {arguments.method}, augmentation {arguments.augmentation}, "
         f"{options.epochs} epochs{budget} of batch {options.batch_size}, "
         f"{options.optimizer} with rate {options.lr:.3g}, {options.precision}"
     )
@@ -41,7 +43,10 @@ def frozen_in_words(session: FitSession, frozen: FrozenFeatures, split: Split, i
         images: The number of images of the pass.
     """
     arguments, model = session.arguments, session.model
-    lines = [*_images_in_words(session, split), f"{model.model}: {model.why}"]
+    source = f", from {session.weights_from}" if "published weights, as asked for" in model.why else ""
+    lines = [*_images_in_words(session, split), f"{model.model}: {model.why}{source}"]
+    if session.data.image_size < min(session.image_size, LARGEST_AUTO):
+        lines.append(f"images of about {session.data.image_size} px are enlarged to the size that the weights want")
     lines.append(
         f"{model.model} at {session.image_size} px stays as published; its features of {images} images are computed by "
         f"{frozen.engine.name}, and the head, {arguments.method}, is trained on them"
@@ -56,9 +61,11 @@ def frozen_in_words(session: FitSession, frozen: FrozenFeatures, split: Split, i
 
 def head_in_words(report: HeadReport) -> list[str]:
     """Return lines that say how the head and the unknown score were chosen."""
-    views = f" and {report.views_computed} of {report.views * report.images} mixed views" if report.views else ""
-    lines = [f"the network ran on {report.computed} images{views}; the features of the others were kept from before"]
-    if report.strength is not None and report.strength.folds:
+    lines = []
+    if report.engine:  # Else all weights were trained, and features served the choice of the score alone.
+        views = f" and {report.views_computed} of {report.views * report.images} mixed views" if report.views else ""
+        lines.append(f"the network ran on {report.computed} images{views}, whose features were not kept yet")
+    if report.engine and report.strength is not None and report.strength.folds:
         accuracy = report.strength.accuracy[report.strength.strength]
         lines.append(
             f"logistic regression of strength {report.strength.strength:g}: {plain_percent(accuracy)} answered right "
@@ -69,14 +76,26 @@ def head_in_words(report: HeadReport) -> list[str]:
 
 
 def score_in_words(score: ScoreChoice | None, why: str) -> list[str]:
-    """Return a sentence for people that says how the unknown score was chosen; none if a person chose it."""
+    """Return a sentence for people that says how the unknown score was chosen, or why it was not."""
     if score is None:
         return [f"the unknown score was not chosen by leaving classes out: {why}"] if why else []
     best, plain = (plain_percent(score.auroc[name]) for name in (score.detector, "max_logit"))
+    usual = "" if score.detector == "max_logit" else f" (max_logit in {plain})"
     return [
         f"unknown score {score.detector}: with some known classes left out in turn, it ranked an image of theirs above "
-        f"another one in {best} of the pairs (max_logit in {plain})"
+        f"another one in {best} of the pairs{usual}; no unknown image took part"
     ]
+
+
+def comparison_in_words(comparison: Comparison) -> str:
+    """Return a sentence that says which of two classifiers was kept, and by how much it was better."""
+    if comparison.all is None:
+        return f"the head alone is kept: {comparison.why}"
+    kept = "all weights, newly trained, are kept" if comparison.kept == "all" else "the head alone is kept"
+    return (
+        f"{kept}: on {comparison.images} training images set aside from both, the head alone answered "
+        f"{plain_percent(comparison.head)} right, and all weights {plain_percent(comparison.all)}"
+    )
 
 
 def _images_in_words(session: FitSession, split: Split) -> list[str]:

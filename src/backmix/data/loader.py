@@ -173,6 +173,12 @@ class ResidentLoader:
             masks = None if self.masks is None else self.masks[index]
             yield Batch(self.images[index], self.labels[index], index, masks)
 
+    def whole(self) -> Iterator[Batch]:
+        """Yield every image of this process's part once, in order, without masks."""
+        for index in _in_order(self.num_images, self.batch_size, self.rank, self.world):
+            index = index.to(self.images.device)
+            yield Batch(self.images[index], self.labels[index], index)
+
 
 class WorkerLoader:
     """Batches that worker processes decode, with a random resized crop and flip of torchvision for each image.
@@ -224,8 +230,14 @@ class WorkerLoader:
         return self.num_images // (self.batch_size * self.world)
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """Yield the batches of one epoch, the same for the same seed and number."""
-        order = _order(self.num_images, self.batch_size, self.seed, number, self.rank, self.world)
+        """Return the batches of one epoch, the same for the same seed and number."""
+        return self._decode(number, _order(self.num_images, self.batch_size, self.seed, number, self.rank, self.world))
+
+    def whole(self) -> Iterator[Batch]:
+        """Yield every image of this process's part once, in order: the whole picture, neither cropped nor flipped."""
+        return self._decode(None, _in_order(self.num_images, self.batch_size, self.rank, self.world))
+
+    def _decode(self, number: int | None, order: Sequence[Tensor]) -> Iterator[Batch]:
         # Each index comes with the epoch, because the copy of the data set in a worker never changes.
         batches = [[(number, int(i)) for i in index] for index in order]
         loader = DataLoader(
@@ -273,13 +285,14 @@ class _Crops(Dataset[tuple[Tensor, ...] | ImageError]):
     def __len__(self) -> int:
         return len(self.positions)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, ...] | ImageError:
+    def __getitem__(self, key: tuple[int | None, int]) -> tuple[Tensor, ...] | ImageError:
         try:
             return self.crop(*key)
         except ImageError as error:
             return error  # The main process raises it, because DataLoader turns errors into the text of a RuntimeError.
 
-    def crop(self, number: int, item: int) -> tuple[Tensor, ...]:
+    def crop(self, number: int | None, item: int) -> tuple[Tensor, ...]:
+        """Return the crop of an image in an epoch; with no epoch, the whole picture."""
         from torchvision.transforms import v2
 
         position = self.positions[item]
@@ -292,6 +305,8 @@ class _Crops(Dataset[tuple[Tensor, ...] | ImageError]):
             box = crop.make_params([image])
             flip = bool(torch.rand(()) < self.flip)
         top, left, height, width = box["top"], box["left"], box["height"], box["width"]
+        if number is None:
+            top, left, height, width, flip = 0, 0, image.height, image.width, False
 
         def show(picture: Image.Image, resample: Image.Resampling) -> Image.Image:
             part = picture.resize((size, size), resample, (left, top, left + width, top + height))
@@ -323,3 +338,9 @@ def _order(total: int, batch_size: int, seed: int, number: int, rank: int, world
     step = batch_size * world
     batches = math.floor(total / step)
     return [order[b * step + rank * batch_size : b * step + (rank + 1) * batch_size] for b in range(batches)]
+
+
+def _in_order(total: int, batch_size: int, rank: int, world: int) -> list[Tensor]:
+    """Return batches that hold every index of one process once; the last batch may be smaller."""
+    own = torch.arange(total)[rank::world]
+    return list(own.split(batch_size)) if len(own) else []

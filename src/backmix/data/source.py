@@ -149,8 +149,13 @@ def _errors(source: ImageSource, positions: range) -> dict[int, ImageError]:
     return errors
 
 
+LARGEST_AUTO = 224  # The largest image size in pixels that is chosen for a source.
+
+
 def auto_image_size(source: ImageSource) -> int:
-    """Return an image size for a source: the median shorter side of some images, in steps of 32, from 32 to 224.
+    """Return an image size for a source: the median shorter side of some images, in steps of 32.
+
+    It is from 32 to `LARGEST_AUTO`.
 
     Raises:
         DataError: If no image can be read.
@@ -168,4 +173,4 @@ def auto_image_size(source: ImageSource) -> int:
     if not sides:
         raise DataError(f"none of the {len(source)} images can be read. The first: {first}")
     median = sorted(sides)[len(sides) // 2]
-    return max(32, min(224, 32 * round(median / 32)))
+    return max(32, min(LARGEST_AUTO, 32 * round(median / 32)))

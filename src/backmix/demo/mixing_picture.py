@@ -12,7 +12,7 @@ from backmix.classifier import OpenSetClassifier
 from backmix.data.loader import decode
 from backmix.data.source import ImageSource
 from backmix.errors import DataError
-from backmix.fit.training import FitReport
+from backmix.fit.fit_report import FitReport
 
 ROWS = {
     "target": "the training image; its label stays",

@@ -16,7 +16,8 @@ from backmix.data.digits import CONTRAST, DigitsOnTextures
 from backmix.demo.mixing_picture import mixing_picture
 from backmix.files import write_json
 from backmix.fit.digits import COPIES, EPOCHS, IMAGE_SIZE, MODEL, OPTIONS
-from backmix.fit.training import FitReport, fit
+from backmix.fit.fit_report import FitReport
+from backmix.fit.training import fit
 from backmix.models.precision import resolve_precision
 from backmix.pages.progress import progress_bars
 from backmix.train.loop import make_accelerator

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from backmix.detectors.base import Detector
-from backmix.detectors.unit_features import BLOCK, check_features, check_training, unit_blocks, unit_rows, wide_dtype
+from backmix.methods.unit_features import BLOCK, check_features, check_training, unit_blocks, unit_rows, wide_dtype
 
 NEIGHBOURS = 1024  # The number of training images that are compared at the same time.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from backmix.detectors.base import Detector
-from backmix.detectors.unit_features import check_features, check_training, unit_class_means, unit_rows
+from backmix.methods.unit_features import check_features, check_training, unit_class_means, unit_rows
 
 
 class CosineMean(Detector):

@@ -64,9 +64,9 @@ class PytorchOODOnStages(PytorchOODOnImages):
         """
         if not kept.stages:
             raise ValueError(
-                f"{self.name} is fitted on means of the maps inside the network, of which nothing was kept: the run "
-                "comes from an earlier version. `backmix fit ... --resume` on it keeps them and trains no further; "
-                "or take mahalanobis."
+                f"{self.name} is fitted on means of the maps inside the network, of which nothing was kept: only "
+                "the head was trained, or the run comes from an earlier version, and `backmix fit ... --resume` on it "
+                "keeps them. Take shrunk_mahalanobis, or train all weights."
             )
         self.fit_layers([*kept.stages, kept.features], kept.labels)
 

@@ -6,11 +6,8 @@ import torch
 from torch import Tensor
 
 from backmix.detectors.base import Detector
-from backmix.detectors.unit_features import check_features, check_training, unit_blocks, unit_class_means, unit_rows
-
-PANEL = 256  # Of S, panels of so many rows are computed from the diagonal on, because S is symmetric.
-
-LEAST = 1e-12  # The smallest mean squared deviation from the class means that counts, for features of length 1.
+from backmix.methods.shrunk_covariance import Whitening, shrunk_whitening
+from backmix.methods.unit_features import check_features, check_training, unit_class_means, unit_rows
 
 
 class ShrunkMahalanobis(Detector):
@@ -36,8 +33,8 @@ class ShrunkMahalanobis(Detector):
 
     Attributes:
         centre: (C,) float64, the mean of the class means; None before `fit`.
-        whitening: (C, C) float64 matrix W with W W^T = covariance^-1.
-        means: (K, C) float64, the class means after subtracting `centre` and multiplying by W.
+        whitening: The map that makes the squared Mahalanobis distance a squared Euclidean distance.
+        means: (K, C) float64, the class means after subtracting `centre` and whitening.
         shrinkage: The number s, from 0 to 1.
     """
 
@@ -45,7 +42,8 @@ class ShrunkMahalanobis(Detector):
 
     def __init__(self) -> None:
         self.centre: Tensor | None = None
-        self.whitening = self.means = torch.empty(0)
+        self.whitening = Whitening(torch.empty(0))
+        self.means = torch.empty(0)
         self.shrinkage = 1.0
 
     def fit(self, logits: Tensor, features: Tensor, labels: Tensor) -> None:
@@ -58,13 +56,9 @@ class ShrunkMahalanobis(Detector):
         """
         check_training("shrunk_mahalanobis", logits, features, labels)
         means = unit_class_means(features, labels, logits.shape[1])
-        covariance, self.shrinkage = shrunk_covariance(features, labels, means)
-        identity = torch.eye(len(covariance)).to(covariance)
-        factor = torch.linalg.cholesky(covariance)
-        # The inverse of the factor is taken once, so that scoring is a product, which every export format has.
-        self.whitening = torch.linalg.solve_triangular(factor, identity, upper=False).T.contiguous()
+        self.whitening, self.shrinkage = shrunk_whitening(features, labels, means)
         self.centre = means.mean(0)
-        self.means = (means - self.centre) @ self.whitening
+        self.means = self.whitening(means - self.centre)
 
     def __call__(self, logits: Tensor | None, features: Tensor) -> Tensor:
         """Return unknown scores: pooled features (B, C) float -> (B,) float64. The logits are not used.
@@ -78,38 +72,9 @@ class ShrunkMahalanobis(Detector):
             raise ValueError("shrunk_mahalanobis: fit it on training images first")
         check_features("shrunk_mahalanobis", features, len(self.centre))
         rows = unit_rows(features)
-        centre, whitening, means = (x.to(rows) for x in (self.centre, self.whitening, self.means))
-        white = (rows - centre) @ whitening  # (B, C)
+        centre, means = self.centre.to(rows), self.means.to(rows)
+        white = self.whitening(rows - centre)  # (B, C)
         # |w - m|^2 is multiplied out: differences of all images and means would need B x K x C numbers. Rounding
         # costs nothing that counts in float64, because |w|^2 and the distance both are about C.
         nearest = (means.square().sum(1) - 2 * white @ means.T).amin(1)
         return (white.square().sum(1) + nearest).clamp(min=0)
-
-
-def shrunk_covariance(features: Tensor, labels: Tensor, means: Tensor) -> tuple[Tensor, float]:
-    """Return the covariance (C, C) within the classes after shrinking, and the number s, see `ShrunkMahalanobis`.
-
-    Args:
-        features: (N, C) float pooled features of any length.
-        labels: (N,) int64 labels.
-        means: (K, C) float64, the means of the features of length 1 of each class.
-    """
-    count, channels = features.shape
-    sums, fourth = means.new_zeros(channels, channels), means.new_zeros(())
-    for rows, own in unit_blocks(features, labels):
-        deviations = rows - means[own]
-        for at in range(0, channels, PANEL):
-            sums[at : at + PANEL, at:] += deviations[:, at : at + PANEL].T @ deviations[:, at:]
-        fourth += deviations.square().sum(1).square().sum()
-    covariance = (sums.triu() + sums.triu(1).T) / count
-    if not bool(covariance.trace() > LEAST):
-        return torch.eye(channels).to(means) / channels, 1.0
-    middle = covariance.trace() / channels
-    off = covariance.clone()
-    off.diagonal().sub_(middle)
-    spread = off.square().sum()
-    error = fourth / count**2 - covariance.square().sum() / count
-    share = float(error / spread) if bool(spread > 0) else 1.0
-    share = min(1.0, max(share, 1 / (max(count - len(means), 0) + 1)))
-    covariance.mul_(1 - share).diagonal().add_(share * middle)
-    return covariance, share

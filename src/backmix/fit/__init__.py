@@ -10,7 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from backmix.fit.training import FitReport, auto_batch_size, auto_epochs, auto_options, fit
+    from backmix.fit.fit_report import FitReport
+    from backmix.fit.training import auto_batch_size, auto_epochs, auto_options, fit
 
 __all__ = ["FitReport", "auto_batch_size", "auto_epochs", "auto_options", "fit"]
 
@@ -19,4 +20,5 @@ def __getattr__(name: str) -> Any:
     # A module is loaded on first use, because the command line reads `arguments` without torch.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module("backmix.fit.training"), name)
+    place = "backmix.fit.fit_report" if name == "FitReport" else "backmix.fit.training"
+    return getattr(importlib.import_module(place), name)

@@ -31,7 +31,8 @@ class FitArguments:
     method: Annotated[
         str,
         "Training objective: softmax, gcpl, rpl, arpl, arpl-cs, pcssr, rcssr, proser, cac, entropic, "
-        "objectosphere, outlier-exposure, conosr, negcossch, rotation.",
+        "objectosphere, outlier-exposure, conosr, negcossch, rotation; on features of published weights alone: "
+        "nearest-mean, knn, mahalanobis.",
     ] = "softmax"
     method_options: Annotated[dict[str, Any], "An option of the method; may be given again."] = field(
         default_factory=dict

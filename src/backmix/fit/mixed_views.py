@@ -213,7 +213,7 @@ class _Maker:
         else:
             pixels = (images or self._read(rows)).images
             head = self.classifier.network.head
-            device = next(head.parameters()).device
+            device = next(iter(head.state_dict().values())).device
             # Maps of a few images at a time take little memory.
             parts = [
                 head.evidence(self.frozen.maps_of_images(some).to(device), known.to(device)).float().cpu()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +13,6 @@ import yaml
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from backmix.data.load import absolute
 from backmix.data.split import Split
 from backmix.files import write_json, write_text
 from backmix.fit.arguments import FitArguments
@@ -21,12 +20,16 @@ from backmix.fit.begun import CHECKPOINT, begun_choices, check_out
 from backmix.fit.budget import epochs_within, read_duration
 from backmix.fit.choices import ModelChoice, choose_model, choose_training
 from backmix.fit.data import ImageBar, held_out_shares, is_uneven, open_data, shown_unknowns, test_figures
+from backmix.fit.fine_tuning import LEAST_SECONDS, fine_tune
+from backmix.fit.fit_report import Comparison, FitReport
 from backmix.fit.frozen_training import fit_frozen
-from backmix.fit.training import FitReport, auto_options, fit
+from backmix.fit.repeat import as_config
+from backmix.fit.training import auto_options, fit
 from backmix.inference.decider import Decider
 from backmix.inference.feature_cache import default_folder
 from backmix.inference.frozen import FrozenFeatures
 from backmix.methods import METHODS, Method
+from backmix.models import BACKBONES
 from backmix.outliers.dataset import load_outliers
 from backmix.runs.folder import FORMAT, read_config, save_run
 from backmix.runs.held_out import Shares
@@ -90,10 +93,12 @@ class FitSession:
         self.accelerator = make_accelerator(self._precision, log_dir=out / "logs")
         self.chief = self.accelerator.is_main_process
         self.cache = cache_folder(arguments.cache)
+        # A head has the size of the published weights, which says nothing about the photographs.
+        begun_size = self._begun.get("image_size") if self._begun.get("train", "all") == "all" else None
         self.data = open_data(
             arguments.data,
             known_classes=arguments.known_classes,
-            image_size=self._begun.get("image_size", arguments.image_size),
+            image_size=begun_size or arguments.image_size,
             holdout=arguments.holdout,
             test_share=arguments.test_share,
             near_duplicates=arguments.near_duplicates,
@@ -104,21 +109,23 @@ class FitSession:
         )
         # Processes may not all have the same weights available, so the first process chooses and the others follow.
         self.model = from_first_process(self._choose_model, self.accelerator)
+        method = METHODS.get(arguments.method, Method)
         self.what: str = self._begun.get("train") or choose_training(
             arguments.train,
             self.model,
-            METHODS.get(arguments.method, Method),
+            method,
             budget=self.seconds is not None,
-            epochs=arguments.epochs is not None,
+            # Backgrounds as outliers come from the maps of a training of all weights.
+            epochs=arguments.epochs is not None or (arguments.outliers == "backgrounds" and method.uses_outliers),
             augmentation=arguments.augmentation,
         )
         self.image_size = self.data.image_size
-        if self.what != "all" and arguments.image_size is None and "image_size" not in self._begun:
-            self.image_size = self.model.image_size or self.image_size
+        if self.what != "all" and arguments.image_size is None:
+            self.image_size = self._begun.get("image_size") or self.model.image_size or self.image_size
         if self.what == "head" and asked == "auto" and self.accelerator.device.type == "cpu":
             self._precision = "fp32"  # The fastest engine on a CPU computes in float32.
         self._image_bar = image_bar if self.chief else None
-        self.classifier = self._make_classifier()
+        self.classifier = self._make_classifier(self.image_size)
         self.known = self.classifier.labels_for(self.data.source)
         self.balance = is_uneven(self.known) if arguments.balance is None else arguments.balance
         self.options = self._options_for(self._begun.get("epochs") or arguments.epochs)
@@ -156,38 +163,66 @@ class FitSession:
             self._record(options)
             on_start(options, split, skipped)
 
-        if self.what == "head":
-            return self._train_head(on_frozen)
         arguments, data = self.arguments, self.data
-        report = fit(
-            self.classifier,
-            data.source,
-            options=self.options,
-            augmentation=arguments.augmentation,
-            augmentation_options=self._augmentation_options(),
-            outliers=self._outliers,
-            held_out=data.held_out,
-            holdout=data.holdout,
-            test_share=data.test_share,
-            groups=data.groups,
-            balance=self.balance,
-            workers=self.workers,
-            accelerator=self.accelerator,
-            plan=partial(self._plan, on_short) if self.seconds is not None and not self._begun.get("epochs") else None,
-            checkpoint=self.out / CHECKPOINT,
-            resume=self.resume,
-            on_start=begin,
-            on_step=on_step,
-            on_epoch=on_epoch,
-        )
+        options: dict[str, Any] = {
+            "options": self.options,
+            "augmentation": arguments.augmentation,
+            "augmentation_options": self._augmentation_options(),
+            "outliers": self._outliers,
+            "held_out": data.held_out,
+            "groups": data.groups,
+            "choose": self._chooses_score,
+            "balance": self.balance,
+            "workers": self.workers,
+            "accelerator": self.accelerator,
+            "plan": partial(self._plan, on_short)
+            if self.seconds is not None and not self._begun.get("epochs")
+            else None,
+            "checkpoint": self.out / CHECKPOINT,
+            "resume": self.resume,
+            "on_start": begin,
+            "on_step": on_step,
+            "on_epoch": on_epoch,
+        }
+        if self.what == "all":
+            report = fit(self.classifier, data.source, holdout=data.holdout, test_share=data.test_share, **options)
+        else:
+            report = self._train_head(on_frozen)
+        if self.what == "auto":
+            report = self._train_all_too(report, options)
         self.accelerator.end_training()
+        return report
+
+    @property
+    def _chooses_score(self) -> bool:
+        """Whether the unknown score of a network that started from published weights is chosen after the training."""
+        return self.arguments.detector is None and self.arguments.method == "softmax" and self.model.pretrained
+
+    def _train_all_too(self, report: FitReport, options: dict[str, Any]) -> FitReport:
+        """Train all weights in the time that is left, and keep the better classifier."""
+        assert self.seconds is not None
+        left = self.seconds - (time.monotonic() - self.begin)
+        if not from_first_process(lambda: left >= LEAST_SECONDS, self.accelerator):
+            why = f"only {max(0.0, left):.0f} s were left of {self.arguments.budget}"
+            self.what = "head"
+            self._record(self.options)
+            return replace(report, comparison=Comparison("head", report.held_out_accuracy, None, 0, why))
+        frozen = self.classifier
+        # Training at the size of the photographs takes less time than at that of the published weights.
+        tuned = self._make_classifier(self.data.image_size)
+        self.classifier, report = fine_tune(
+            frozen, tuned, self.data.source, report, cache=self.cache, seed=self.arguments.seed, **options
+        )
+        self.what = "all" if self.classifier is tuned else "head"
+        self.image_size = self.classifier.preprocess.image_size
+        self._record(self.options)
         return report
 
     def _train_head(self, on_frozen: Callable[[FrozenFeatures, Split, int], None]) -> FitReport:
         arguments, data = self.arguments, self.data
         if isinstance(self._outliers, str):
             raise ValueError("--outliers backgrounds are made while all weights are trained: take --train all, or DATA")
-        report = fit_frozen(
+        return fit_frozen(
             self.classifier,
             data.source,
             cache=self.cache,
@@ -206,8 +241,20 @@ class FitSession:
             image_bar=self._image_bar,
             on_start=on_frozen,
         )
-        self.accelerator.end_training()
-        return report
+
+    @property
+    def weights_from(self) -> str | None:
+        """Where the published weights came from, in words; None if the training began with random weights."""
+        found: str | None = getattr(self.classifier.network.backbone, "weights_from", None)
+        return found
+
+    @property
+    def without_effect(self) -> list[str]:
+        """The options that were given and have no effect, because only the head is trained."""
+        if self.what != "head":
+            return []
+        names = ("epochs", "budget", "batch_size", "lr")
+        return [f"--{name.replace('_', '-')}" for name in names if getattr(self.arguments, name) is not None]
 
     def held_out(self, split: Split) -> Shares:
         """Return the names of the images that the training held out, so that they can be found again."""
@@ -241,9 +288,13 @@ class FitSession:
                 "history": [asdict(entry) for entry in report.history],
                 "test": test,
                 "head": report.head and report.head.to_dict(),
+                "comparison": report.comparison and asdict(report.comparison),
             },
         )
-        write_text(self.out / "fit.yaml", self._as_config())
+        arguments, data, chosen = self.arguments, self.data, self._recorded["chosen"]
+        detector = self.classifier.detector
+        text = as_config(arguments, data, self.options, balance=self.balance, detector=detector, chosen=chosen)
+        write_text(self.out / "fit.yaml", text)
         return test, skipped
 
     def _augmentation_options(self) -> dict[str, Any]:
@@ -253,21 +304,25 @@ class FitSession:
     def _choose_model(self) -> ModelChoice:
         if "model" in self._begun:
             return ModelChoice(self._begun["model"], self._begun["pretrained"], "as the run was begun")
+        arguments, pretrained = self.arguments, self.arguments.pretrained
+        head = arguments.train == "head" or METHODS.get(arguments.method, Method).learns_at_once
+        if pretrained is None and head and arguments.model not in BACKBONES:
+            pretrained = True  # The head is trained on features of published weights, however small the images are.
         return choose_model(
             self.data.image_size,
-            model=self.arguments.model,
-            pretrained=self.arguments.pretrained,
+            model=arguments.model,
+            pretrained=pretrained,
             accelerator=self.accelerator.device.type != "cpu",
         )
 
-    def _make_classifier(self) -> Decider:
+    def _make_classifier(self, image_size: int) -> Decider:
         arguments = self.arguments
         smoothing = {"label_smoothing": arguments.label_smoothing} if arguments.label_smoothing else {}
         return Decider(
             self.data.classes,
             model=self.model.model,
             method=arguments.method,
-            image_size=self.image_size,
+            image_size=image_size,
             detector=arguments.detector,
             accept=arguments.accept,
             pretrained=self.model.pretrained,
@@ -312,6 +367,7 @@ class FitSession:
         chosen = {
             "model": self.model.model,
             "pretrained": self.model.pretrained,
+            "weights": self.weights_from,
             "image_size": self.image_size,
             "train": self.what,
         }
@@ -322,40 +378,6 @@ class FitSession:
         config = self.out / "config.yaml"
         if self.chief and "files" not in (read_config(self.out) if config.is_file() else {}):
             write_text(config, yaml.safe_dump({"format": FORMAT, "backmix": __version__, **self._recorded}))
-
-    def _as_config(self) -> str:
-        """Return all choices as a file for `--config`, which repeats the training on any machine."""
-        arguments, data, options = self.arguments, self.data, self.options
-        values: dict[str, Any] = {
-            **dict.fromkeys(("data", "known_classes", "model", "pretrained")),  # These stand first.
-            **asdict(arguments),
-            "data": absolute(arguments.data),
-            "known_classes": data.classes if arguments.known_classes else None,
-            "model": self.model.model,
-            "pretrained": self.model.pretrained,
-            "image_size": self.image_size,
-            "outliers": absolute(arguments.outliers) if arguments.outliers else None,
-            "epochs": options.epochs,
-            "budget": None,
-            "batch_size": options.batch_size,
-            "lr": options.lr,
-            "holdout": data.holdout if data.held_out is None else None,
-            "test_share": data.test_share,
-            "balance": self.balance,
-            "detector": self.classifier.detector,
-            "precision": options.precision,
-            "train": self.what,
-            "cache": None,
-        }
-        if self.what == "head":
-            values |= dict.fromkeys(("epochs", "batch_size", "lr"))
-        # Options of a method or an augmentation are given one at a time, so their names are in the singular.
-        named = {name.removesuffix("s") if isinstance(of, dict) else name: of for name, of in values.items()}
-        return yaml.safe_dump(
-            {name.replace("_", "-"): of for name, of in named.items() if of not in (None, {})},
-            sort_keys=False,
-            allow_unicode=True,
-        )
 
 
 def cache_folder(asked: str | None) -> Path | None:

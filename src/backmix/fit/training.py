@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,41 +19,22 @@ from backmix.data.source import ImageSource, Subset, find_unreadable
 from backmix.data.split import Split, divide, repeat_rare
 from backmix.errors import DataError
 from backmix.fit.budget import measure_epoch
-from backmix.fit.head import HeadReport
+from backmix.fit.fit_report import FitReport
+from backmix.fit.head import HeadReport, choose_after_training
 from backmix.foregrounds import EstimatedMasks, ForegroundSource
 from backmix.foregrounds.choose import choose_estimator
 from backmix.inference.decider import Decider
-from backmix.inference.evaluation import Outputs, feature_maps
+from backmix.inference.evaluation import feature_maps
 from backmix.methods import Method, TrainingBatch
 from backmix.mixing import BackMix
 from backmix.models import BACKBONES
 from backmix.outliers import Outliers, make_outliers
+from backmix.train.bank import fill_bank
 from backmix.train.loop import EpochReport, Progress, make_accelerator, train
 from backmix.train.recipe import TrainOptions
 
 RESIDENT_BYTES = 2 * 2**30  # Decoded data sets up to this size are kept in memory.
 MIN_SIZE_FOR_CROPS = 96  # From this image size on, a random resized crop replaces the shifted crop.
-
-
-@dataclass(frozen=True)
-class FitReport:
-    """The result of a fit.
-
-    Attributes:
-        history: One report for each epoch.
-        split: The positions of the images for each purpose.
-        held_out_accuracy: The closed-set accuracy on the held-out images.
-        skipped: The (name, reason) of each unreadable image.
-        augmentation: BackMix with its bank; None if BackMix is not part of the augmentation.
-        head: What was found about the head if the head alone was trained; None if all weights were trained.
-    """
-
-    history: list[EpochReport]
-    split: Split
-    held_out_accuracy: float
-    skipped: list[tuple[str, str]]
-    augmentation: BackMix | None
-    head: HeadReport | None = None
 
 
 Plan = Callable[[Callable[[TrainOptions], float], TrainOptions], TrainOptions]
@@ -86,6 +67,9 @@ def fit(
     holdout: float | None = None,
     test_share: float = 0.0,
     groups: Tensor | None = None,
+    split: Split | None = None,
+    choose: bool = False,
+    fill: bool = False,
     balance: bool = False,
     workers: int = 2,
     accelerator: Accelerator | None = None,
@@ -110,54 +94,51 @@ def fit(
         held_out: The images for calibration; None: a share of the training images.
         holdout: The share of each class that is held out for calibration; None: see `auto_holdout`.
         test_share: A further share of each class that is kept for a test. Nothing is trained or fitted on it.
-        groups: (len(source),) int64, the group of each image. Images of one group stay together, see
-            `find_near_duplicates`.
+        groups: (len(source),) int64, the group of near-duplicates of each image, which stay together.
+        split: The division of the images; None: `holdout`, `test_share` and `groups` decide.
+        choose: Whether the unknown score is chosen by leaving classes out, see `choose_after_training`.
+        fill: Whether the head is fitted already, so that its evidence maps fill the bank before the first epoch.
         balance: Whether images of rare classes are shown more than once per epoch, see `repeat_rare`.
         workers: The number of threads or processes that decode images.
         accelerator: The devices and processes; None: see `make_accelerator`.
-        plan: A function that chooses the options by the time of an epoch, see `Plan`. It is not called if a training
-            is resumed.
+        plan: A function that chooses the options by the time of an epoch, see `Plan`; not called when resuming.
         checkpoint: The file in which the training is kept.
         resume: Whether to go on from the checkpoint.
         on_start: A function that is called before training with the options, the split and the unreadable images.
         on_step: See `train`.
         on_epoch: See `train`.
 
-    Returns:
-        The report of the fit.
-
     Raises:
         DataError: If there are too few images.
         TrainingError: See `train`.
     """
-    classifier.frozen = False
     estimator, augmentation_options = choose_estimator(augmentation_options)
-    make_augmentation(augmentation, 1, classifier.preprocess, augmentation_options)  # A wrong name fails at once.
+    check_names(classifier, augmentation, augmentation_options)
     check_images(classifier, outliers, held_out)
-    seed = options.seed if options is not None else 0
     labels = classifier.labels_for(source)
-    split = divide(labels, classifier.classes, held_out is None, holdout, test_share, groups, seed)
-    count = len(split.train)
-    if options is None:
-        options = TrainOptions(epochs=auto_epochs(count), batch_size=auto_batch_size(count), seed=seed)
+    seed = options.seed if options is not None else 0
+    split = split or divide(labels, classifier.classes, held_out is None, holdout, test_share, groups, seed)
+    options = options or default_options(len(split.train))
     accelerator = accelerator or make_accelerator(options.precision)
     shown = repeat_rare(labels, split.train) if balance else split.train
     pictures = source if estimator is None else with_masks(source, estimator, split.train, workers)
     masks = augmentation_options.get("foreground") == "masks"
-    loader, skipped = make_loader(
-        classifier, pictures, labels, shown, options, accelerator, masks=masks, workers=workers
-    )
+    loader, skipped = make_loader(classifier, pictures, labels, shown, options, accelerator, masks, workers)
     options = without_second_crops(options, loader, classifier.network.head)
+    classifier.frozen = False
 
     def make_parts() -> tuple[Chain | None, Outliers | None]:
         chain = make_augmentation(augmentation, loader.num_images, classifier.preprocess, augmentation_options)
         return chain, make_training_outliers(classifier, outliers, loader, chain, workers)
 
-    if plan is not None and not (resume and checkpoint is not None and checkpoint.exists()):
+    begun = resume and checkpoint is not None and checkpoint.exists()
+    if plan is not None and not begun:
         options = planned(plan, options, classifier, loader, make_parts, checkpoint and checkpoint.parent)
     chain, others = make_parts()
     if on_start is not None:
         on_start(options, split, skipped)
+    if fill and not begun:
+        fill_banks(classifier, loader, (chain, others), accelerator, seed)
     history = train(
         classifier.network,
         loader,
@@ -171,9 +152,34 @@ def fit(
         on_step=on_step,
         on_epoch=on_epoch,
     )
-    outputs = calibrate(classifier, source, labels, split, held_out, workers)
-    accuracy = metrics.closed_accuracy(outputs.logits.argmax(1), outputs.labels)
-    return FitReport(history, split, accuracy, skipped + outputs.skipped, chain.backmix if chain is not None else None)
+    head = learn_after_training(classifier, source, labels, split, workers, groups if choose else None, choose, seed)
+    accuracy, unread = calibrate(classifier, source, split, held_out, workers)
+    return FitReport(history, split, accuracy, skipped + unread, backmix_of(chain), head)
+
+
+def backmix_of(chain: Chain | None) -> BackMix | None:
+    """Return BackMix if it is part of an augmentation."""
+    return None if chain is None else chain.backmix
+
+
+def fill_banks(
+    classifier: Decider,
+    loader: Loader,
+    parts: tuple[Chain | None, Outliers | None],
+    accelerator: Accelerator,
+    seed: int,
+) -> None:
+    """Let the evidence maps of a fitted head fill the bank of BackMix, in the augmentation or in the outliers."""
+    chain, outliers = parts
+    mix = backmix_of(chain) or getattr(outliers, "backmix", None)
+    if mix is not None and isinstance(loader, ResidentLoader | WorkerLoader):
+        network = classifier.network.to(accelerator.device)
+        fill_bank(network, loader.whole(), classifier.preprocess, mix, accelerator=accelerator, seed=seed)
+
+
+def default_options(images: int) -> TrainOptions:
+    """Return options with epochs and batch size by the number of training images."""
+    return TrainOptions(epochs=auto_epochs(images), batch_size=auto_batch_size(images))
 
 
 def with_masks(source: ImageSource, estimator: ForegroundSource, positions: Tensor, workers: int) -> ImageSource:
@@ -246,18 +252,20 @@ def without_second_crops(options: TrainOptions, loader: Loader, method: Method) 
     return options
 
 
-def calibrate(
+def learn_after_training(
     classifier: Decider,
     source: ImageSource,
     labels: Tensor,
     split: Split,
-    held_out: ImageSource | None,
     workers: int,
-) -> Outputs:
-    """Let the method and the detectors learn from the training images after training, and fit the thresholds.
+    groups: Tensor | None,
+    choose: bool,
+    seed: int,
+) -> HeadReport | None:
+    """Let the method and the detectors learn from the training images after training.
 
     Returns:
-        The outputs of the network for the held-out images.
+        What was found about the unknown score if it was chosen by leaving classes out; else None.
     """
     positions = split.train
     if classifier.network.head.needs_statistics:
@@ -273,9 +281,24 @@ def calibrate(
             )
         )
     classifier.keep_training_outputs(source, positions, workers=workers)
+    return choose_after_training(classifier, groups, positions, seed) if choose else None
+
+
+def calibrate(
+    classifier: Decider, source: ImageSource, split: Split, held_out: ImageSource | None, workers: int
+) -> tuple[float, list[tuple[str, str]]]:
+    """Fit the thresholds, and return the accuracy on the held-out images and the unreadable ones among them."""
     if held_out is None:
-        return classifier.calibrate(source, positions=split.held.tolist(), workers=workers)
-    return classifier.calibrate(held_out, workers=workers)
+        outputs = classifier.calibrate(source, positions=split.held.tolist(), workers=workers)
+    else:
+        outputs = classifier.calibrate(held_out, workers=workers)
+    return metrics.closed_accuracy(outputs.logits.argmax(1), outputs.labels), outputs.skipped
+
+
+def check_names(classifier: Decider, augmentation: str, options: dict[str, Any]) -> None:
+    """Raise ValueError at once if the method has no loss, or no augmentation or option has such a name."""
+    classifier.network.head.check_loss()
+    make_augmentation(augmentation, 1, classifier.preprocess, options)
 
 
 def make_loader(
@@ -285,7 +308,6 @@ def make_loader(
     positions: Tensor,
     options: TrainOptions,
     accelerator: Accelerator,
-    *,
     masks: bool = False,
     workers: int = 2,
 ) -> tuple[Loader, list[tuple[str, str]]]:

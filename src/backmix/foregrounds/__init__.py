@@ -14,6 +14,7 @@ from backmix.foregrounds.attention import AttentionForeground
 from backmix.foregrounds.base import ForegroundSource, Segmentation
 from backmix.foregrounds.estimated import EstimatedMasks
 from backmix.foregrounds.grabcut import GrabCutForeground
+from backmix.foregrounds.pretrained import PretrainedForeground
 from backmix.foregrounds.saliency import SaliencyForeground
 from backmix.foregrounds.weights import MissingLibraryError, MissingWeightsError
 
@@ -21,6 +22,7 @@ FOREGROUND_SOURCES: dict[str, Callable[..., ForegroundSource]] = {
     "saliency": SaliencyForeground,
     "grabcut": GrabCutForeground,
     "attention": AttentionForeground,
+    "pretrained": PretrainedForeground,
 }
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "GrabCutForeground",
     "MissingLibraryError",
     "MissingWeightsError",
+    "PretrainedForeground",
     "SaliencyForeground",
     "Segmentation",
 ]

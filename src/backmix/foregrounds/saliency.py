@@ -87,7 +87,8 @@ class SaliencyForeground(ForegroundSource):
         soft = self._soft(pixels)
         return Segmentation(soft.astype(np.float32), self._threshold(soft))
 
-    def _soft(self, pixels: Pixels) -> Array:
+    def _soft(self, pixels: Pixels, cue: Array | float = 0.0) -> Array:
+        """Return the map, (h, w) in 0..1. A third cue, (h, w), is added to the two if there is one."""
         lab = _library("skimage.color").rgb2lab(pixels)
         height, width = lab.shape[:2]
         edge = _border(height, width, self.border)
@@ -95,7 +96,7 @@ class SaliencyForeground(ForegroundSource):
         prior = 1 - self.centre_weight * (1 - centre)
         colours, bins = _colour_bins(lab)
         rare = self._compare(colours, bins, centre, edge.astype(np.float64))
-        soft = self._smooth(lab, _stretch((_stretch(self._closed_off(lab, edge)) + rare) * prior))
+        soft = self._smooth(lab, _stretch((_stretch(self._closed_off(lab, edge)) + rare + cue) * prior))
         for _ in range(self.rounds):
             learnt = self._compare(colours, bins, soft**2, (1 - soft) ** 2)
             soft = _stretch(self._smooth(lab, (learnt + soft) / 2 * prior))

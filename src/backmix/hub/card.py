@@ -61,7 +61,7 @@ def model_card(
         _use(name),
         _classes(classifier.classes),
         figures_section(classifier, config, metrics, evaluation),
-        threshold_section(classifier, chosen),
+        threshold_section(classifier, chosen, metrics),
         _limits(config),
         _training(config, metrics),
         _files(files),
@@ -156,13 +156,14 @@ def _training(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     chosen = _mapping(config.get("chosen"))
     images = _mapping(metrics.get("images"))
     pretrained = chosen.get("pretrained", arguments.get("pretrained"))
-    seconds = number(metrics.get("seconds"))
+    seconds, frozen = number(metrics.get("seconds")), bool(config.get("frozen"))
     rows = [
         ("data", arguments.get("data")),
         ("images to train on", images.get("train")),
         ("images to calibrate on", images.get("held_out")),
         ("network", config.get("model")),
-        ("initial weights", None if pretrained is None else "published ones of timm" if pretrained else "random"),
+        ("initial weights", None if pretrained is None else _published(chosen) if pretrained else "random"),
+        ("trained", "the head alone, on features of the published weights" if frozen else None),
         ("image size", f"{config.get('image_size')} px"),
         ("method", config.get("method")),
         ("options of the method", config.get("method_options") or None),
@@ -232,8 +233,15 @@ def _license(license: str | None, config: Mapping[str, Any]) -> str:
     else:
         text = f"The weights in this repository: {plain(license)}."
     if pretrained:
-        text += f" They began as the published weights of {plain(config.get('model'))}, which have terms of their own."
+        began = "Those below the head are" if config.get("frozen") else "They began as"
+        text += f" {began} the published weights of {plain(config.get('model'))}, which have terms of their own."
     return f"## Licence\n\n{text}"
+
+
+def _published(chosen: Mapping[str, Any]) -> str:
+    source = chosen.get("weights")
+    known = isinstance(source, str) and source != LEFT_OUT
+    return f"published ones, from {source}" if known else "published ones of timm"
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

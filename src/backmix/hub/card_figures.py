@@ -146,11 +146,13 @@ def _is_threshold_of_fit(classifier: OpenSetClassifier, config: Mapping[str, Any
     return arguments.get("accept") == classifier.accept and images.get("held_out") == len(held.scores)
 
 
-def threshold_section(classifier: OpenSetClassifier, chosen: Mapping[str, Any] | None = None) -> str:
+def threshold_section(
+    classifier: OpenSetClassifier, chosen: Mapping[str, Any] | None = None, metrics: Mapping[str, Any] | None = None
+) -> str:
     """Write the section on the threshold.
 
-    It says what is promised about known images, how far a single threshold may be off, and what example unknowns were
-    used for.
+    It says what is promised about known images, how far a single threshold may be off, what example unknowns were used
+    for, and how the unknown score was chosen without them.
     """
     held = classifier.thresholds.get(classifier.detector)
     if held is None:
@@ -170,6 +172,8 @@ def threshold_section(classifier: OpenSetClassifier, chosen: Mapping[str, Any] |
             f"{count(chosen.get('images'))} example images of no known class chose this unknown score among others. "
             "They did nothing else: the threshold was fitted on known images alone."
         )
+    else:
+        parts += _chosen_without_unknowns(classifier.detector, metrics or {})
     if classifier.per_class:
         own = sum(threshold is not None for threshold in classifier.class_thresholds)
         parts.append(
@@ -177,6 +181,23 @@ def threshold_section(classifier: OpenSetClassifier, chosen: Mapping[str, Any] |
             "each; the others, which too few held-out images were taken for, share the one above."
         )
     return "\n\n".join(parts)
+
+
+def _chosen_without_unknowns(detector: str, metrics: Mapping[str, Any]) -> list[str]:
+    """Return a sentence on how leaving classes out chose the unknown score; none if it did not choose the one here."""
+    head = metrics.get("head")
+    found = head.get("unknown_score") if isinstance(head, Mapping) else None
+    auroc = found.get("auroc") if isinstance(found, Mapping) and found.get("detector") == detector else None
+    best = number(auroc.get(detector)) if isinstance(auroc, Mapping) else None
+    usual = number(auroc.get("max_logit")) if isinstance(auroc, Mapping) else None
+    if best is None:
+        return []
+    than = "" if usual is None or detector == "max_logit" else f", where `max_logit` did so in {percent(usual)}"
+    return [
+        f"This unknown score was chosen among others without any unknown image: with some known classes left out in "
+        f"turn, it found an image of theirs stranger than another new image in {percent(best)} of pairs{than}. Only "
+        "training images took part."
+    ]
 
 
 def spread_in_words(held: ConformalThreshold) -> str:

@@ -38,7 +38,20 @@ _MODEL = re.compile(r"(timm/)?[A-Za-z0-9_.+-]{1,100}", re.ASCII)
 _HUB_ID = re.compile(r"(hub:)?[A-Za-z0-9][\w.-]*/[\w.-]+(:[\w.-]+)?", re.ASCII)
 _DIGITS = re.compile(r"digits(:[\w.=,-]*)?", re.ASCII)
 # The entries whose text is a name from backmix or timm. Any other text may be a path, or somebody's notes.
-_NAMED = ("model", "method", "augmentation", "detector", "precision", "optimizer", "schedule", "padding", "budget")
+_NAMED = (
+    "model",
+    "method",
+    "augmentation",
+    "detector",
+    "precision",
+    "optimizer",
+    "schedule",
+    "padding",
+    "budget",
+    "train",
+    "trained",
+)
+_WEIGHTS = re.compile(r"the (hub|cache of the hub|given place|package [A-Za-z0-9_.=-]{1,100})", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -241,6 +254,8 @@ def _may_leave(name: str, value: Any, run: Path, classes: list[str]) -> bool:
         return value == "backgrounds" or bool(_DIGITS.fullmatch(value))
     if name == "known_classes":
         return all(part in classes or part.isdecimal() for part in split_names(value))
+    if name == "weights":
+        return _WEIGHTS.fullmatch(value) is not None
     pattern = _MODEL if name == "model" else _WORD
     return name in _NAMED and pattern.fullmatch(value) is not None
 

@@ -200,7 +200,7 @@ class Decider(Scorer):
             check_name(name)
         names = asked if detectors else list(dict.fromkeys([METHOD, *OURS, self.detector]))
         if detectors and "all" in detectors:
-            names = [METHOD, *DETECTORS]
+            names = list(dict.fromkeys([METHOD, *DETECTORS, self.detector]))
         weak = cautions((name for name in names if name not in (*asked, self.detector)), self.ready_detector)
         names = [name for name in names if name not in weak]
         optional = [name for name in names if name not in asked]
@@ -248,7 +248,7 @@ class Decider(Scorer):
                 "Use classifier.preprocess.decode on pictures, or give paths."
             )
         ready = self._make_ready([self.detector])[0]
-        answers = self._run(images, ready, batch_size)
+        answers = self.run(images, ready, batch_size)
         logits = answers.response.logits
         scores = unknown_scores(answers.response, answers.image_scores, ready)[0][self.detector]
         known, found = self.decide(scores, logits.argmax(1))

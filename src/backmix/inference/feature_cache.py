@@ -60,6 +60,8 @@ class FeatureCache:
             return
         self.path = folder / FILE
         try:
+            if folder.is_file():
+                raise NotADirectoryError("the cache is a folder, and this is a file")
             folder.mkdir(parents=True, exist_ok=True)
             with closing(self._open()) as file, file:
                 (layout,) = file.execute("PRAGMA user_version").fetchone()

@@ -56,6 +56,7 @@ class FrozenFeatures:
         build: Whether to write the network for a faster engine if the folder does not hold it, see `choose_engine`.
 
     Attributes:
+        build: Whether the network was written for a faster engine, if there is one.
         engine: The engine that computes.
         cache: The cache.
         space: The name under which the cache keeps the features of this backbone.
@@ -70,7 +71,7 @@ class FrozenFeatures:
         folder: Path | None = None,
         build: bool = True,
     ) -> None:
-        self.backbone, self.preprocess, self.precision = backbone, preprocess, precision
+        self.backbone, self.preprocess, self.precision, self.build = backbone, preprocess, precision, build
         self.cache = FeatureCache(folder)
         key = network_key(backbone, preprocess)
         usable = folder / "engines" if folder is not None and self.cache.note is None else None

@@ -18,7 +18,7 @@ def respond_to_pooled(head: Method, pooled: Tensor) -> Response:
     whole map.
     """
     head.eval()
-    device = next((each.device for each in head.parameters()), pooled.device)
+    device = next((each.device for each in head.state_dict().values()), pooled.device)
     response = head.respond(lambda maps: maps, pooled.to(device)[:, :, None, None])
     return Response(response.logits.cpu(), response.features.cpu(), response.score.cpu())
 

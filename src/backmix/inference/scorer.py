@@ -21,6 +21,10 @@ from backmix.inference.frozen import FrozenFeatures
 from backmix.inference.pooled_outputs import outputs_of, respond_to_pooled
 from backmix.methods.network import Network
 
+MANY = 400
+"""The number of images from which on it pays to write a frozen network for a faster engine, which is done once for a
+machine and takes as long as PyTorch takes for 100 to 300 images."""
+
 
 class Scorer:
     """A network and the classes it knows, with the unknown scores of its detectors.
@@ -48,6 +52,7 @@ class Scorer:
         self._training: TrainingOutputs | Callable[[], TrainingOutputs] | None = None
         self._ready: dict[str, Detector] = {}
         self._features: FrozenFeatures | None = None
+        self._images = 0  # The number of images whose pooled features were asked for.
 
     def labels_for(self, source: ImageSource) -> Tensor:
         """Return the labels of a source in the numbers of this classifier, by class name; -1 for unknown classes."""
@@ -151,18 +156,29 @@ class Scorer:
     def frozen_features(self) -> FrozenFeatures:
         """What computes the pooled features of a frozen backbone. It is made on first use."""
         if self._features is None:
-            self._features = FrozenFeatures(
-                self.network.backbone.eval(),
-                self.preprocess,
-                precision=self.precision,
-                folder=self.cache_folder,
-                build=False,
-            )
+            self._features = self._make_features(build=False)
         return self._features
 
     @frozen_features.setter
     def frozen_features(self, features: FrozenFeatures | None) -> None:
         self._features = features
+
+    def _features_for(self, images: int) -> FrozenFeatures:
+        """Return what computes the pooled features of further images; for many, it is the fastest engine there is."""
+        self._images += images
+        built = self._features is not None and self._features.build
+        if self._images >= MANY and self.cache_folder is not None and not built:
+            self._features = self._make_features(build=True)
+        return self.frozen_features
+
+    def _make_features(self, *, build: bool) -> FrozenFeatures:
+        return FrozenFeatures(
+            self.network.backbone.eval(),
+            self.preprocess,
+            precision=self.precision,
+            folder=self.cache_folder,
+            build=build,
+        )
 
     def _collect(
         self,
@@ -177,7 +193,8 @@ class Scorer:
     ) -> Outputs:
         on_images_only = _on_images(detectors or {})
         if self.frozen and not on_images_only:
-            found = self.frozen_features.of(source, positions, workers=workers, on_images=on_images)
+            features = self._features_for(len(source if positions is None else positions))
+            found = features.of(source, positions, workers=workers, on_images=on_images)
             return outputs_of(self.network.head, found, labels)
         return collect(
             self.network,
@@ -209,11 +226,18 @@ class Scorer:
                 left_out[name] = in_one_line(error)
         return ready, left_out
 
-    def _run(self, images: Tensor, ready: Mapping[str, Detector | None], batch_size: int) -> Answers:
-        """Return the outputs for decoded images (B, 3, S, S) uint8, computed as for the images of a source."""
+    def run(self, images: Tensor, ready: Mapping[str, Detector | None], batch_size: int) -> Answers:
+        """Return the outputs for decoded images (B, 3, S, S) uint8, computed as for the images of a source.
+
+        Args:
+            images: The images.
+            ready: The ready detectors by name, None for the method's own score.
+            batch_size: The largest number of images per batch.
+        """
         on_images = _on_images(ready)
         if self.frozen and not on_images:
-            return Answers(respond_to_pooled(self.network.head, self.frozen_features.of_images(images)), {}, {}, [])
+            pooled = self._features_for(len(images)).of_images(images)
+            return Answers(respond_to_pooled(self.network.head, pooled), {}, {}, [])
         return run_network(
             self.network, self.preprocess, images, precision=self.precision, batch_size=batch_size, detectors=on_images
         )

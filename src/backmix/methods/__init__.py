@@ -14,6 +14,9 @@ from backmix.methods.conosr import ConOSR
 from backmix.methods.cssr import PCSSR, RCSSR
 from backmix.methods.entropic import Entropic
 from backmix.methods.gcpl import GCPL
+from backmix.methods.k_nearest import KNearest
+from backmix.methods.mahalanobis import Mahalanobis
+from backmix.methods.nearest_mean import NearestMean
 from backmix.methods.negcossch import NegCosSch
 from backmix.methods.objectosphere import Objectosphere
 from backmix.methods.outlier_exposure import OutlierExposure
@@ -38,6 +41,9 @@ METHODS: dict[str, type[Method]] = {
     "objectosphere": Objectosphere,
     "outlier-exposure": OutlierExposure,
     "rotation": Rotation,
+    "nearest-mean": NearestMean,
+    "knn": KNearest,
+    "mahalanobis": Mahalanobis,
 }
 
 __all__ = [
@@ -52,7 +58,10 @@ __all__ = [
     "RPL",
     "ConOSR",
     "Entropic",
+    "KNearest",
+    "Mahalanobis",
     "Method",
+    "NearestMean",
     "NegCosSch",
     "Objectosphere",
     "OutlierExposure",

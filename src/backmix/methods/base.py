@@ -66,9 +66,10 @@ class Response:
 class Method(nn.Module):
     """A training objective with its logits, its unknown score and its evidence map.
 
-    A subclass implements `loss`, `logits`, `unknown_score` and `evidence`. These take the feature map (B, C, h, w)
-    before pooling, in any float dtype, and compute in float32 where half precision would lose too much. All other
-    functions have defaults. A method does not use the training loop and does not move tensors between devices.
+    A subclass implements `logits`, `unknown_score`, `evidence`, and `loss` or, with `learns_at_once`, `learn`. These
+    take the feature map (B, C, h, w) before pooling, in any float dtype, and compute in float32 where half precision
+    would lose too much. All other functions have defaults. A method does not use the training loop and does not move
+    tensors between devices.
 
     Args:
         num_features: The number of channels C of the feature map.
@@ -85,6 +86,8 @@ class Method(nn.Module):
         needs_statistics: Whether `learn` must be called with the training images after the training.
         on_pooled_features: Whether loss, logits and score use the feature map only through its mean over the cells, so
             that the method can be trained on pooled features (B, C, 1, 1) of a backbone that does not change.
+        learns_at_once: Whether the method has no loss and nothing to train by gradient: `learn` computes all of it from
+            the features of the training images, so it needs a backbone that is trained already.
 
     Raises:
         ValueError: If there are fewer than two classes.
@@ -98,6 +101,7 @@ class Method(nn.Module):
     partial_gradients: ClassVar[bool] = False
     needs_statistics: ClassVar[bool] = False
     on_pooled_features: ClassVar[bool] = False
+    learns_at_once: ClassVar[bool] = False
 
     def __init__(self, num_features: int, num_classes: int) -> None:
         super().__init__()
@@ -106,7 +110,12 @@ class Method(nn.Module):
         self.num_classes = num_classes
 
     def loss(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Return the scalar loss to minimise: features (B, C, h, w), labels (B,) int64 -> scalar."""
+        """Return the scalar loss to minimise: features (B, C, h, w), labels (B,) int64 -> scalar.
+
+        Raises:
+            ValueError: If the method has no loss, see `learns_at_once`.
+        """
+        self.check_loss()
         raise NotImplementedError
 
     def logits(self, features: Tensor) -> Tensor:
@@ -176,6 +185,15 @@ class Method(nn.Module):
         An example is the parameters of an adversary.
         """
         return None
+
+    @classmethod
+    def check_loss(cls) -> None:
+        """Raise ValueError, with the method's name, if the method has no loss, see `learns_at_once`."""
+        if cls.learns_at_once:
+            raise ValueError(
+                f"{cls.name} has no loss, so no weights can be trained with it: it is computed at once from features "
+                "of published weights. Take --train head, without --epochs and --budget, or another method"
+            )
 
     def check(self, features: Tensor, labels: Tensor) -> None:
         """Raise ValueError, with the method's name, unless features and labels are valid and fit together."""

@@ -116,12 +116,12 @@ def accepted_in_the_long_run(held_out: int, accept: float) -> tuple[float, float
     Returns:
         The lower and the upper share, 0..1. Both are 1 if the threshold is infinite.
     """
-    from scipy.stats import beta  # Importing scipy takes a second, so only the commands that need it should wait.
+    from scipy.special import betaincinv  # Commands that do not need it should not wait for its import.
 
     rank = rank_of_threshold(held_out, accept)
     if rank > held_out:
         return 1.0, 1.0
-    low, high = beta.ppf((0.05, 0.95), rank, held_out + 1 - rank)
+    low, high = betaincinv(rank, held_out + 1 - rank, (0.05, 0.95))
     return float(low), float(high)
 
 
@@ -183,7 +183,12 @@ def p_value_bins(p_values: NDArray[np.float64], held_out: NDArray[np.int64], bin
 
 def _images_by_chance(tested: int, rank: int, held_out: int) -> tuple[float, float]:
     """Return the range in which the number of `tested` images with scores below this rank lies in 95 of 100 draws."""
-    from scipy.stats import betabinom  # Importing scipy takes a second, see above.
+    from scipy.special import betaln, gammaln  # `scipy.stats` has this law, and takes a second to import.
 
-    low, high = betabinom.ppf((0.025, 0.975), tested, rank, held_out + 1 - rank)
+    a, b = rank, held_out + 1 - rank
+    number = np.arange(tested + 1)
+    ways = gammaln(tested + 1) - gammaln(number + 1) - gammaln(tested - number + 1)
+    share = np.exp(ways + betaln(number + a, tested - number + b) - betaln(a, b)).cumsum()
+    # The last sum is 1 but for rounding.
+    low, high = np.searchsorted(share[:-1], (0.025, 0.975))
     return float(low), float(high)

@@ -269,7 +269,7 @@ class BackMix(nn.Module):
 
     @torch.no_grad()
     def observe(
-        self, index: Tensor, maps: Tensor, *, view: View | None = None, after: View | None = None
+        self, index: Tensor, maps: Tensor, *, view: View | None = None, after: View | None = None, mixed: bool = True
     ) -> tuple[Tensor, Tensor]:
         """Bring class activation maps to the frame of the whole images, and return which cells they describe.
 
@@ -278,6 +278,8 @@ class BackMix(nn.Module):
             maps: The class activation maps of the batch as the network saw it, (B, h, w) float in 0..1.
             view: The view that was given to the mixing call.
             after: The part of the mixed images that the network saw, if they were flipped or cropped after mixing.
+            mixed: Whether the maps may be those of the batch mixed last. False: they are maps of whole images, as they
+                are before training, and no cell of them was pasted.
 
         Returns:
             The maps, (B, g, g) float, and which cells they describe, (B, g, g) bool. A cell is false if it was out of
@@ -293,7 +295,7 @@ class BackMix(nn.Module):
         fine = max(grid, *maps.shape[1:])
         if after is not None:
             maps, observed = from_view(maps, after.to(maps.device), (fine, fine))
-        pasted = self._pasted(index) if self.foreground == "free" else None
+        pasted = self._pasted(index) if mixed and self.foreground == "free" else None
         if pasted is not None:
             observed = whole_cells(observed, pasted.shape[1]) & ~pasted.to(maps.device)
         if view is not None:

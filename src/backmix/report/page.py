@@ -18,8 +18,10 @@ from backmix.report.by_class import FEW, class_lines
 from backmix.report.chosen_images import choose_images
 from backmix.report.confusion import confusion_section
 from backmix.report.galleries import make_galleries
+from backmix.report.head_training import comparison, head_training
 from backmix.report.mixed_samples import mixed_samples
 from backmix.report.run_facts import RunFacts, read_facts
+from backmix.report.score_choice import score_choice_section
 from backmix.report.score_section import score_section
 from backmix.report.summary import Summary, summarise
 from backmix.report.tested import Tested, Thresholds, run_tests
@@ -34,6 +36,7 @@ SECTIONS = {
     "summary": "Summary",
     "confusion": "What is taken for what",
     "scores": "Known or unknown",
+    "choice": "How the unknown score was chosen",
     "classes": "Class by class",
     "pictures": "Where it goes wrong",
     "backmix": "What BackMix did",
@@ -87,11 +90,12 @@ def write_report(
     thresholds = Thresholds.of(classifier)
     history = facts.history
     shares = shares_of(folder)
+    choice = score_choice_section(facts, thresholds)
     places = [data, unknown, facts.arguments.get("data"), shares.data if shares else None]
     page: dict[str, Any] = {
         "title": folder.resolve().name,
         "version": __version__,
-        "sections": SECTIONS,
+        "sections": {key: title for key, title in SECTIONS.items() if key != "choice" or choice is not None},
         "classifier": classifier,
         "origin": chosen.origin,
         "missing": chosen.missing,
@@ -104,6 +108,9 @@ def write_report(
         "thresholds": thresholds,
         "galleries": None if tested is None else make_galleries(tested, classifier),
         "mixed": mixed_samples(facts, classifier),
+        "choice": choice,
+        "head": head_training(facts),
+        "comparison": comparison(facts),
         "history": history,
         "no_history": facts.no_metrics or "metrics.json of the run tells no epochs.",
         "curves": training_curves(history),

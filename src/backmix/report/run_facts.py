@@ -53,8 +53,18 @@ class RunFacts:
         return [
             {key: float(entry[key]) for key in keys}
             for entry in (found if isinstance(found, list) else [])
-            if isinstance(entry, dict) and all(_is_number(entry.get(key)) for key in keys)
+            if isinstance(entry, dict) and all(finite(entry.get(key)) for key in keys)
         ]
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """What was chosen where the arguments left it open."""
+        return _mapping(self.config.get("chosen"))
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """How the head and the unknown score were chosen; empty if all weights were trained."""
+        return _mapping(self.metrics.get("head"))
 
     @property
     def unreadable(self) -> list[tuple[str, str]]:
@@ -99,5 +109,6 @@ def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _is_number(value: Any) -> bool:
+def finite(value: Any) -> bool:
+    """Return whether a value of a file is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

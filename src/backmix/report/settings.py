@@ -38,7 +38,6 @@ class Options:
 
 def option_groups(facts: RunFacts, classifier: OpenSetClassifier, thresholds: Thresholds) -> list[Options]:
     """Return every option of the run, in groups: first the arguments of `backmix fit`, last the decision."""
-    chosen = facts.config.get("chosen")
     asked = [(name, _value(value), "not given" if value is None else "") for name, value in facts.arguments.items()]
     settings = {
         **classifier.settings,
@@ -55,7 +54,7 @@ def option_groups(facts: RunFacts, classifier: OpenSetClassifier, thresholds: Th
     decision |= {name: value for name, value in facts.calibration.items() if name not in OF_CALIBRATION}
     groups = [
         Options("What backmix fit was asked for", asked),
-        Options("What was chosen for it", _rows(chosen if isinstance(chosen, dict) else {})),
+        Options("What was chosen for it", _rows(facts.chosen)),
         Options("How it trained", _rows(facts.training)),
         Options("Network", _rows(settings)),
         Options("Decision", _rows(decision)),

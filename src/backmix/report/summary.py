@@ -162,6 +162,11 @@ def caveats(tested: Tested, chosen: ChosenImages, thresholds: Thresholds, facts:
             "If the unknown images tested here are those that chose the unknown score, the share of unknown things "
             "caught and AUROC flatter a little."
         )
+    if facts.chosen.get("pretrained") and unknown:
+        found.append(
+            "The network began with published weights. The photographs that these were trained on may show the classes "
+            "that are called unknown here, which are then easier to tell apart than truly new ones."
+        )
     outliers = facts.arguments.get("outliers")
     if outliers and outliers != "backgrounds" and unknown:
         found.append(

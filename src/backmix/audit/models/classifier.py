@@ -9,7 +9,7 @@ from backmix.audit.frame import Frame
 from backmix.audit.models.base import Answers
 from backmix.classifier import OpenSetClassifier
 from backmix.detectors import METHOD
-from backmix.inference.evaluation import run_network, unknown_scores
+from backmix.inference.evaluation import unknown_scores
 
 
 class ClassifierModel:
@@ -34,13 +34,6 @@ class ClassifierModel:
         """See `AuditedModel.answers`."""
         classifier, name = self._classifier, self._classifier.detector
         detector = None if name == METHOD else classifier.ready_detector(name)
-        found = run_network(
-            classifier.network,
-            classifier.preprocess,
-            images,
-            precision=classifier.precision,
-            batch_size=len(images),
-            detectors={name: detector} if detector is not None and detector.needs_images else None,
-        )
+        found = classifier.run(images, {name: detector}, len(images))
         scores = unknown_scores(found.response, found.image_scores, {name: detector})[0][name]
         return Answers(found.response.logits.float(), scores.float())

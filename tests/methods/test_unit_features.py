@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backmix.detectors import OURS
-from backmix.detectors.unit_features import BLOCK, check_training, unit_blocks, unit_class_means, unit_rows
+from backmix.methods.unit_features import BLOCK, check_training, unit_blocks, unit_class_means, unit_rows
 
 sharing = pytest.mark.parametrize("name", ["cosine_mean", "cosine_knn", "shrunk_mahalanobis"])
 

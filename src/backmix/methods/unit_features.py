@@ -1,8 +1,8 @@
-"""Pooled features scaled to length 1, which the detectors by cosine and by shrunk covariance compare."""
+"""Pooled features scaled to length 1, which detectors and methods by cosine and by shrunk covariance compare."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -38,10 +38,10 @@ def unit_rows(features: Tensor) -> Tensor:
 
 
 def check_features(name: str, features: Tensor, channels: int | None = None) -> None:
-    """Raise ValueError, which names the detector, unless features are (B, C) float.
+    """Raise ValueError, which begins with a name, unless features are (B, C) float.
 
     Args:
-        name: The name of the detector.
+        name: The name of the detector or method.
         features: The features.
         channels: The number C that the detector was fitted on; None: any number above 0.
     """
@@ -55,10 +55,10 @@ def check_features(name: str, features: Tensor, channels: int | None = None) -> 
 
 
 def check_training(name: str, logits: Tensor, features: Tensor, labels: Tensor) -> None:
-    """Raise ValueError, which names the detector, unless a detector can be fitted on these training images.
+    """Raise ValueError, which begins with a name, unless statistics can be computed from these training images.
 
     Args:
-        name: The name of the detector.
+        name: The name of the detector or method.
         logits: (N, K) logits, of which only K counts.
         features: (N, C) float pooled features.
         labels: (N,) int64 labels, each class 0 to K - 1 at least once.
@@ -103,3 +103,29 @@ def unit_class_means(features: Tensor, labels: Tensor, classes: int) -> Tensor:
     for rows, own in unit_blocks(features, labels):
         sums.index_add_(0, own, rows)
     return sums / labels.bincount(minlength=classes)[:, None]
+
+
+def pooled_training(
+    name: str, batches: Callable[[], Iterable[tuple[Tensor, Tensor]]], classes: int, channels: int
+) -> tuple[Tensor, Tensor]:
+    """Return the pooled features (N, C) float32 and labels (N,) int64 of all training images, on the CPU.
+
+    Args:
+        name: The name of the method, with which errors begin.
+        batches: The argument of `Method.learn`.
+        classes: The number K of classes.
+        channels: The number C of channels.
+
+    Raises:
+        ValueError: If there are no images, a class has no image, or a feature is not finite.
+    """
+    rows, owners = [], []
+    for features, labels in batches():
+        rows.append(features.float().mean((2, 3)).cpu())
+        owners.append(labels.cpu())
+    if not rows:
+        raise ValueError(f"{name} is computed from the training images and was given none")
+    features, labels = torch.cat(rows), torch.cat(owners)
+    check_features(name, features, channels)
+    check_training(name, torch.zeros(()).expand(len(labels), classes), features, labels)
+    return features, labels
