@@ -2,17 +2,26 @@
 
 import dataclasses
 import json
+from functools import partial
 
 import pytest
 import torch
+from published_stand_in import MODEL, put_weights
 
 from backmix.benchmark import cell
 from backmix.benchmark.cell import finished, plan_cell, run_cell
+from backmix.benchmark.estimate import estimate_seconds, seconds_per_step
 from backmix.benchmark.grid import Cell
 from backmix.benchmark.grid_options import GridOptions
+from backmix.benchmark.recipe import RecipeRow
+from backmix.benchmark.recipes import FROZEN, RECIPES
 from backmix.benchmark.results import row_from
+from backmix.benchmark.trial_data import load_trial
 from backmix.classifier import OpenSetClassifier
+from backmix.data.source import Subset
 from backmix.errors import RunError
+from backmix.fit.feature_training import train_on_features
+from backmix.inference.engine import TorchEngine
 
 CELL = Cell("digits", "neal", "a", "softmax", "backmix", 0, "cpu", "patch_side=0.5")
 OPTIONS = GridOptions(epochs=2, workers=1, precision="fp32", detectors=("method", "msp"))
@@ -127,3 +136,74 @@ def test_seconds_add_up_over_processes(tmp_path, monkeypatch):
     now[0] += 1
     assert second.store() == 3.5 and second.store() == 3.5
     assert json.loads((tmp_path / "seconds.json").read_text()) == {"seconds": 3.5}
+
+
+def a_fifth(*given, **options):
+    data = load_trial(*given, **options)
+    tests = {name: Subset(source, range(0, len(source), 5)) for name, source in data.tests.items()}
+    return dataclasses.replace(data, train=Subset(data.train, range(0, len(data.train), 5)), tests=tests)
+
+
+@pytest.fixture
+def frozen(monkeypatch, tmp_path):
+    """The recipe with a tiny network whose published weights lie in a cache of the hub, and an empty cache."""
+    put_weights(monkeypatch, tmp_path / "hub")
+    monkeypatch.setenv("BACKMIX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("backmix.inference.engine.find_spec", lambda name: None)  # PyTorch computes.
+    monkeypatch.setattr("backmix.benchmark.recipe.published_size", lambda name: 64)
+    monkeypatch.setattr("backmix.fit.head.train_on_features", partial(train_on_features, steps=20))
+    monkeypatch.setattr(cell, "load_trial", a_fifth)
+    row = RecipeRow(MODEL, frozen=True)
+    monkeypatch.setitem(RECIPES, "frozen", dataclasses.replace(FROZEN, rows=(row,)))
+    return dataclasses.replace(CELL, recipe="frozen", augmentation="none", variant="")
+
+
+def test_a_frozen_backbone_computes_features_once_for_all_seeds_and_methods(frozen, tmp_path, monkeypatch):
+    options = GridOptions(workers=1, detectors=("method", "msp"))
+    computed = []
+
+    def look(self, images, of=TorchEngine.pooled):
+        computed.append(len(images))
+        return of(self, images)
+
+    monkeypatch.setattr(TorchEngine, "pooled", look)
+    metrics = run_cell(frozen, tmp_path / "one", options)
+    images = metrics["rows"][0]["train_images"] + metrics["rows"][0]["known_images"]
+    assert sum(computed) >= images
+    rows = [row_from(entry, "here") for entry in metrics["rows"]]
+    assert [row.detector for row in rows] == ["method", "msp"]
+    for row in rows:
+        assert (row.recipe, row.model, row.epochs, row.precision) == ("frozen", MODEL, 0, "fp32")
+        assert 0 < row.auroc <= 1 and row.seconds > 0  # Random features say nothing about digits.
+    assert metrics["settings"]["training"] == {"trained": "head", "seed": 0, "views": 3}
+    assert metrics["settings"]["image_size"] == 64 and metrics["history"] == []
+    assert metrics["head"]["unknown_score"] is None and metrics["head"]["computed"] > 0
+    assert "digits, 32 px, are enlarged to 64 px" in metrics["notes"][-1]
+    computed.clear()
+    other = run_cell(dataclasses.replace(frozen, seed=1), tmp_path / "seed", options)
+    arpl = run_cell(dataclasses.replace(frozen, method="arpl"), tmp_path / "method", options)
+    assert computed == [] and other["head"]["computed"] == arpl["head"]["computed"] == 0
+    assert arpl["rows"][0]["auroc"] != metrics["rows"][0]["auroc"]
+    one, two = (OpenSetClassifier.load(tmp_path / name).network.head.head.weight for name in ("one", "seed"))
+    assert not torch.equal(one, two), "another seed holds out other images"
+    mixed = run_cell(dataclasses.replace(frozen, augmentation="backmix"), tmp_path / "mixed", options)
+    assert mixed["head"]["mixed_views"]["computed"] == 3 * metrics["rows"][0]["train_images"] == sum(computed)
+    assert OpenSetClassifier.load(tmp_path / "mixed").frozen
+    assert run_cell(frozen, tmp_path / "one", options) == metrics, "a finished cell is left alone"
+
+
+def test_a_frozen_backbone_says_what_it_cannot_train(frozen, tmp_path):
+    with pytest.raises(ValueError, match="rcssr learns from more"):
+        run_cell(dataclasses.replace(frozen, method="rcssr"), tmp_path / "a", GridOptions())
+    with pytest.raises(ValueError, match="has no epochs"):
+        run_cell(frozen, tmp_path / "b", GridOptions(epochs=3))
+    with pytest.raises(ValueError, match="outlier-exposure learns from outliers, and recipe frozen makes none"):
+        run_cell(dataclasses.replace(frozen, method="outlier-exposure"), tmp_path / "c", GridOptions(workers=1))
+
+
+def test_the_time_of_a_frozen_backbone_is_that_of_its_images(frozen):
+    mixed = dataclasses.replace(frozen, augmentation="backmix")
+    found = estimate_seconds([frozen, mixed], GridOptions(), measure_cell=lambda cell, plan: 0.5)
+    images = plan_cell(frozen, GridOptions()).setting.images
+    assert found == {frozen.name: 0.5 * images, mixed.name: 2.0 * images}
+    assert 0 < seconds_per_step(frozen, plan_cell(frozen, GridOptions())) < 5

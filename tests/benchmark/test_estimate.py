@@ -17,7 +17,7 @@ def test_each_kind_is_measured_once_and_multiplied():
         measured.append(cell.augmentation)
         return 2.0 if cell.augmentation == "none" else 3.0
 
-    found = estimate_seconds(CELLS, GridOptions(epochs=4), measure=measure)
+    found = estimate_seconds(CELLS, GridOptions(epochs=4), measure_cell=measure)
     assert sorted(measured) == ["backmix", "none"] and set(found) == {cell.name for cell in CELLS}
     for cell in CELLS:
         setting = plan_cell(cell, GridOptions(epochs=4)).setting

@@ -15,6 +15,7 @@ from backmix.fit.training import auto_options, fit
 from backmix.models import BACKBONES
 from backmix.train.recipe import TrainOptions, make_schedule
 
+TRAINED = [name for name, recipe in RECIPES.items() if not recipe.frozen]
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
 
@@ -34,11 +35,11 @@ def changed(options, *also):
 
 
 def test_names_and_texts():
-    assert list(RECIPES) == ["paper", "closed-set", "fast", "cpu"]
+    assert list(RECIPES) == [*TRAINED, "frozen"] == ["paper", "closed-set", "fast", "cpu", "frozen"]
     for name, recipe in RECIPES.items():
         assert recipe.name == name and find_recipe(name) is recipe
         assert recipe.description.endswith(".") and recipe.source
-    with pytest.raises(ValueError, match="no recipe 'slow'; there are paper, closed-set, fast, cpu"):
+    with pytest.raises(ValueError, match="no recipe 'slow'; there are paper, closed-set, fast, cpu, frozen"):
         find_recipe("slow")
 
 
@@ -171,14 +172,14 @@ def test_our_own_mirror_no_digits(recipe, data, flip):
     assert setting(recipe, data).options.flip == flip
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", TRAINED)
 def test_fewer_epochs_keep_the_shape_of_the_schedule(recipe):
     whole, short = setting(recipe).options, setting(recipe, epochs=5).options
     assert short.epochs == 5 and short.batch_size == whole.batch_size
     assert [make_schedule(short)(n / 50) for n in range(51)] == [make_schedule(whole)(n / 50) for n in range(51)]
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", TRAINED)
 def test_settings_are_plain_data(recipe):
     found = setting(recipe, "mnist", seed=2, precision="fp32")
     assert found.options.seed == 2 and found.options.precision == "fp32" and found.images == 28_500
@@ -186,7 +187,7 @@ def test_settings_are_plain_data(recipe):
     assert TrainOptions(**again["options"]) == found.options
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", TRAINED)
 @pytest.mark.parametrize("cell", ["none", "backmix", "randaugment", "cutmix+backmix"])
 def test_the_augmentation_of_a_cell_joins_that_of_the_recipe(recipe, cell):
     found = setting(recipe, "svhn")
@@ -200,7 +201,7 @@ def test_the_augmentation_of_a_cell_joins_that_of_the_recipe(recipe, cell):
         assert (first.mean, first.std) == (CIFAR_MEAN, CIFAR_STD)
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", TRAINED)
 def test_every_recipe_trains(recipe):
     """Two classes, two epochs, narrow networks, and torch's compiler left out."""
     data = "cifar10" if recipe == "closed-set" else "digits"
@@ -228,7 +229,7 @@ def test_every_recipe_trains(recipe):
     assert torch.isfinite(torch.tensor([entry.loss for entry in report.history])).all()
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", TRAINED)
 def test_own_networks_are_there_and_take_their_options(recipe):
     for row in find_recipe(recipe).rows:
         if row.model in BACKBONES:
@@ -236,3 +237,11 @@ def test_own_networks_are_there_and_take_their_options(recipe):
             backbone = BACKBONES[row.model](image_size=size, **row.model_options)
             features = backbone(torch.zeros(2, 3, size, size))
             assert features.ndim == 4 and features.shape[:2] == (2, backbone.num_features)
+
+
+@pytest.mark.parametrize(("data", "image_size"), [("cifar10", 32), ("cub", 448), ("msrc-v2-objects", 160)])
+def test_frozen_takes_what_the_weights_want(data, image_size):
+    found = setting("frozen", data, image_size, seed=3)
+    assert (found.model, found.image_size, found.frozen, found.epochs) == ("tf_efficientnet_lite0", 224, True, 0)
+    assert (found.mean, found.std, found.augmentation, found.options.seed) == (None, None, "none", 3)
+    assert not setting("cpu").frozen and setting("cpu").epochs == 10

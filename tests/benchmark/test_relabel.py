@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 
 from backmix.benchmark.relabel import Joined, Relabelled
+from backmix.data.content import content_key
 from backmix.data.source import ImageSource
 from backmix.errors import DataError
 
@@ -70,3 +71,13 @@ def test_what_cannot_be_joined():
         Joined([])
     with pytest.raises(DataError, match="same classes in the same order"):
         Joined([Greys(2), Greys(2, classes=("b", "a"))])
+
+
+def test_joined_images_are_known_by_the_content_that_their_sources_name():
+    class Named(Greys):
+        def content_key(self, i):
+            return bytes([self.first + i]) * 32
+
+    joined = Joined([Named(2), Relabelled(Named(3, 10), [2, 0], torch.tensor([0, 1]), ("a", "b"))])
+    assert [content_key(joined, i)[0] for i in range(4)] == [0, 1, 12, 10]
+    assert content_key(Joined([Greys(2)]), 1) == content_key(Greys(2), 1)

@@ -183,6 +183,41 @@ def test_masks_are_true_ones_estimated_ones_or_an_error(pictures, source):
         mix_views(classifier, *arguments(classifier, source), "swap", {"foreground": "masks"}, views=1)
 
 
+def test_true_masks_keep_the_object_and_other_masks_are_other_views(source, tmp_path, monkeypatch):
+    class Masked:
+        """Masks of the upper half of each picture, or of the lower."""
+
+        classes, labels = source.classes, source.labels
+        read, name, content_key = source.read, source.name, source.content_key
+
+        def __init__(self, upper):
+            self.upper = upper
+
+        def __len__(self):
+            return len(source)
+
+        def read_mask(self, i):
+            pixels = np.zeros((40, 40), np.uint8)
+            pixels[:20] = 255
+            return Image.fromarray(pixels if self.upper else pixels[::-1].copy())
+
+    options = {"foreground": "masks", "probability": 1.0, "fill": "grey"}
+    seen = []
+    for upper, computed in ((True, 20), (True, 0), (False, 20)):
+        classifier = make(tmp_path)
+        masked, labels, positions = arguments(classifier, Masked(upper))
+        of = classifier.frozen_features.of_images
+        monkeypatch.setattr(
+            classifier.frozen_features, "of_images", lambda images, of=of: seen.append(images) or of(images)
+        )
+        assert mix_views(classifier, masked, labels, positions, "swap", options, views=1).computed == computed
+    order = torch.randperm(20, generator=torch.Generator().manual_seed(seed_of(0, "order of mixed views")))
+    images = torch.stack([classifier.preprocess.decode(source.read(int(p))) for p in positions[order]])
+    upper, lower = (each == images for each in seen)
+    assert upper[:, :, :16].all() and lower[:, :, 16:].all(), "the object is as it was"
+    assert not upper[:, :, 16:].all() and not lower[:, :, :16].all(), "the background is another"
+
+
 @pytest.mark.parametrize(
     ("name", "options", "views", "message"),
     [
@@ -251,6 +286,7 @@ def test_the_command_says_so_and_the_report_shows_it(pictures, tmp_path, monkeyp
     assert f"augmentation backmix: the head also learns from 2 mixed views of each of {count} images" in said
     assert f"and {2 * count} of {2 * count} mixed views" in said
     assert metrics["head"]["mixed_views"] == {"of_each_image": 2, "computed": 2 * count}
+    assert metrics["test"]["accuracy"] > 0.9
     fit_command(arguments, tmp_path / "again")
     assert f"the network ran on 0 images and 0 of {2 * count} mixed views" in " ".join(capsys.readouterr().out.split())
     assert (tmp_path / "run" / "fit.yaml").read_text() == (tmp_path / "again" / "fit.yaml").read_text()

@@ -15,14 +15,22 @@ from backmix.benchmark.environment import describe_environment
 from backmix.benchmark.grid import Cell
 from backmix.benchmark.grid_options import GridOptions
 from backmix.benchmark.protocols import Trial, find_protocol
-from backmix.benchmark.recipes import TrialSetting, find_recipe
+from backmix.benchmark.recipe import TrialSetting
+from backmix.benchmark.recipes import find_recipe
 from backmix.benchmark.results import Row
 from backmix.benchmark.trial_data import load_trial
 from backmix.classifier import OpenSetClassifier
+from backmix.data.source import ImageSource
 from backmix.data.split import auto_holdout
 from backmix.errors import RunError
 from backmix.files import write_json, write_text
+from backmix.fit.choices import LEAST_SIDE
+from backmix.fit.fit_report import FitReport
+from backmix.fit.frozen_training import fit_frozen
+from backmix.fit.head import default_detector
+from backmix.fit.mixed_views import VIEWS
 from backmix.fit.training import fit
+from backmix.inference.feature_cache import default_folder
 from backmix.outliers.dataset import load_outliers
 from backmix.runs.folder import FORMAT
 from backmix.train.loop import EpochReport, Progress, make_accelerator
@@ -109,6 +117,8 @@ def plan_cell(cell: Cell, options: GridOptions) -> Plan:
         "outliers": options.outliers,
         "training": {key: value for key, value in asdict(setting.options).items() if key != "precision"},
     }
+    if setting.frozen:  # Nothing else had a part in it.
+        settings["training"] = {"trained": "head", "seed": setting.options.seed, "views": VIEWS}
     return Plan(trial, setting, augmentation, augmentation_options, json.loads(json.dumps(settings)))
 
 
@@ -122,6 +132,7 @@ def make_classifier(cell: Cell, plan: Plan) -> OpenSetClassifier:
         image_size=setting.image_size,
         precision=setting.options.precision,
         seed=cell.seed,
+        pretrained=setting.frozen,
         model_options=setting.model_options,
         method_options=setting.method_options,
         mean=setting.mean,
@@ -205,26 +216,33 @@ def run_cell(
     accelerator = make_accelerator(setting.options.precision)
     classifier = make_classifier(cell, plan)
     head = classifier.network.head
+    outliers = load_outliers(options.outliers, plan.trial.train.classes) if head.uses_outliers else None
+    shared: dict[str, Any] = {
+        "augmentation": plan.augmentation,
+        "augmentation_options": plan.augmentation_options,
+        "outliers": outliers,
+        "workers": options.workers,
+    }
 
     def count(report: EpochReport) -> None:
         clock.store()
         if on_epoch is not None:
             on_epoch(report)
 
-    report = fit(
-        classifier,
-        data.train,
-        options=setting.options,
-        augmentation=plan.augmentation,
-        augmentation_options=plan.augmentation_options,
-        outliers=load_outliers(options.outliers, plan.trial.train.classes) if head.uses_outliers else None,
-        workers=options.workers,
-        accelerator=accelerator,
-        checkpoint=folder / CHECKPOINT,
-        resume=True,
-        on_step=on_step,
-        on_epoch=count,
-    )
+    if setting.frozen:
+        report = _fit_head(classifier.to(accelerator.device), data.train, cell, shared)
+    else:
+        report = fit(
+            classifier,
+            data.train,
+            options=setting.options,
+            accelerator=accelerator,
+            checkpoint=folder / CHECKPOINT,
+            resume=True,
+            on_step=on_step,
+            on_epoch=count,
+            **shared,
+        )
     seconds = clock.store()
     classifier.save(folder, extra={"benchmark": plan.settings})
     environment = describe_environment(accelerator.device, setting.options.precision)
@@ -238,13 +256,37 @@ def run_cell(
         "seconds": seconds,
         "held_out_accuracy": report.held_out_accuracy,
         "history": [asdict(entry) for entry in report.history],
+        **({} if report.head is None else {"head": report.head.to_dict()}),
         "rows": rows,
-        "notes": list(data.notes),
+        "notes": [*data.notes, *_size_notes(plan)],
     }
     write_json(folder / METRICS, metrics)
     if not options.keep_checkpoints:
         (folder / CHECKPOINT).unlink(missing_ok=True)
     return metrics
+
+
+def _fit_head(classifier: OpenSetClassifier, train: ImageSource, cell: Cell, shared: dict[str, Any]) -> FitReport:
+    """Train the head of a cell whose backbone is frozen. Features are kept for other cells, whatever their seed."""
+    if isinstance(shared["outliers"], str):
+        raise ValueError(
+            f"{cell.method} learns from outliers, and recipe {cell.recipe} makes none from backgrounds, because it "
+            "sees features alone: give --outliers DATA, or choose another recipe"
+        )
+    return fit_frozen(
+        classifier, train, cache=default_folder(), detector=default_detector(cell.method), seed=cell.seed, **shared
+    )
+
+
+def _size_notes(plan: Plan) -> list[str]:
+    """Return a note if photographs are wanted and the images of the trial are smaller."""
+    side, wanted = plan.trial.image_size, plan.setting.image_size
+    if not plan.setting.frozen or side >= LEAST_SIDE:
+        return []
+    return [
+        f"images of {plan.trial.protocol}, {side} px, are enlarged to {wanted} px, which the published weights want: "
+        "they are unlike the photographs that these were trained on"
+    ]
 
 
 def _begin(folder: Path, plan: Plan) -> Clock:
@@ -283,7 +325,7 @@ def _rows(
         "known_images": result["images"]["known"],
         "unknown_images": result["images"]["unknown"],
         "model": plan.setting.model,
-        "epochs": plan.setting.options.epochs,
+        "epochs": plan.setting.epochs,
         "precision": plan.setting.options.precision,
         "device": environment["device"],
         "threads": environment["threads"],

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from backmix.data.content import content_key
 from backmix.data.source import ImageSource, Subset, check_position
 from backmix.errors import DataError
 
@@ -85,6 +86,11 @@ class Joined:
         """See `ImageSource.name`."""
         source, position = self._find(i)
         return source.name(position)
+
+    def content_key(self, i: int) -> bytes:
+        """See `backmix.data.content.content_key`."""
+        source, position = self._find(i)
+        return content_key(source, position)
 
     def _find(self, i: int) -> tuple[ImageSource, int]:
         number = bisect.bisect_right(self._ends, check_position(i, len(self)))

@@ -132,5 +132,5 @@ class BenchArguments:
     methods: Annotated[tuple[str, ...], "Training objectives, as a,b,c, or all."] = ("softmax",)
     augmentations: Annotated[tuple[str, ...], "As a,b,c."] = ("none", "backmix")
     seeds: Annotated[tuple[int, ...], "As 0,1,2."] = (0,)
-    recipe: Annotated[str, "How to train: cpu, fast, paper or closed-set."] = "cpu"
+    recipe: Annotated[str, "How to train: cpu, fast, paper, closed-set or frozen."] = "cpu"
     ablation: Annotated[str | None, "Also BackMix with one option moved, such as patch-side, or all of them."] = None

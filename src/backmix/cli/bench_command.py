@@ -59,6 +59,8 @@ def bench_command(
     console = make_console()
     trials = choose_trials(arguments)
     cells = make_cells(arguments, trials)
+    for method in dict.fromkeys(cell.method for cell in cells):
+        find_recipe(arguments.recipe).check(method, options.epochs)
     for detector in options.detectors:
         check_name(detector)
     print_trials(console, trials)
@@ -121,15 +123,17 @@ def make_cells(arguments: BenchArguments, trials: Sequence[Trial]) -> list[Cell]
     Raises:
         ValueError: If a method, augmentation, recipe or ablation does not exist.
     """
-    find_recipe(arguments.recipe)
-    trained = [name for name, method in METHODS.items() if not method.learns_at_once]
-    methods = tuple(trained) if arguments.methods == ("all",) else arguments.methods
+    recipe = find_recipe(arguments.recipe)
+    methods = recipe.methods if arguments.methods == ("all",) else arguments.methods
     wrong = [name for name in methods if name not in METHODS]
     if wrong:
         raise ValueError(f"no method {wrong[0]!r}; there are {', '.join(METHODS)}")
-    untrained = [name for name in methods if name not in trained]
+    untrained = [name for name in methods if METHODS[name].learns_at_once and not recipe.frozen]
     if untrained:
-        raise ValueError(f"{untrained[0]} has no loss, and bench trains all weights; there are {', '.join(trained)}")
+        raise ValueError(
+            f"{untrained[0]} has no loss, and recipe {arguments.recipe} trains all weights; there are "
+            f"{', '.join(recipe.methods)}"
+        )
     for name in arguments.augmentations:
         make_augmentation(name, 1, Preprocess(32))
     lists: dict[tuple[str, str], list[str]] = {}
@@ -179,8 +183,8 @@ def print_grid(console: Console, cells: Sequence[Cell], out: Path, options: Grid
             cell.name,
             setting.model,
             str(setting.images),
-            str(setting.options.epochs),
-            str(setting.options.batch_size),
+            str(setting.epochs),
+            "-" if setting.frozen else str(setting.options.batch_size),
             state,
         )
     console.print(table)
