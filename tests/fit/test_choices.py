@@ -159,16 +159,6 @@ def test_a_model_that_timm_does_not_have():
     assert not there and "timm has no such model" in why
 
 
-def test_an_augmentation_inside_the_network_needs_all_weights_trained():
-    model = ModelChoice(LITE, True, "published weights, in the cache", 224)
-    softmax = METHODS["softmax"]
-    assert choose_training("auto", model, softmax, augmentation="backmix+cutmix") == "head"
-    assert choose_training("auto", model, softmax, augmentation="backmix+mixstyle") == "all"
-    assert choose_training("auto", model, softmax, budget=True, augmentation="mixstyle") == "all"
-    with pytest.raises(ValueError, match=r"mixstyle changes feature maps inside the network.*--train all"):
-        choose_training("head", model, softmax, augmentation="mixstyle")
-
-
 def test_what_is_trained():
     weights, random = (
         ModelChoice(LITE, True, "published weights", 224),
@@ -205,3 +195,13 @@ def test_of_a_method_without_a_loss_the_head_alone_is_trained(method):
             ValueError, match=f"^{method.name} is computed from features of published weights, and compact"
         ):
             choose_training(train, random, method)
+
+
+def test_an_augmentation_inside_the_network_needs_all_weights_trained():
+    model = ModelChoice(LITE, True, "published weights, in the cache", 224)
+    softmax = METHODS["softmax"]
+    assert choose_training("auto", model, softmax, augmentation="backmix+cutmix") == "head"
+    assert choose_training("auto", model, softmax, augmentation="backmix+mixstyle") == "all"
+    assert choose_training("auto", model, softmax, budget=True, augmentation="mixstyle") == "all"
+    with pytest.raises(ValueError, match=r"mixstyle changes feature maps inside the network.*--train all"):
+        choose_training("head", model, softmax, augmentation="mixstyle")

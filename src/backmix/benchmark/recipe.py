@@ -195,10 +195,12 @@ class Recipe:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The methods that a grid of all methods takes: those with a loss, or with a head alone those for features."""
-        if self.frozen:
-            return tuple(name for name, of in METHODS.items() if of.on_pooled_features and not of.needs_outliers)
-        return tuple(name for name, of in METHODS.items() if not of.learns_at_once)
+        """The methods that a grid of all methods takes: those that train on nothing but pooled features if frozen."""
+        return tuple(
+            name
+            for name, of in METHODS.items()
+            if (of.on_pooled_features and not of.needs_outliers if self.frozen else not of.learns_at_once)
+        )
 
     @property
     def frozen(self) -> bool:
@@ -206,13 +208,8 @@ class Recipe:
         return any(row.frozen for row in self.rows)
 
     def check(self, method: str, epochs: int | None) -> None:
-        """Raise ValueError if a method cannot be trained by this recipe, or a head alone with a number of epochs."""
+        """Raise ValueError if the recipe trains heads alone, and the method needs more or epochs are asked for."""
         if not self.frozen:
-            if METHODS[method].learns_at_once:
-                raise ValueError(
-                    f"{method} has no loss, and recipe {self.name} trains all weights; there are "
-                    f"{', '.join(self.methods)}, or recipe frozen"
-                )
             return
         if not METHODS[method].on_pooled_features:
             able = ", ".join(name for name, of in METHODS.items() if of.on_pooled_features)

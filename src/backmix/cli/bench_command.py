@@ -128,8 +128,12 @@ def make_cells(arguments: BenchArguments, trials: Sequence[Trial]) -> list[Cell]
     wrong = [name for name in methods if name not in METHODS]
     if wrong:
         raise ValueError(f"no method {wrong[0]!r}; there are {', '.join(METHODS)}")
-    for name in methods:
-        recipe.check(name, None)
+    untrained = [name for name in methods if METHODS[name].learns_at_once and not recipe.frozen]
+    if untrained:
+        raise ValueError(
+            f"{untrained[0]} has no loss, and recipe {arguments.recipe} trains all weights; there are "
+            f"{', '.join(recipe.methods)}"
+        )
     for name in arguments.augmentations:
         make_augmentation(name, 1, Preprocess(32))
     lists: dict[tuple[str, str], list[str]] = {}
