@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from backmix.data.images import ImageError, readable
 from backmix.data.source import ImageSource, Subset
+
+_AT_ONCE = 64
 
 
 @runtime_checkable
@@ -38,6 +42,30 @@ def content_key(source: ImageSource, i: int) -> bytes:
         return source.content_key(i)
     picture = source.read(i)
     return hashlib.sha256(f"{picture.mode} {picture.size} ".encode() + picture.tobytes()).digest()
+
+
+def content_keys(source: ImageSource, positions: Sequence[int], *, workers: int = 2) -> list[bytes | ImageError]:
+    """Return the content key of each image at some positions, or the error of one that cannot be read.
+
+    Args:
+        source: The images.
+        positions: The positions of the images in the source.
+        workers: The number of threads that read images.
+    """
+
+    def keys(part: Sequence[int]) -> list[bytes | ImageError]:
+        found: list[bytes | ImageError] = []
+        for i in part:
+            try:
+                found.append(content_key(source, i))
+            except ImageError as error:
+                found.append(error)
+        return found
+
+    # A task for each image would take longer than the hash of a small file.
+    parts = [positions[start : start + _AT_ONCE] for start in range(0, len(positions), _AT_ONCE)]
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        return [key for part in pool.map(keys, parts) for key in part]
 
 
 def file_key(path: Path) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from backmix.data.content import content_key
+from backmix.data.content import content_keys
 from backmix.data.digits import DigitsOnTextures
 from backmix.data.folder import FolderSource, image_key
-from backmix.data.images import ImageError
 from backmix.data.load import absolute, available_splits, choose_known, load_source, training_split
 from backmix.data.names import split_names
 from backmix.data.near_duplicates import find_near_duplicates
@@ -158,14 +156,9 @@ def near_duplicates_of(
     if cache is None:
         return find_near_duplicates(source, positions, workers=workers, progress=progress)
 
-    def key(position: int) -> bytes:
-        try:
-            return content_key(source, position)
-        except ImageError:  # An image that cannot be read has a group of its own.
-            return b""
-
-    with ThreadPoolExecutor(workers) as pool:
-        content = hashlib.sha256(b"|".join(pool.map(key, positions.tolist()))).digest()
+    keys = content_keys(source, positions.tolist(), workers=workers)
+    # An image that cannot be read has a group of its own.
+    content = hashlib.sha256(b"|".join(key if isinstance(key, bytes) else b"" for key in keys)).digest()
     kept = FeatureCache(cache)
     found = kept.find(_GROUPS, [content])
     if content in found:

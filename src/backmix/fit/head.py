@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,6 +14,7 @@ from backmix.errors import DataError
 from backmix.fit.feature_training import train_on_features
 from backmix.fit.leave_classes_out import LEAST_CLASSES, PAIRS, ScoreChoice, choose_score, held_out_scores
 from backmix.fit.logistic import MOST_COMPARED, OUTSIDE, LinearHead, Regression, StrengthChoice, make_folds
+from backmix.fit.threads import one_thread
 from backmix.inference.decider import Decider
 from backmix.methods import Method
 from backmix.methods.softmax import Softmax
@@ -174,21 +173,6 @@ def choose_after_training(classifier: Decider, groups: Tensor | None, positions:
         strength = regression.choose_strength(folds)
         score, why = _chosen(classifier, regression, features, strength.strength, folds, seed, ())
     return HeadReport(len(kept.labels), len(kept.labels), "", strength, score, why, {})
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """A context in which torch computes on one core.
-
-    The matrices of a head are so small that two cores gain nothing: on a machine that has other work, they wait for
-    each other, and everything takes several times as long.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def image_folds(labels: Tensor, groups: Tensor | None, seed: int) -> Tensor:

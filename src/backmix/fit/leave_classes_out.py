@@ -19,6 +19,7 @@ from backmix.detectors import DETECTORS
 from backmix.detectors.combined import combine
 from backmix.detectors.reference_scores import ReferenceScores
 from backmix.fit.logistic import Regression
+from backmix.fit.threads import in_threads
 
 LEAST_CLASSES = 5  # With fewer known classes, too few are left when some are left out.
 LOGIT_SCORES = ("max_logit", "msp", "energy")
@@ -75,23 +76,24 @@ def choose_score(
     if count < LEAST_CLASSES or len(numbers) < 2:
         return None
     labels = regression.labels
-    found: list[tuple[list[str], dict[str, float]]] = []
-    for _ in range(ROUNDS):
-        order = torch.randperm(count, generator=generator)
-        for fold in range(FOLDS):
-            left_out = order[fold::FOLDS]
-            strange = torch.isin(labels, left_out) & (image_folds >= -1)
-            fresh = ~strange & (image_folds == numbers[fold % len(numbers)])
-            used = ~torch.isin(labels, left_out) & ~fresh & (image_folds >= -1)
-            if not bool(fresh.any()) or not bool(strange.any()):
-                continue
-            scores = _scores(
-                regression, features, strength, used, torch.cat([fresh.nonzero(), strange.nonzero()])[:, 0]
-            )
-            known = int(fresh.sum())
-            scores |= _combinations(scores, known, pairs)
-            auroc = {name: metrics.auroc(of[:known], of[known:]) for name, of in scores.items()}
-            found.append(([classes[k] for k in left_out.tolist()], auroc))
+    taking_part = image_folds >= -1
+
+    def measured(part: tuple[Tensor, int]) -> tuple[list[str], dict[str, float]] | None:
+        left_out, number = part
+        strange = torch.isin(labels, left_out) & taking_part
+        fresh = ~strange & (image_folds == number)
+        if not bool(fresh.any()) or not bool(strange.any()):
+            return None
+        asked = torch.cat([fresh.nonzero(), strange.nonzero()])[:, 0]
+        scores = _scores(regression, features, strength, taking_part & ~strange & ~fresh, asked)
+        known = int(fresh.sum())
+        scores |= _combinations(scores, known, pairs)
+        auroc = {name: metrics.auroc(of[:known], of[known:]) for name, of in scores.items()}
+        return [classes[k] for k in left_out.tolist()], auroc
+
+    orders = [torch.randperm(count, generator=generator) for _ in range(ROUNDS)]
+    parts = [(order[fold::FOLDS], numbers[fold % len(numbers)]) for order in orders for fold in range(FOLDS)]
+    found = [each for each in in_threads(measured, parts) if each is not None]
     if not found:
         return None
     means = {name: sum(auroc[name] for _, auroc in found) / len(found) for name in (*SINGLE, *pairs)}
@@ -121,13 +123,13 @@ def held_out_scores(
         image_folds: (N,) int64, the fold in which each image is left out.
         names: The names of the scores.
     """
-    parts: dict[str, list[Tensor]] = {name: [] for name in names}
-    for fold in sorted({number for number in image_folds.tolist() if number >= 0}):
+
+    def scored(fold: int) -> dict[str, Tensor]:
         out = image_folds == fold
-        scores = _scores(regression, features, strength, ~out & (image_folds >= -1), out.nonzero()[:, 0], names)
-        for name in names:
-            parts[name].append(scores[name])
-    return {name: torch.cat(of).sort().values for name, of in parts.items()}
+        return _scores(regression, features, strength, ~out & (image_folds >= -1), out.nonzero()[:, 0], names)
+
+    found = in_threads(scored, sorted({number for number in image_folds.tolist() if number >= 0}))
+    return {name: torch.cat([scores[name] for scores in found]).sort().values for name in names}
 
 
 def _scores(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
+
+from backmix.fit.threads import in_threads
 
 STRENGTHS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
 """The strengths of the penalty to choose from, for features whose mean squared distance from their mean is 1."""
@@ -109,7 +112,8 @@ class Regression:
         """Choose the strength by the log loss of images that were left out.
 
         The log loss of well separated classes hardly changes over several strengths. Of all strengths whose loss is
-        within a standard error of the smallest one, the strongest penalty is taken.
+        within a standard error of the smallest one, the strongest penalty is taken. Strengths are tried from the
+        weakest on, until one is clearly worse than the best before it: the loss has one minimum.
 
         Args:
             folds: (N,) int64, the fold in which each image is left out; -1: in none.
@@ -119,28 +123,32 @@ class Regression:
             return StrengthChoice(1e-4, {}, {}, 0)
         losses: dict[float, Tensor] = {}
         accuracy: dict[float, float] = {}
-        for strength in STRENGTHS:
-            lost, right = [], []
-            for fold in numbers:
-                out = folds == fold
-                head = self.fit(strength, ~out & (folds != OUTSIDE))
-                # The reduced features are those that the head was made for, in another basis.
-                logits = self._features(out) @ head.weight.T + head.bias
-                wanted = self.labels[out]
-                lost.append(torch.nn.functional.cross_entropy(logits, wanted, reduction="none"))
-                right.append(logits.argmax(1) == wanted)
-            losses[strength] = torch.cat(lost).double()
-            accuracy[strength] = float(torch.cat(right).double().mean())
+        best = STRENGTHS[-1]
+        for strength in reversed(STRENGTHS):
+            tried = in_threads(partial(self._left_out, folds, strength), numbers)
+            losses[strength] = torch.cat([loss for loss, _ in tried])
+            accuracy[strength] = float(torch.cat([right for _, right in tried]).double().mean())
+            # The error of a difference is that of the paired differences, image by image.
+            worse = losses[strength] - losses[best]
+            if float(worse.mean()) > 2 * float(worse.std()) / len(worse) ** 0.5:
+                break
+            if float(worse.mean()) < 0:
+                best = strength
         means = {strength: float(loss.mean()) for strength, loss in losses.items()}
-        best = min(means, key=lambda strength: means[strength])
-        # The error of a difference is that of the paired differences, image by image.
-        chosen = next(
+        within = [
             strength
-            for strength in STRENGTHS
-            if means[strength] - means[best]
-            <= float((losses[strength] - losses[best]).std() / len(losses[best]) ** 0.5)
-        )
-        return StrengthChoice(chosen, means, accuracy, len(numbers))
+            for strength, loss in losses.items()
+            if float((loss - losses[best]).mean()) <= float((loss - losses[best]).std()) / len(loss) ** 0.5
+        ]
+        return StrengthChoice(max(within), means, accuracy, len(numbers))
+
+    def _left_out(self, folds: Tensor, strength: float, fold: int) -> tuple[Tensor, Tensor]:
+        """Return the losses (M,) float64 and the correctness (M,) bool of the images of a fold that is left out."""
+        out = folds == fold
+        head = self.fit(strength, ~out & (folds != OUTSIDE))
+        logits, wanted = head.logits(self._features(out)), self.labels[out]
+        losses = torch.nn.functional.cross_entropy(logits, wanted, reduction="none")
+        return losses.double(), logits.argmax(1) == wanted
 
     def _features(self, rows: Tensor) -> Tensor:
         values = self.reduced[rows] * self.scale

@@ -131,7 +131,8 @@ class FitSession:
         self.options = self._options_for(self._begun.get("epochs") or arguments.epochs)
         out.mkdir(parents=True, exist_ok=True)
         self._record(self.options)
-        self.accelerator.init_trackers("")
+        if self.what != "head":  # A head has no epochs to log.
+            self.accelerator.init_trackers("")
         self._outliers = load_outliers(arguments.outliers, self.data.classes)
         self.leaked: list[str] = []
         shown = None if isinstance(self._outliers, str) else self._outliers

@@ -13,7 +13,7 @@ import torch
 from PIL import features as pillow_features
 from torch import Tensor, nn
 
-from backmix.data.content import content_key
+from backmix.data.content import content_keys
 from backmix.data.images import ImageError
 from backmix.data.preprocess import Preprocess
 from backmix.data.source import ImageSource
@@ -151,17 +151,13 @@ class FrozenFeatures:
         self, source: ImageSource, wanted: list[int], workers: int, skipped: dict[int, tuple[str, str]]
     ) -> dict[int, bytes]:
         """Return the content key of each row, and list the rows that cannot be read."""
-
-        def key(row: int) -> bytes | None:
-            try:
-                return content_key(source, wanted[row])
-            except ImageError as error:
-                skipped[row] = (source.name(wanted[row]), error.reason)
-                return None
-
-        with ThreadPoolExecutor(max(1, workers)) as pool:
-            keys = list(pool.map(key, range(len(wanted))))
-        return {row: found for row, found in enumerate(keys) if found is not None}
+        keys: dict[int, bytes] = {}
+        for row, found in enumerate(content_keys(source, wanted, workers=workers)):
+            if isinstance(found, ImageError):
+                skipped[row] = (source.name(wanted[row]), found.reason)
+            else:
+                keys[row] = found
+        return keys
 
     def _computed(self, source: ImageSource, wanted: list[int], missing: list[int], workers: int) -> Iterator[_Group]:
         """Yield, group by group, the rows that could be read, their features, and the errors of the others."""

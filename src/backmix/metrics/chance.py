@@ -183,12 +183,16 @@ def p_value_bins(p_values: NDArray[np.float64], held_out: NDArray[np.int64], bin
 
 def _images_by_chance(tested: int, rank: int, held_out: int) -> tuple[float, float]:
     """Return the range in which the number of `tested` images with scores below this rank lies in 95 of 100 draws."""
-    from scipy.special import betaln, gammaln  # `scipy.stats` has this law, and takes a second to import.
+    # ln(n!) for n = 0, 1, ...: all terms of the beta-binomial law are factorials here, where ranks are whole numbers.
+    log_factorial = np.concatenate([[0.0], np.log(np.arange(1, tested + held_out + 1)).cumsum()])
 
-    a, b = rank, held_out + 1 - rank
-    number = np.arange(tested + 1)
-    ways = gammaln(tested + 1) - gammaln(number + 1) - gammaln(tested - number + 1)
-    share = np.exp(ways + betaln(number + a, tested - number + b) - betaln(a, b)).cumsum()
+    def log_beta(a: NDArray[np.int64] | int, b: NDArray[np.int64] | int) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = log_factorial[a - 1] + log_factorial[b - 1] - log_factorial[a + b - 1]
+        return found
+
+    a, b, number = rank, held_out + 1 - rank, np.arange(tested + 1)
+    ways = log_factorial[tested] - log_factorial[number] - log_factorial[tested - number]
+    share = np.exp(ways + log_beta(number + a, tested - number + b) - log_beta(a, b)).cumsum()
     # The last sum is 1 but for rounding.
     low, high = np.searchsorted(share[:-1], (0.025, 0.975))
     return float(low), float(high)
