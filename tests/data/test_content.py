@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from backmix.data.content import content_key, file_key
+from backmix.data.content import content_key, content_keys, file_key
 from backmix.data.digits import DigitsOnTextures
 from backmix.data.folder import FolderSource
 from backmix.data.images import ImageError
@@ -58,3 +58,17 @@ def test_a_file_that_cannot_be_read_has_no_name(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(ImageError, match="not a regular file"):
         file_key(tmp_path / "pipe.png")
+
+
+def test_many_names_at_once_with_the_errors_of_unreadable_files(tmp_path):
+    for number in range(150):
+        place = tmp_path / f"class {number % 2}"
+        place.mkdir(exist_ok=True)
+        (place / f"{number:03d}.png").write_bytes(str(number).encode())
+    source = FolderSource(tmp_path)
+    source.path(70).unlink()
+    found = content_keys(source, [149, *range(150)], workers=3)
+    assert isinstance(found[71], ImageError) and found[71].path == source.name(70)
+    expected = [content_key(source, i) if i != 70 else None for i in [149, *range(150)]]
+    assert [key for key in found if isinstance(key, bytes)] == [key for key in expected if key is not None]
+    assert content_keys(source, []) == []
