@@ -336,11 +336,15 @@ def photo_sections() -> list[str]:
     if not (ROOT / "results" / "photos.json").is_file():
         return []
     found = read("photos.json")
-    run, acceptance, export = photo_results.words(found)
+    run, once, time, acceptance, export = photo_results.words(found, read("features.json"))
     return [
         "## Folders of photos",
         run,
-        table(photo_results.TRAINING, photo_results.training_rows(found)),
+        table(photo_results.TRAINING, photo_results.training_rows(found, True)),
+        once,
+        table(photo_results.TRAINING, photo_results.training_rows(found, False)),
+        time,
+        table(photo_results.TIME, photo_results.time_rows(found)),
         acceptance,
         table(photo_results.ACCEPTANCE, photo_results.acceptance_rows(found)),
         export,
@@ -435,7 +439,11 @@ def readme() -> str:
         "the test figures of known classes 2-7, seed 0, in sight, and frozen for the other rows):\n\n"
         + table(CIFAR_HEAD, cifar_rows(cifar))
     )
-    return between(text, "figures", body)
+    photos = table(
+        ["folder of photos", "answered right", "AUROC", "strangers called unknown", "`fit` takes"],
+        photo_results.readme_rows(read("photos.json")),
+    )
+    return between(between(text, "photos", photos), "figures", body)
 
 
 def between(text: str, mark: str, body: str) -> str:

@@ -2,8 +2,9 @@
 
 Each round divides the known classes into folds. For each fold, a head is fitted on images of the other classes, and
 every score ranks images of the fold's classes against images of the other classes that the head did not see. The score
-with the largest mean AUROC is chosen. Only training images take part, so that the images that set the threshold are
-new to the choice and the promise about accepted images stays exact.
+with the largest mean AUROC takes the place of the usual one, the largest logit, and a combination that of a single
+score, if it is better by more than chance. Only training images take part, so that the images that set the threshold
+are new to the choice and the promise about accepted images stays exact.
 """
 
 from __future__ import annotations
@@ -97,15 +98,15 @@ def choose_score(
     if not found:
         return None
     means = {name: sum(auroc[name] for _, auroc in found) / len(found) for name in (*SINGLE, *pairs)}
-    best = max(SINGLE, key=lambda name: means[name])
+    best = SINGLE[0]
+    for rivals in (SINGLE, pairs):
+        # A rival must win by more than chance, because there are many, and the usual score and a single one are simpler.
+        rival = max(rivals, key=lambda name: means[name], default=best)
+        gains = torch.tensor([auroc[rival] - auroc[best] for _, auroc in found], dtype=torch.float64)
+        if len(found) > 1 and float(gains.mean()) > float(gains.std()) / len(found) ** 0.5:
+            best = rival
     ranked = dict(sorted(means.items(), key=lambda item: -item[1]))
     taken = int((image_folds >= -1).sum())
-    if pairs:
-        pair = max(pairs, key=lambda name: means[name])
-        # Two scores together must win by more than chance, because there are many pairs, and a single one is simpler.
-        gains = torch.tensor([auroc[pair] - auroc[best] for _, auroc in found], dtype=torch.float64)
-        if len(found) > 1 and float(gains.mean()) > float(gains.std() / len(found) ** 0.5):
-            best = pair
     return ScoreChoice(best, ranked, found, taken)
 
 
