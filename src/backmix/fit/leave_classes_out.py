@@ -100,7 +100,7 @@ def choose_score(
     means = {name: sum(auroc[name] for _, auroc in found) / len(found) for name in (*SINGLE, *pairs)}
     best = SINGLE[0]
     for rivals in (SINGLE, pairs):
-        # A rival must win by more than chance, because there are many, and the usual score and a single one are simpler.
+        # A rival must win by more than chance: there are many, and the usual score and a single one are simpler.
         rival = max(rivals, key=lambda name: means[name], default=best)
         gains = torch.tensor([auroc[rival] - auroc[best] for _, auroc in found], dtype=torch.float64)
         if len(found) > 1 and float(gains.mean()) > float(gains.std()) / len(found) ** 0.5:
