@@ -224,7 +224,7 @@ class FitSession:
         if isinstance(self._outliers, str):
             raise ValueError("--outliers backgrounds are made while all weights are trained: take --train all, or DATA")
         return fit_frozen(
-            self.classifier,
+            self.classifier.to(self.accelerator.device),
             data.source,
             cache=self.cache,
             detector=arguments.detector,
