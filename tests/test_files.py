@@ -6,7 +6,7 @@ import os
 import pytest
 
 from backmix.errors import TrainingError
-from backmix.files import sha256, write_atomically, write_json, write_text
+from backmix.files import sha256, write_atomically, write_bytes, write_json, write_text
 
 
 def names(folder):
@@ -77,3 +77,10 @@ def test_json_is_readable_and_strict(tmp_path):
 def test_sha256_is_that_of_the_bytes(tmp_path):
     (tmp_path / "file").write_bytes(b"abc")
     assert sha256(tmp_path / "file") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_bytes_are_written_whole_and_replaced(tmp_path):
+    path = tmp_path / "new" / "file.bin"
+    for content in (bytes(range(256)) * 40, b"\r\n\x00"):
+        write_bytes(path, content)
+        assert path.read_bytes() == content and names(path.parent) == ["file.bin"]

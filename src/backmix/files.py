@@ -50,6 +50,11 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda temporary: _write_text(temporary, text))
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a binary file atomically, see `write_atomically`."""
+    write_atomically(path, lambda temporary: _write_bytes(temporary, content))
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write an indented JSON file atomically. A NaN is an error."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
@@ -59,6 +64,10 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 digest of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -104,6 +104,11 @@ def test_what_fit_says(photos, tmp_path, capsys):
     assert "no unknown image took part" in text and "epoch" not in text
 
 
+def test_backgrounds_as_outliers_of_a_method_that_learns_from_none(photos, tmp_path):
+    report = fit_command(asked(photos, outliers="backgrounds"), tmp_path / "run")
+    assert report.head is not None and read_config(tmp_path / "run")["frozen"]
+
+
 def test_the_file_repeats_the_run_and_its_choice(run, tmp_path, monkeypatch):
     written = yaml.safe_load((run / "fit.yaml").read_text())
     assert written["train"] == "head" and not {"epochs", "lr", "cache", "detector"} & set(written)

@@ -1,6 +1,7 @@
 """The engines for pooled features: they agree, the faster one is chosen once, and PyTorch stands in for the other."""
 
 import json
+import multiprocessing
 
 import pytest
 import torch
@@ -71,7 +72,7 @@ def test_the_faster_engine_is_chosen_and_remembered(tmp_path, images, monkeypatc
     assert isinstance(choose_engine(make(1), PREPROCESS, folder=tmp_path), TorchEngine) and len(measured) == 4
 
 
-@pytest.mark.parametrize("case", ["no folder", "bf16", "not built", "no package", "broken file", "no export"])
+@pytest.mark.parametrize("case", ["no folder", "bf16", "not built", "no package", "no export"])
 def test_pytorch_stands_in(tmp_path, images, monkeypatch, case):
     backbone = make()
     options = {"folder": tmp_path}
@@ -83,14 +84,35 @@ def test_pytorch_stands_in(tmp_path, images, monkeypatch, case):
         options["build"] = False
     elif case == "no package":
         monkeypatch.setattr(engine, "find_spec", lambda name: None)
-    elif case == "broken file":
-        (tmp_path / f"{network_key(backbone, PREPROCESS)[:32]}-maps.onnx").write_bytes(b"not an ONNX file")
     else:
         monkeypatch.setattr(torch.onnx, "export", lambda *args, **kwargs: 1 / 0)
     found = choose_engine(backbone, PREPROCESS, **options)
     assert isinstance(found, TorchEngine) and not list(tmp_path.glob("*.json"))
     if case != "bf16":
         torch.testing.assert_close(found.pooled(images), by_hand(backbone, images), atol=1e-5, rtol=1e-4)
+
+
+def test_a_damaged_file_is_written_again(tmp_path, images, monkeypatch):
+    monkeypatch.setattr(engine, "measure", lambda of, _: 2.0 if isinstance(of, OnnxEngine) else 1.0)
+    backbone = make()
+    choose_engine(backbone, PREPROCESS, folder=tmp_path)
+    (path,) = tmp_path.glob("*.onnx")
+    path.write_bytes(b"not an ONNX file")
+    assert isinstance(choose_engine(backbone, PREPROCESS, folder=tmp_path, build=False), TorchEngine)
+    found = choose_engine(backbone, PREPROCESS, folder=tmp_path)
+    assert isinstance(found, OnnxEngine) and path.stat().st_size > 1000
+    torch.testing.assert_close(found.pooled(images), by_hand(backbone, images), atol=1e-5, rtol=1e-4)
+
+
+def _begin(folder):
+    torch.set_num_threads(1)
+    return choose_engine(make(), PREPROCESS, folder=folder).name
+
+
+def test_processes_that_begin_together_choose_alike(tmp_path):
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        names = pool.map(_begin, [tmp_path, tmp_path], chunksize=1)
+    assert names[0] == names[1] and len(list(tmp_path.glob("*.json"))) == 1
 
 
 def test_the_key_names_weights_and_preprocessing():

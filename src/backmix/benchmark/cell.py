@@ -22,12 +22,12 @@ from backmix.benchmark.trial_data import load_trial
 from backmix.classifier import OpenSetClassifier
 from backmix.data.source import ImageSource
 from backmix.data.split import auto_holdout
+from backmix.detectors import default_detector
 from backmix.errors import RunError
 from backmix.files import write_json, write_text
 from backmix.fit.choices import LEAST_SIDE
 from backmix.fit.fit_report import FitReport
 from backmix.fit.frozen_training import fit_frozen
-from backmix.fit.head import default_detector
 from backmix.fit.mixed_views import VIEWS
 from backmix.fit.training import fit
 from backmix.inference.feature_cache import default_folder

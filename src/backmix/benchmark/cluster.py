@@ -23,7 +23,7 @@ from backmix.benchmark.runner import (
     locked,
 )
 from backmix.errors import DataError, RunError, in_one_line
-from backmix.files import write_atomically, write_text
+from backmix.files import write_bytes, write_text
 from backmix.train.loop import Progress
 
 TOKEN = ".grid"
@@ -167,15 +167,11 @@ def _notify(ray: Any, board: Any, cells: Sequence[Cell], begun: set[str], watche
 def _store(files: dict[str, bytes] | None, folder: Path) -> dict[str, Any]:
     """Write the files that a node sent, metrics.json last, and return the content of metrics.json."""
     for name, content in sorted((files or {}).items(), key=lambda item: item[0] == "metrics.json"):
-        write_atomically(folder / name, lambda temporary, content=content: _write(temporary, content))  # type: ignore[misc]
+        write_bytes(folder / name, content)
     metrics = finished(folder)
     if metrics is None:
         raise RunError(f"{folder} has no metrics.json although its cell ended; do the nodes share this folder in part?")
     return metrics
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 @contextmanager

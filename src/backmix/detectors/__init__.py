@@ -51,6 +51,11 @@ DETECTORS: dict[str, Callable[..., Detector]] = {
 }
 
 
+def default_detector(method: str) -> str:
+    """Return the unknown score that decides if none is chosen: of softmax the largest logit, else the method's own."""
+    return "max_logit" if method == "softmax" else METHOD
+
+
 def check_name(name: str) -> None:
     """Raise ValueError, with a list of all names, unless `name` is `METHOD` or the name of a detector.
 
@@ -99,5 +104,6 @@ __all__ = [
     "PytorchOODOnStages",
     "ShrunkMahalanobis",
     "check_name",
+    "default_detector",
     "make_detector",
 ]

@@ -12,7 +12,7 @@ from backmix.export.agreement import Agreement, Images, verify
 from backmix.export.module import describe, exported_model
 from backmix.export.program import capture
 from backmix.export.trial_images import TrialImages
-from backmix.files import write_atomically
+from backmix.files import write_bytes
 from backmix.onnx_model.contract import Answers
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt"}
@@ -44,7 +44,7 @@ def export(classifier: OpenSetClassifier, path: Path, *, form: str = "onnx", tri
     content = _content(classifier, form)
     candidate = path.with_name(f".unverified.{path.name}")
     try:
-        write_atomically(candidate, lambda temporary: _write(temporary, content))
+        write_bytes(candidate, content)
         agreement = verify(classifier, _loaded(candidate, form), trial.images, trial.names)
         os.replace(candidate, path)
     except RunError as error:
@@ -77,7 +77,3 @@ def _loaded(path: Path, form: str) -> Callable[[Images], Answers]:
 
     script = load_own(path)
     return lambda images: answer(script, images)
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)

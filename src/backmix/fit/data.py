@@ -27,6 +27,7 @@ from backmix.runs.held_out import Share, Shares, open_share
 from backmix.threshold.conformal import min_held_out
 from backmix.threshold.default import ACCEPT
 
+# The number changes when `find_near_duplicates` finds other groups, so that those kept before are not used any more.
 _GROUPS = "groups of near-duplicates 1"
 MOST_COMPARED = 200_000  # Near-duplicates are not searched for among more images.
 UNEVEN = 2.0  # If a class is more than this many times as large as another, images of rare classes are repeated.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,16 +15,15 @@ from torch import Tensor
 from backmix import metrics
 from backmix.data.source import ImageSource
 from backmix.data.split import Split, divide, repeat_rare
+from backmix.detectors import default_detector
+from backmix.fit.data import ImageBar
 from backmix.fit.fit_report import FitReport
-from backmix.fit.head import HeadReport, default_detector, train_head, train_head_on_views
+from backmix.fit.head import HeadReport, train_head, train_head_on_views
 from backmix.fit.mixed_views import VIEWS, check_views, mix_views
 from backmix.fit.training import check_images
 from backmix.inference.decider import Decider
 from backmix.inference.frozen import FrozenFeatures
 from backmix.mixing import BackMix
-
-ImageBar = Callable[[int, str], AbstractContextManager[Callable[[int], object]]]
-"""A function that shows the progress of a long step, see `backmix.fit.data.ImageBar`."""
 
 
 def fit_frozen(

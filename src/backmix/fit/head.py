@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from backmix.data.seeds import seed_of
-from backmix.detectors import METHOD
 from backmix.errors import DataError
 from backmix.fit.feature_training import train_on_features
 from backmix.fit.leave_classes_out import LEAST_CLASSES, PAIRS, ScoreChoice, choose_score, held_out_scores
@@ -266,8 +265,3 @@ def _put(head: Softmax, found: LinearHead) -> None:
 def is_linear(head: Method) -> bool:
     """Return whether a head is trained as a logistic regression: it is softmax's, with a bias."""
     return type(head) is Softmax and head.head.bias is not None
-
-
-def default_detector(method: str) -> str:
-    """Return the unknown score that decides if none is chosen."""
-    return "max_logit" if method == "softmax" else METHOD

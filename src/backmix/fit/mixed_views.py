@@ -10,16 +10,15 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from backmix.augmentations import Augmentation, Chain, make_augmentation
-from backmix.data.content import content_key
+from backmix.data.content import content_keys
 from backmix.data.images import ImageError
 from backmix.data.loader import Decoded, decode
 from backmix.data.preprocess import Preprocess
@@ -28,6 +27,7 @@ from backmix.data.source import ImageSource
 from backmix.foregrounds import EstimatedMasks
 from backmix.foregrounds.choose import choose_estimator
 from backmix.inference.decider import Decider
+from backmix.inference.engine import weights_key
 from backmix.inference.frozen import FrozenFeatures
 from backmix.mixing import BackMix
 from backmix.mixing.bank import resize_map
@@ -157,9 +157,12 @@ class _Maker:
         self.source: ImageSource = source
         if self.masks and estimator is not None:
             self.source = EstimatedMasks(source, estimator, workers=workers)
-        with ThreadPoolExecutor(max(1, workers)) as pool:
-            self.keys = list(pool.map(lambda position: content_key(source, int(position)), positions))
-        self.head = _head_key(classifier.network.head)
+        self.keys: list[bytes] = []
+        for key in content_keys(source, positions.tolist(), workers=workers):
+            if isinstance(key, ImageError):
+                raise key
+            self.keys.append(key)
+        self.head = weights_key(classifier.network.head)
         own_masks = positions if self.masks and estimator is None else positions[:0]
         self.name = _digest(
             self.keys,
@@ -252,10 +255,3 @@ def _mask_key(source: ImageSource, position: int) -> bytes:
 def _digest(*parts: object) -> bytes:
     """Return 32 bytes that name the parts: equal for equal parts, different for others."""
     return hashlib.sha256(repr(parts).encode()).digest()
-
-
-def _head_key(head: nn.Module) -> bytes:
-    digest = hashlib.sha256(type(head).__name__.encode())
-    for name, value in sorted(head.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode() + value.cpu().numpy().tobytes())
-    return digest.digest()

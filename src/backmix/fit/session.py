@@ -221,7 +221,8 @@ class FitSession:
 
     def _train_head(self, on_frozen: Callable[[FrozenFeatures, Split, int], None]) -> FitReport:
         arguments, data = self.arguments, self.data
-        if isinstance(self._outliers, str):
+        outliers = self._outliers if self.classifier.network.head.uses_outliers else None
+        if isinstance(outliers, str):
             raise ValueError("--outliers backgrounds are made while all weights are trained: take --train all, or DATA")
         return fit_frozen(
             self.classifier.to(self.accelerator.device),
@@ -231,7 +232,7 @@ class FitSession:
             augmentation=arguments.augmentation,
             augmentation_options=self._augmentation_options(),
             views=arguments.views,
-            outliers=self._outliers,
+            outliers=outliers,
             held_out=data.held_out,
             holdout=data.holdout,
             test_share=data.test_share,

@@ -14,7 +14,7 @@ from torch import Tensor
 from backmix.data.known import check_classes
 from backmix.data.preprocess import Preprocess
 from backmix.data.source import ImageSource
-from backmix.detectors import DETECTORS, METHOD, OURS, check_name
+from backmix.detectors import DETECTORS, METHOD, OURS, check_name, default_detector
 from backmix.detectors.fitting import cautions, ready_detector
 from backmix.errors import DataError, some_of
 from backmix.inference.answers import answer_pictures, predictions
@@ -61,7 +61,7 @@ class Decider(Scorer):
         if (mean is None) != (std is None):
             raise ValueError(f"mean and std belong together; got mean={mean} and std={std}")
         if detector is None:
-            detector = "max_logit" if method == "softmax" else METHOD
+            detector = default_detector(method)
         check_name(detector)
         if not 0 < accept < 1:
             raise ValueError(f"accept is a share of the known images, between 0 and 1; got {accept}")

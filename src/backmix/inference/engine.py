@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from importlib.util import find_spec
@@ -19,11 +19,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor, nn
 
 from backmix.data.preprocess import Preprocess
-from backmix.errors import TrainingError
-from backmix.files import write_atomically, write_text
+from backmix.files import write_bytes, write_text
 from backmix.models.quiet import quiet
 
 AT_A_TIME = 8  # Images in one call of onnxruntime on one core. Larger batches leave the caches of the processor.
@@ -127,8 +127,13 @@ def cores() -> int:
 
 def network_key(backbone: nn.Module, preprocess: Preprocess) -> str:
     """Return a name for a backbone with its weights and its preprocessing: equal if and only if these are equal."""
-    digest = hashlib.sha256(repr((getattr(backbone, "name", ""), preprocess)).encode())
-    for name, value in sorted(backbone.state_dict().items()):
+    return weights_key(backbone, getattr(backbone, "name", ""), preprocess)
+
+
+def weights_key(module: nn.Module, *more: object) -> str:
+    """Return a name for the weights of a module and whatever else: equal if and only if these are equal."""
+    digest = hashlib.sha256(repr((type(module).__name__, more)).encode())
+    for name, value in sorted(module.state_dict().items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
@@ -167,19 +172,32 @@ def choose_engine(
     try:
         if not kept.is_file() and not build:
             return plain
-        if kept.is_file() and json.loads(kept.read_text())["engine"] == "torch":
-            return plain
-        if not path.is_file():
-            write_onnx(backbone, preprocess, path)
-        quick = OnnxEngine(path)
-        if not kept.is_file():
-            rates = {"torch": measure(plain, preprocess), "onnxruntime": measure(quick, preprocess)}
-            best = max(rates, key=lambda name: rates[name])
-            write_text(kept, json.dumps({"engine": best, "images_per_second": rates}) + "\n")
-            return quick if best == "onnxruntime" else plain
-        return quick
-    except Exception:  # A network that cannot be written, a damaged file, a full disk: PyTorch gives the same answers.
+        folder.mkdir(parents=True, exist_ok=True)
+        # Processes that begin together write and measure the network one after the other, and so choose alike.
+        with FileLock(folder / f"{key[:32]}.lock"):
+            if kept.is_file() and json.loads(kept.read_text())["engine"] == "torch":
+                return plain
+            quick = _load_or_write(backbone, preprocess, path, build)
+            if not kept.is_file():
+                rates = {"torch": measure(plain, preprocess), "onnxruntime": measure(quick, preprocess)}
+                best = max(rates, key=lambda name: rates[name])
+                write_text(kept, json.dumps({"engine": best, "images_per_second": rates}) + "\n")
+                return quick if best == "onnxruntime" else plain
+            return quick
+    except Exception:  # A network that cannot be written, a full disk, a damaged note: PyTorch gives the same answers.
         return plain
+
+
+def _load_or_write(backbone: nn.Module, preprocess: Preprocess, path: Path, build: bool) -> OnnxEngine:
+    """Return the engine of a file, which is written if it is missing, and written again if it is damaged."""
+    if path.is_file():
+        try:
+            return OnnxEngine(path)
+        except Exception:  # onnxruntime has many kinds of errors for a damaged file.
+            if not build:
+                raise
+    write_onnx(backbone, preprocess, path)
+    return OnnxEngine(path)
 
 
 def measure(engine: Engine, preprocess: Preprocess) -> float:
@@ -215,16 +233,7 @@ def write_onnx(backbone: nn.Module, preprocess: Preprocess, path: Path) -> None:
             )
     finally:
         backbone.train(training)
-    content = program.model_proto.SerializeToString()
-    write_atomically(path, _writer(content))
-
-
-def _writer(content: bytes) -> Callable[[Path], None]:
-    def write(path: Path) -> None:
-        if path.write_bytes(content) != len(content):
-            raise TrainingError(f"{path} was not written whole")
-
-    return write
+    write_bytes(path, program.model_proto.SerializeToString())
 
 
 class _Pooled(nn.Module):

@@ -18,7 +18,7 @@ from torch import Tensor
 from backmix.data.preprocess import Preprocess
 from backmix.detectors.training_outputs import TrainingOutputs
 from backmix.errors import RunError, in_one_line
-from backmix.files import sha256, write_atomically, write_json, write_text
+from backmix.files import sha256, write_bytes, write_json, write_text
 from backmix.inference.decider import Decider
 from backmix.runs.fetch import hub_id, run_folder
 from backmix.runs.limits import (
@@ -260,11 +260,7 @@ class _PlainDumper(yaml.SafeDumper):
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     content = {name: value.contiguous().cpu() for name, value in tensors.items()}
     # `save_file` is not used: only the owner can read its files, and a full disk raises another kind of error.
-    write_atomically(path, lambda temporary: _write_bytes(temporary, save(content)))
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
+    write_bytes(path, save(content))
 
 
 def _read_training(path: Path, fingerprint: str) -> TrainingOutputs:
