@@ -29,7 +29,8 @@ from backmix.data.load import choose_known, load_source
 from backmix.data.loader import decode
 from backmix.data.preprocess import Preprocess
 from backmix.data.source import ImageSource, Subset
-from backmix.fit.training import auto_options, fit
+from backmix.fit.auto_options import auto_options
+from backmix.fit.training import fit
 from backmix.methods import METHODS
 from backmix.train.loop import make_accelerator
 

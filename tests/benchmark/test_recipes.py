@@ -11,7 +11,8 @@ from backmix.benchmark.recipes import RECIPES, find_recipe
 from backmix.classifier import OpenSetClassifier
 from backmix.data.digits import DigitsOnTextures
 from backmix.data.preprocess import Preprocess
-from backmix.fit.training import auto_options, fit
+from backmix.fit.auto_options import auto_options
+from backmix.fit.training import fit
 from backmix.models import BACKBONES
 from backmix.train.recipe import TrainOptions, make_schedule
 

@@ -14,7 +14,7 @@ from backmix.data.loader import ResidentLoader, WorkerLoader
 from backmix.data.source import Subset
 from backmix.errors import DataError, TrainingError
 from backmix.fit import training as fit_module
-from backmix.fit.training import auto_batch_size, auto_epochs, auto_options, fit
+from backmix.fit.training import fit
 from backmix.foregrounds import FOREGROUND_SOURCES
 from backmix.foregrounds.choose import choose_estimator
 from backmix.methods import METHODS
@@ -295,26 +295,6 @@ def test_a_fit_that_was_cut_off_resumes_to_the_same_end(tmp_path):
     assert whole.thresholds["energy"].to_dict() == rest.thresholds["energy"].to_dict()
     with pytest.raises(TrainingError, match="lr: 0.05 -> 0.1"):
         fit(rest, source, options=replace(OPTIONS, lr=0.1), augmentation="backmix", checkpoint=path, resume=True)
-
-
-def test_choices_by_size_stay_in_their_limits():
-    sizes = (0, 1, 10, 200, 500, 3000, 27_000, 10**7)
-    epochs, batches = [auto_epochs(images) for images in sizes], [auto_batch_size(images) for images in sizes]
-    assert epochs == sorted(epochs, reverse=True) and epochs[0] <= 200 and epochs[-1] >= 10
-    assert batches == sorted(batches) and set(batches) <= {16, 32, 64, 128, 256, 512}
-    assert all(size == 16 or images // size >= 20 for images, size in zip(sizes, batches, strict=True))
-    assert [auto_batch_size(images, largest=1024) for images in (20_479, 20_480)] == [512, 1024]
-    assert auto_epochs(10_000, shown=1_200_000) == 120
-
-
-def test_what_is_given_is_kept():
-    options = auto_options(1000, model="compact", epochs=3, batch_size=12, lr=0.01, seed=7, precision="fp32")
-    assert (options.epochs, options.batch_size, options.lr, options.seed, options.precision) == (3, 12, 0.01, 7, "fp32")
-    assert auto_options(1000, model="resnet18").optimizer == "adamw"
-    fresh, published = (auto_options(1000, model="resnet18", pretrained=p).lr for p in (False, True))
-    assert published < fresh
-    with pytest.raises(ValueError, match="epochs is at least 1; got 0"):
-        auto_options(1000, model="compact", epochs=0)
 
 
 def test_images_kept_for_a_test_are_never_read():

@@ -728,3 +728,21 @@ def test_labels_outside_the_classes_are_refused(few):
 def test_a_bank_of_another_size_is_refused(few):
     with pytest.raises(ValueError, match="length of this training set"):
         run(few, mix=BackMix(20))
+
+
+@pytest.mark.parametrize("foreground", [None, "clean"])
+@pytest.mark.parametrize("freeze", [True, False])
+def test_frozen_batch_norms_keep_their_statistics_through_a_training(few, foreground, freeze):
+    network = make_network()
+    # Statistics as of other images, as published weights have them.
+    with torch.no_grad():
+        for name, value in network.named_buffers():
+            if "running" in name:
+                value.add_(0.25)
+    statistics = {name: value.clone() for name, value in network.named_buffers() if "running" in name}
+    weights = {name: value.clone() for name, value in network.named_parameters()}
+    mix = BackMix(48, foreground=foreground) if foreground else None
+    run(few, replace(OPTIONS, freeze_norm=freeze), mix, network)
+    kept = [torch.equal(value, dict(network.named_buffers())[name]) for name, value in statistics.items()]
+    assert kept and (all(kept) if freeze else not any(kept))
+    assert not any(torch.equal(value, weights[name]) for name, value in network.named_parameters())

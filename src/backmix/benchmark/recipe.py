@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from backmix.data.preprocess import MEAN, STD
+from backmix.fit.auto_options import auto_batch_size, auto_epochs, auto_options
 from backmix.fit.choices import published_size
-from backmix.fit.training import auto_batch_size, auto_epochs, auto_options
 from backmix.methods import METHODS
 from backmix.train.recipe import TrainOptions
 

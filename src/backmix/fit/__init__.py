@@ -10,8 +10,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from backmix.fit.auto_options import auto_batch_size, auto_epochs, auto_options
     from backmix.fit.fit_report import FitReport
-    from backmix.fit.training import auto_batch_size, auto_epochs, auto_options, fit
+    from backmix.fit.training import fit
 
 __all__ = ["FitReport", "auto_batch_size", "auto_epochs", "auto_options", "fit"]
 
@@ -20,5 +21,5 @@ def __getattr__(name: str) -> Any:
     # A module is loaded on first use, because the command line reads `arguments` without torch.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    place = "backmix.fit.fit_report" if name == "FitReport" else "backmix.fit.training"
-    return getattr(importlib.import_module(place), name)
+    place = {"FitReport": "fit_report", "fit": "training"}.get(name, "auto_options")
+    return getattr(importlib.import_module(f"backmix.fit.{place}"), name)

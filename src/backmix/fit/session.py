@@ -16,6 +16,7 @@ from accelerate.utils import broadcast_object_list
 from backmix.data.split import Split
 from backmix.files import write_json, write_text
 from backmix.fit.arguments import FitArguments
+from backmix.fit.auto_options import auto_options
 from backmix.fit.begun import CHECKPOINT, begun_choices, check_out
 from backmix.fit.budget import epochs_within, read_duration
 from backmix.fit.choices import ModelChoice, choose_model, choose_training
@@ -24,7 +25,7 @@ from backmix.fit.fine_tuning import LEAST_SECONDS, fine_tune
 from backmix.fit.fit_report import Comparison, FitReport
 from backmix.fit.frozen_training import fit_frozen
 from backmix.fit.repeat import as_config
-from backmix.fit.training import auto_options, fit
+from backmix.fit.training import fit
 from backmix.inference.decider import Decider
 from backmix.inference.feature_cache import default_folder
 from backmix.inference.frozen import FrozenFeatures

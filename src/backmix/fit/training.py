@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from backmix.data.loader import Decoded, Loader, ResidentLoader, WorkerLoader, d
 from backmix.data.source import ImageSource, Subset, find_unreadable
 from backmix.data.split import Split, divide, repeat_rare
 from backmix.errors import DataError
+from backmix.fit.auto_options import default_options
 from backmix.fit.budget import measure_epoch
 from backmix.fit.fit_report import FitReport
 from backmix.fit.head import HeadReport, choose_after_training
@@ -27,7 +27,6 @@ from backmix.inference.decider import Decider
 from backmix.inference.evaluation import feature_maps
 from backmix.methods import Method, TrainingBatch
 from backmix.mixing import BackMix
-from backmix.models import BACKBONES
 from backmix.outliers import Outliers, make_outliers
 from backmix.train.bank import fill_bank
 from backmix.train.loop import EpochReport, Progress, make_accelerator, train
@@ -40,19 +39,6 @@ MIN_SIZE_FOR_CROPS = 96  # From this image size on, a random resized crop replac
 Plan = Callable[[Callable[[TrainOptions], float], TrainOptions], TrainOptions]
 """A function that chooses the options of a training. Its arguments are a function that measures the seconds of an epoch
 with some options, and the options to begin with."""
-
-
-def auto_epochs(images: int, *, shown: int = 870_000) -> int:
-    """Return the epochs for a training set of a size: about `shown` images in total, but from 20 to 200 epochs."""
-    return max(20, min(200, round(shown / max(1, images))))
-
-
-def auto_batch_size(images: int, *, largest: int = 512) -> int:
-    """Return the batch size for a training set of a size: from 16 to `largest`, with at least 20 steps per epoch."""
-    size = largest
-    while size > 16 and images // size < 20:
-        size //= 2
-    return size
 
 
 def fit(
@@ -175,11 +161,6 @@ def fill_banks(
     if mix is not None and isinstance(loader, ResidentLoader | WorkerLoader):
         network = classifier.network.to(accelerator.device)
         fill_bank(network, loader.whole(), classifier.preprocess, mix, accelerator=accelerator, seed=seed)
-
-
-def default_options(images: int) -> TrainOptions:
-    """Return options with epochs and batch size by the number of training images."""
-    return TrainOptions(epochs=auto_epochs(images), batch_size=auto_batch_size(images))
 
 
 def with_masks(source: ImageSource, estimator: ForegroundSource, positions: Tensor, workers: int) -> ImageSource:
@@ -349,49 +330,3 @@ def check_enough(labels: Tensor, classes: list[str], skipped: list[tuple[str, st
     if empty:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped[:3])
         raise DataError(f"no readable training image is left of {', '.join(empty)}. Unreadable: {reasons}")
-
-
-def auto_options(
-    images: int,
-    *,
-    model: str,
-    pretrained: bool = False,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
-    seed: int = 0,
-    precision: str = "auto",
-) -> TrainOptions:
-    """Return training options for a number of images. Given values are kept.
-
-    The networks of backmix train with Muon and strong augmentation, because that gives the best results in few epochs.
-    Models of timm, including transformers, train with AdamW, at a rate of 1e-3 from random weights and 2e-4 from
-    published weights. The weights are averaged over about the last seventh of the training.
-
-    Args:
-        images: The number of training images.
-        model: The name of the network.
-        pretrained: Whether it starts from published weights.
-        epochs: The number of epochs; None: see `auto_epochs`.
-        batch_size: The number of images per batch; None: see `auto_batch_size`.
-        lr: The largest learning rate; None: it is chosen by the model.
-        seed: The seed of the training.
-        precision: "bf16", "fp32" or "auto", see `TrainOptions`.
-    """
-    epochs = auto_epochs(images) if epochs is None else epochs
-    batch_size = auto_batch_size(images) if batch_size is None else batch_size
-    steps = epochs * max(1, images // max(1, batch_size))
-    common: dict[str, Any] = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "ema": 1 - 1 / max(2, steps / 7),
-        "seed": seed,
-        "precision": precision,
-    }
-    if model in BACKBONES:
-        # The rate is proportional to the square root of the batch size, because the noise of gradients falls with it.
-        rate = 0.01 * math.sqrt(batch_size / 512) if lr is None else lr
-        return TrainOptions(lr=rate, optimizer="muon", weight_decay=0.2, jitter=0.3, erase=0.375, small=0.4, **common)
-    if lr is None:
-        lr = 2e-4 if pretrained else 1e-3
-    return TrainOptions(lr=lr, optimizer="adamw", weight_decay=0.05, schedule="cosine", warmup=0.1, **common)

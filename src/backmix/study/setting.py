@@ -15,8 +15,8 @@ from backmix.data.known import holdout_split
 from backmix.data.objects_on_scenes import ObjectsOnScenes
 from backmix.data.source import ImageSource, Subset
 from backmix.errors import DataError
+from backmix.fit.auto_options import auto_batch_size
 from backmix.fit.digits import COPIES, IMAGE_SIZE, MODEL, OPTIONS
-from backmix.fit.training import auto_batch_size
 from backmix.train.recipe import TrainOptions
 
 HELD_OUT = 0.15
@@ -157,6 +157,7 @@ class ObjectsSetting:
         image_size: The side of the pictures in pixels.
         model: The backbone.
         options: The options of the training. None: They follow from the number of pictures.
+        pictures: The approximate number of training pictures.
     """
 
     name = "objects on scenes"
@@ -174,6 +175,7 @@ class ObjectsSetting:
         image_size: int = 64,
         model: str = "compact-s",
         options: TrainOptions | None = None,
+        pictures: int = PICTURES,
     ) -> None:
         self.known, self.image_size, self.model, self._names = known, image_size, model, names
         kinds = len(scenes[0].labels[scenes[0].labels >= 0].unique())
@@ -186,7 +188,7 @@ class ObjectsSetting:
         self._train, self._train_scenes = Subset(data[0], kept), Subset(scenes[0], ground)
         self._held, self._held_scenes = Subset(data[0], held), Subset(scenes[0], held_ground)
         self._test, self._test_scenes = data[1], scenes[1]
-        self._copies = max(1, round(PICTURES / len(kept)))
+        self._copies = max(1, round(pictures / len(kept)))
         count = len(kept) * self._copies
         self.options = options or few_images_options(count)
 

@@ -29,6 +29,7 @@ from backmix.models.precision import resolve_precision
 from backmix.outliers import Outliers
 from backmix.train.average import Average
 from backmix.train.checkpoint import TrainingState
+from backmix.train.modes import training_mode
 from backmix.train.recipe import TrainOptions, make_optimizer, make_schedule
 from backmix.train.step import train_step
 
@@ -240,7 +241,7 @@ class _Training:
         for purpose, generator in self.generators.items():
             # All processes have the same seed: each draws for the whole batch and keeps its part (`train_step`).
             generator.manual_seed(seed_of(options.seed, purpose, epoch, 0))
-        network.train()
+        training_mode(network, freeze_norm=options.freeze_norm)
         before = epoch * len(self.loader)
         figures = _Figures(epoch, before, self.steps, options.lr, on_step)
         lr = 0.0

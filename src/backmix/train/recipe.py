@@ -56,6 +56,8 @@ class TrainOptions:
             These steps take about half the time (progressive resizing). Networks that need one fixed size do not
             support it.
         clip: The largest norm of the gradient; 0 for no limit.
+        freeze_norm: Whether batch norms normalise by their running statistics, which stay as they are. This is for
+            published weights: statistics of small batches of other images would spoil them.
         seed: The seed of all random numbers.
 
     Raises:
@@ -86,6 +88,7 @@ class TrainOptions:
     erase: float = 0.0
     small: float = 0.0
     clip: float = 0.0
+    freeze_norm: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:

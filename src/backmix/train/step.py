@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -20,6 +19,7 @@ from backmix.data.preprocess import Preprocess
 from backmix.methods.network import Network
 from backmix.mixing import BackMix, FlipCrop, View
 from backmix.outliers import Outliers
+from backmix.train.modes import evaluating
 from backmix.train.recipe import TrainOptions
 
 
@@ -162,7 +162,7 @@ def _maps(
     if mix.foreground == "free":
         return network.head.evidence(features.detach(), batch.labels)
     if mix.foreground == "clean":
-        with _evaluating(network), accelerator.autocast():
+        with evaluating(network), accelerator.autocast():
             return network.head.evidence(network.backbone(images), batch.labels)
     return None
 
@@ -183,12 +183,3 @@ def _feed(
     if moved is not None:
         observed = observed & ~moved.to(observed.device)[:, None, None]
     mix.bank.update(whole.index, maps, observed, generator=generator)
-
-
-@contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    network.eval()
-    try:
-        yield
-    finally:
-        network.train()
