@@ -19,7 +19,7 @@ PYTEST := env OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} HF_HUB_OFFLINE=$${HF_HUB_OF
   $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow lint bench docs clean
+.PHONY: help demo test slow lowest lint bench docs clean
 .DELETE_ON_ERROR:
 
 help: ## list what can be made
@@ -35,6 +35,12 @@ test: $(INSTALLED) ## run the tests but for the slow ones, on two cores (PYTEST_
 slow: $(INSTALLED) ## run the slow tests
 	@$(PYTEST) -m slow $(PYTEST_ARGS)
 
+lowest: $(INSTALLED) ## run the tests with the lowest versions that pyproject.toml allows, in .venv-lowest
+	@$(PIP) install -c constraints.txt uv
+	@$(BIN)/uv venv -q --clear -p $(BIN)/python .venv-lowest
+	@$(BIN)/uv pip install -q -p .venv-lowest --resolution lowest-direct -e ".[dev]"
+	@$(subst $(BIN)/,.venv-lowest/bin/,$(PYTEST)) -m "not slow" -n 2 --dist loadfile $(PYTEST_ARGS)
+
 lint: $(INSTALLED) ## check style (ruff), types (mypy) and which part imports which (import-linter)
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
@@ -49,7 +55,7 @@ docs: $(INSTALLED) ## train a small study on the embedded digits (once) and buil
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 clean: ## remove .venv, caches and build products; runs/ stays
-	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 define PYTHON_FITS

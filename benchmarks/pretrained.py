@@ -190,7 +190,8 @@ def images_of(data: Path, name: str, prior: float | None, seed: int) -> Images:
     if name == SCENES:
         return on_scenes(data, prior, seed)
     if name == TINY:
-        trial = find_protocol(TINY).trials[0]
+        protocol = find_protocol(TINY)
+        trial = protocol.trials(protocol.default_list)["a"]
         loaded = load_trial(trial, data)
         kept = torch.cat([(loaded.train.labels == k).nonzero()[:PER_CLASS, 0] for k in range(len(trial.train.classes))])
         (tested,) = loaded.tests.values()

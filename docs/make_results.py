@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import photo_results
+import pretrained_results
 import study_results
 
 from backmix.augmentations import AUGMENTATIONS
@@ -352,6 +353,21 @@ def photo_sections() -> list[str]:
     ]
 
 
+def pretrained_sections() -> list[str]:
+    if not (ROOT / "results" / "pretrained.json").is_file():
+        return []
+    found = read("pretrained.json")
+    parts = ["## Does BackMix help a network that has seen the world?", *pretrained_results.words(found)]
+    for name, figure in pretrained_results.FIGURES.items():
+        rows, columns = pretrained_results.rows(found, figure)
+        parts.append(table(pretrained_results.head(name, columns), rows))
+    parts.append(pretrained_results.ON_OTHER_SCENES_WORDS)
+    for name, figure in pretrained_results.ON_OTHER_SCENES.items():
+        rows, columns = pretrained_results.rows(found, figure, scenes=True)
+        parts.append(table(pretrained_results.head(f"{name}, other scenes", columns), rows))
+    return parts
+
+
 def results() -> str:
     demos = sorted((ROOT / "results").glob("demo-*.json"))
     cifar = cifar_files()
@@ -397,6 +413,7 @@ def results() -> str:
         "Tried before, with weight decay 0.1; the code as it stands no longer makes this row:",
         table(CIFAR_HEAD, cifar_rows(["trial-cifar10-none.json"])),
         *photo_sections(),
+        *pretrained_sections(),
         *more_sections(),
         *bench_sections(),
         "## Speed",
@@ -463,7 +480,9 @@ def foregrounds() -> str:
         for entry in found["sets"].values():
             measured = entry["sources"][source]
             gain, error = 100 * measured["over_saliency"], 100 * measured["over_saliency_standard_error"]
-            row.append(f"{100 * measured['iou']:.1f}" + (f" ({gain:+.1f} ± {error:.1f})" if source != "saliency" else ""))
+            row.append(
+                f"{100 * measured['iou']:.1f}" + (f" ({gain:+.1f} ± {error:.1f})" if source != "saliency" else "")
+            )
         rows.append([*row, f"{found['ms'][source]['224']:.0f}"])
     return between(text, "figures", table(["source", *found["sets"], "ms"], rows))
 

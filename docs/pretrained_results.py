@@ -1,0 +1,119 @@
+"""The section of docs/results.md about BackMix on published weights, made from results/pretrained.json."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+from scipy.stats import t
+
+Figure = Callable[[dict[str, Any]], float]
+COLUMNS = {
+    ("leeds-butterfly", None): "leeds",
+    ("msrc-v2-objects", None): "msrc",
+    ("caltech101", None): "caltech101",
+    ("tiny-imagenet", None): "Tiny-ImageNet a",
+    ("leeds on scenes", 0.5): "on scenes, 0.5",
+    ("leeds on scenes", 0.8): "on scenes, 0.8",
+    ("leeds on scenes", 0.95): "on scenes, 0.95",
+}
+"""The set and the prior of each column."""
+ROWS = {
+    "none": None,
+    "backmix": "none",
+    "swap": "none",
+    "cutmix": "none",
+    "frozen": "none",
+    "frozen, backmix": "frozen",
+    "frozen, swap": "frozen",
+    "frozen, cutmix": "frozen",
+    "frozen, 224 px": "frozen",
+}
+"""The trainings, each with the one that it is compared with."""
+FIGURES: dict[str, Figure] = {
+    "AUROC": lambda cell: cell["scores"]["max_logit"]["auroc"],
+    "OSCR": lambda cell: cell["scores"]["max_logit"]["oscr"],
+    "closed accuracy": lambda cell: cell["accuracy"],
+    "background gap": lambda cell: cell["audit"]["background_gap"]["value"],
+}
+ON_OTHER_SCENES: dict[str, Figure] = {
+    "AUROC": lambda cell: cell["independent"]["scores"]["max_logit"]["auroc"],
+    "closed accuracy": lambda cell: cell["independent"]["accuracy"],
+}
+
+
+def head(figure: str, columns: list[tuple[str, float | None]]) -> list[str]:
+    return [figure, *(COLUMNS[column] for column in columns)]
+
+
+def rows(found: dict[str, Any], figure: Figure, *, scenes: bool = False) -> tuple[list[list[str]], list[Any]]:
+    """Return one row for each training, and the columns that have cells.
+
+    Each entry is the mean over seeds in percent, and the mean of the paired differences with half the width of its
+    95 % interval (Student's t over seeds).
+    """
+    columns = [column for column in COLUMNS if (column[1] is not None or not scenes) and _by_seed(found, *column)]
+    made = []
+    for training, baseline in ROWS.items():
+        row = [training]
+        for column in columns:
+            values = _by_seed(found, *column)
+            row.append(_entry(values.get(training, {}), values.get(baseline or "", {}), figure))
+        made.append(row)
+    return made, columns
+
+
+def _by_seed(found: dict[str, Any], name: str, prior: float | None) -> dict[str, dict[int, dict[str, Any]]]:
+    """Return the cells of a column by training and seed."""
+    by: dict[str, dict[int, dict[str, Any]]] = {}
+    for cell in found["cells"]:
+        if (cell["set"], cell["prior"]) == (name, prior):
+            by.setdefault(cell["training"], {})[cell["seed"]] = cell
+    return by
+
+
+def _entry(cells: dict[int, dict[str, Any]], baseline: dict[int, dict[str, Any]], figure: Figure) -> str:
+    if not cells:
+        return ""
+    mean = 100 * statistics.fmean(figure(cell) for cell in cells.values())
+    differences = [100 * (figure(cells[seed]) - figure(baseline[seed])) for seed in cells if seed in baseline]
+    if not differences:
+        return f"{mean:.1f}"
+    change = statistics.fmean(differences)
+    if len(differences) < 2:
+        return f"{mean:.1f} ({change:+.1f})"
+    return f"{mean:.1f} ({change:+.1f} ± {half_width(differences):.1f})"
+
+
+def half_width(values: list[float]) -> float:
+    """Return half the width of the 95 % interval of a mean, by Student's t."""
+    return float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
+
+
+def seeds(found: dict[str, Any], name: str) -> int:
+    return len({cell["seed"] for cell in found["cells"] if cell["set"] == name})
+
+
+def words(found: dict[str, Any]) -> list[str]:
+    setting = found["setting"]
+    return [
+        "`python benchmarks/pretrained.py DATA`: EfficientNet-lite0 with its ImageNet weights, fine-tuned at "
+        f"{setting['image_size']} px for {setting['epochs']} epochs from a\n"
+        "head that was fitted on its frozen features, with and without mixing; and with the head alone (frozen), which may learn from three\n"
+        "mixed views of each image. `backmix` is the augmentation of the paper with the network's own maps, `swap` replaces the whole\n"
+        "background, found by `foreground=pretrained`. Within a set and a seed all share images, weights, head, recipe, order and crops.\n"
+        f"{seeds(found, 'leeds-butterfly')} seeds of leeds-butterfly, msrc-v2-objects and caltech101 with the unknown classes of the section above; "
+        f"{seeds(found, 'tiny-imagenet')} of trial a of\n"
+        f"Tiny-ImageNet with {setting['tiny_images_per_class']} images a class, tested on every second validation image; {seeds(found, 'leeds on scenes')} of butterflies laid over\n"
+        "scenes, each rate being that of a scene which goes with the class.",
+        "Means over seeds in percent, by `max_logit`. In brackets the mean of the paired differences, of fine-tuned rows from `none`, of rows\n"
+        "with frozen views from `frozen`, and half the width of its 95 % interval (Student's t over seeds; the test images are the same, so\n"
+        "chance in their choice is not in it). The background gap is that of the [audit](audit.md): the accuracy that is lost when the\n"
+        "background comes from any image instead of one of the same class, with true masks, or estimated ones for caltech101 and\n"
+        "Tiny-ImageNet.",
+    ]
+
+
+ON_OTHER_SCENES_WORDS = "The same butterflies on scenes that say nothing about the class, known and unknown alike:"
