@@ -129,7 +129,7 @@ def test_a_test_folder_without_classes_does_not_keep_from_training(tmp_path):
         (("train/a/1.png", "train/b/1.png", "val/a/1.png", "valid/b/1.png"), "val", "both stand for the split 'val'"),
         (("train/a/1.png", "test/a/1.png"), "train", "images of one class only"),
         (("train/a/1.png", "train/b/1.png", "test/x/1.png"), "test", "none of the classes of train: x instead of a, b"),
-        (("train/a/1.png", "train/b/1.png", "test/A/1.png", "test/b/1.png"), "test", "differ only in case"),
+        (("train/a/1.png", "train/b/1.png", "test/A/1.png", "test/a/1.png"), "test", "differ only in case"),
     ],
 )
 def test_folders_that_are_not_clear(tmp_path, no_network, paths, split, message):

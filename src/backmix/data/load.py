@@ -10,21 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from backmix.data.digits import SPLITS, DigitsOnTextures
-from backmix.data.folder import FolderSource, class_folders, holds_folders, holds_images, natural_key
+from backmix.data.folder import FolderSource, class_folders
 from backmix.data.images import IMAGE_EXTENSIONS, readable
 from backmix.data.known import choose_known, holdout_split
+from backmix.data.layout import CANONICAL, by_split, class_root, folder_splits
 from backmix.data.parquet import HubSource, ParquetSource, hub_splits, parquet_splits
 from backmix.data.source import ImageSource
 from backmix.errors import DataError, some_of
 
 __all__ = ["available_splits", "choose_known", "holdout_split", "load_source"]
 
-_SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing"),
-}
-_CANONICAL = {name: split for split, names in _SPLIT_NAMES.items() for name in names}
 _HUB_ID = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*/[\w.-]+)(:(?P<config>[\w.-]+))?")
 _DIGITS_OPTIONS: dict[str, Callable[[str], Any]] = {
     "prior": float,
@@ -64,11 +59,13 @@ def load_source(spec: str | os.PathLike[str], split: str | None = None) -> Image
     if (hub := _hub_id(spec)) is not None:
         name, config = hub
         # Asking for the names of the splits needs the network even if the data is already in the cache.
-        actual = split if split in ("train", "test") else _pick(_by_split(hub_splits(name, config=config)), split, name)
+        actual = (
+            split if split in ("train", "test") else _pick(_usual_names(hub_splits(name, config=config)), split, name)
+        )
         return HubSource(name, actual, config=config)
     path = _existing(spec)
     if _is_parquet(path):
-        return ParquetSource(path, _pick(_by_split(parquet_splits(path)), split, readable(path)))
+        return ParquetSource(path, _pick(_usual_names(parquet_splits(path)), split, readable(path)))
     folders = _folder_splits(path)
     chosen = _pick(folders, split, readable(path))
     if chosen is None:
@@ -91,9 +88,9 @@ def available_splits(spec: str | os.PathLike[str]) -> list[str]:
     if _digits_options(spec) is not None:
         return list(SPLITS)
     if (hub := _hub_id(spec)) is not None:
-        return list(_by_split(hub_splits(hub[0], config=hub[1])))
+        return list(_usual_names(hub_splits(hub[0], config=hub[1])))
     path = _existing(spec)
-    return list(_by_split(parquet_splits(path)) if _is_parquet(path) else _folder_splits(path))
+    return list(_usual_names(parquet_splits(path)) if _is_parquet(path) else _folder_splits(path))
 
 
 def _digits_options(spec: str | os.PathLike[str]) -> dict[str, Any] | None:
@@ -153,16 +150,8 @@ def _is_parquet(path: Path) -> bool:
     )
 
 
-def _by_split(names: Iterable[str]) -> dict[str, str]:
-    """Return split -> its name in the data; usual names become train, val and test, which come first."""
-    found: dict[str, str] = {}
-    for name in names:
-        split = _CANONICAL.get(name.lower(), name)
-        if split in found:
-            raise DataError(f"{found[split]!r} and {name!r} both stand for the split {split!r}; take one away")
-        found[split] = name
-    first = [split for split in _SPLIT_NAMES if split in found]
-    return {split: found[split] for split in [*first, *sorted(found.keys() - {*first}, key=natural_key)]}
+def _usual_names(names: Iterable[str]) -> dict[str, str]:
+    return by_split((name, None) for name in names)
 
 
 def _pick(found: dict[str, str], split: str | None, where: str) -> str | None:
@@ -171,42 +160,26 @@ def _pick(found: dict[str, str], split: str | None, where: str) -> str | None:
         if len(found) > 1 and "train" not in found:
             raise DataError(f"{where} has the splits {', '.join(found)}; say which one to use")
         return found.get("train", next(iter(found.values()), None))
-    wanted = split if split in found else _CANONICAL.get(split.lower(), split)
+    wanted = split if split in found else CANONICAL.get(split.lower(), split)
     if wanted in found:
         return found[wanted]
     has = f"it has {', '.join(found)}" if found else "it is not divided into splits"
     raise DataError(f"{where} has no split {split!r}; {has}")
 
 
-def _folder_splits(root: Path) -> dict[str, str]:
-    """Return split -> folder if the class folders lie one level down; empty for a plain folder of class folders."""
-    names = class_folders(root)
-    usual = [name for name in names if name.lower() in _CANONICAL]
-    others = [name for name in names if name not in usual]
-    if not any(holds_folders(root / name) and not holds_images(root / name) for name in usual):
-        if usual and not others:
-            raise DataError(
-                f"{readable(root)} has {', '.join(usual)} inside, but no class folders in them; put the images of each "
-                f"class into a folder of their own, as in {usual[0]}/cat/1.jpg"
-            )
-        return {}
-    if mixed := [name for name in others if holds_images(root / name)]:
-        raise DataError(
-            f"{readable(root)} has the splits {', '.join(usual)} beside folders of images ({some_of(mixed)}), so it is "
-            f"not clear which are classes; move one kind elsewhere"
-        )
-    return _by_split([*usual, *(name for name in others if holds_folders(root / name))])
+def _folder_splits(path: Path, *, loose: bool = False) -> dict[str, str]:
+    return folder_splits(path, class_folders(path, loose=loose))
 
 
-def _divided_folder(root: Path, folders: dict[str, str], chosen: str) -> FolderSource:
+def _divided_folder(root: Path, folders: dict[str, str], chosen: str, *, loose: bool = False) -> FolderSource:
     if "train" not in folders:
-        return FolderSource(root / chosen, min_classes=1)
-    train = FolderSource(root / folders["train"])
+        return FolderSource(class_root(root / chosen), min_classes=1, loose=loose)
+    train = FolderSource(class_root(root / folders["train"]))
     if chosen == folders["train"]:
         return train
-    source = FolderSource(root / chosen, classes=train.classes, min_classes=1)
+    source = FolderSource(class_root(root / chosen), classes=train.classes, min_classes=1, loose=loose)
     present = {source.classes[label] for label in source.labels.unique().tolist()}
-    if chosen.lower() in _CANONICAL and not present & set(train.classes):
+    if chosen in (folders.get("val"), folders.get("test")) and not present & set(train.classes):
         raise DataError(
             f"{readable(root / chosen)} has none of the classes of {folders['train']}: {some_of(sorted(present))} "
             f"instead of {some_of(train.classes)}"

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from backmix.data.content import bytes_key, file_key
-from backmix.data.folder import check_class_names, natural_key
+from backmix.data.entries import natural_key
+from backmix.data.folder import check_class_names
 from backmix.data.images import ImageError, open_image, open_mask
 from backmix.data.source import check_position
 from backmix.errors import DataError

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from backmix.data.images import IMAGE_EXTENSIONS
+from backmix.data.entries import is_image, is_passed_over
 from backmix.errors import DataError
 
 _BLOCK = 65536
@@ -109,7 +109,7 @@ def _walk(top: str, recursive: bool, shut: str | None) -> Iterator[Found]:
         except OSError as error:
             yield Found(folder, f"a folder that cannot be listed: {error.strerror or error}")
             continue
-        yield from (Found(os.path.join(folder, name)) for name in files if _is_image(name))
+        yield from (Found(os.path.join(folder, name)) for name in files if is_image(name))
         if recursive:
             folders += (os.path.join(folder, name) for name in reversed(inside))
 
@@ -126,7 +126,7 @@ def _match_all(pattern: str, recursive: bool, shut: str | None) -> Iterator[Foun
             if deep and parts[-1] != "**":
                 continue
             matches = _walk(path, recursive or deep, shut)
-        elif (any_kind or _is_image(path)) and not _lies_in(path, shut):
+        elif (any_kind or is_image(path)) and not _lies_in(path, shut):
             matches = iter([Found(path)])
         else:
             continue
@@ -174,7 +174,7 @@ def _list(folder: str, *, hidden: bool = False) -> tuple[list[str], list[str]]:
     files: list[str] = []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if not hidden and (entry.name.startswith(".") or entry.name == "__MACOSX"):
+            if not hidden and is_passed_over(entry.name):
                 continue
             if not _is_folder(entry):
                 files.append(entry.name)
@@ -188,10 +188,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:
         return False
-
-
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS
 
 
 def _is_pattern(path: str) -> bool:
