@@ -137,6 +137,23 @@ def test_folders_that_are_not_clear(tmp_path, no_network, paths, split, message)
         load_source(fill(tmp_path, *paths), split)
 
 
+def test_unknown_images_need_no_classes_and_a_test_may_have_one(tmp_path, no_network):
+    fill(tmp_path, "strangers/bird/1.png", "loose/1.png", "set/train/a/1.png", "set/train/b/1.png", "set/unknown/1.png")
+    for spec, split, expected in (
+        ("strangers", None, {"bird": 1}),
+        ("loose", None, {"loose": 1}),
+        ("set", "unknown", {"a": 0, "b": 0, "unknown": 1}),
+    ):
+        assert count_per_class(load_source(tmp_path / spec, split, few=True)) == expected
+    assert available_splits(tmp_path / "loose") == [] and available_splits(tmp_path / "set") == ["train", "unknown"]
+    for spec, message in (("strangers", "images of one class only"), ("loose", "no class folders, but 1 images")):
+        with pytest.raises(DataError, match=message):
+            load_source(tmp_path / spec)
+    with pytest.raises(DataError, match="is empty"):
+        (tmp_path / "none").mkdir()
+        load_source(tmp_path / "none", few=True)
+
+
 def test_an_empty_folder_and_files_of_other_kinds(tmp_path, no_network):
     with pytest.raises(DataError, match="is empty"):
         load_source(tmp_path)

@@ -23,7 +23,7 @@ from backmix.data.layout import (
     server_folders,
 )
 from backmix.data.names import match_names, respelt_in_words
-from backmix.data.source import ImageSource, check_position
+from backmix.data.source import ImageSource, Subset, check_position
 from backmix.errors import DataError, some_of
 
 
@@ -125,7 +125,8 @@ class FolderSource:
 
     def notes(self) -> list[str]:
         """Return one sentence for people about each kind of entry that was left out or may be meant otherwise."""
-        notes = []
+        given = folder_to_give(self.root, self._names)
+        notes = [given] if given else []
         for reason in dict.fromkeys(self.left_out.values()):
             names = [readable(name) for name, of in self.left_out.items() if of == reason]
             notes.append(f"left out {some_of(names, 5, quoted=True)}: {reason}")
@@ -158,8 +159,7 @@ class FolderSource:
         found = f"images of one class only ({filled[0]!r})" if len(filled) == 1 else f"images of {len(filled)} classes"
         if not filled:
             found = "class folders but no images in them"
-        given = folder_to_give(self.root, self._names)
-        notes = "".join(f"; {note}" for note in [*([given] if given else []), *self.notes()])
+        notes = "".join(f"; {note}" for note in self.notes())
         return f"{readable(self.root)} holds {found}; at least {min_classes} classes with images are needed{notes}"
 
 
@@ -219,3 +219,10 @@ def _nfc(name: str) -> str:
 def image_key(source: ImageSource, i: int) -> str:
     """Return a name by which image i is found again: its path within a folder, or its number in other data."""
     return readable(source.path(i).relative_to(source.root)) if isinstance(source, FolderSource) else str(i)
+
+
+def source_notes(source: ImageSource) -> list[str]:
+    """Return sentences about the entries of a folder that are not images of classes; empty for other data."""
+    if isinstance(source, Subset):
+        return source_notes(source.source)
+    return source.notes() if isinstance(source, FolderSource) else []

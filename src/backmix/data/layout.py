@@ -88,7 +88,7 @@ def folder_splits(root: Path, names: Sequence[str]) -> dict[str, str]:
             f"{readable(root)} has the splits {', '.join(usual)} beside folders of images ({some_of(mixed)}), so it is "
             f"not clear which are classes; move one kind elsewhere"
         )
-    inner = [name for name in others if holds_folders(root / name)]
+    inner = [name for name in others if holds_folders(root / name) or holds_images(root / name)]
     if len(usual) == 1 and inner and not any(_is_further(name) for name in inner):
         raise DataError(
             f"{readable(root)} has {usual[0]!r} beside {some_of(inner, 5, quoted=True)}, so it is not clear whether "

@@ -31,7 +31,7 @@ _DIGITS_OPTIONS: dict[str, Callable[[str], Any]] = {
 }
 
 
-def load_source(spec: str | os.PathLike[str], split: str | None = None) -> ImageSource:
+def load_source(spec: str | os.PathLike[str], split: str | None = None, *, few: bool = False) -> ImageSource:
     """Open the data that a person named.
 
     Args:
@@ -46,6 +46,8 @@ def load_source(spec: str | os.PathLike[str], split: str | None = None) -> Image
             A name that exists as a path means the path, except "digits" ("./digits" is a folder).
         split: "train", "val", "test" or another name that the data has. Other spellings of these three are understood.
             None: all images if the data is not divided, otherwise the only split, otherwise "train".
+        few: Whether a folder may hold images of one class, or images in no class folder, as unknown images and tests
+            may. Images in no class folder are of a class that is called like the folder.
 
     Returns:
         The images. The splits of a divided folder share one numbering of classes: the classes of train come first, then
@@ -66,11 +68,11 @@ def load_source(spec: str | os.PathLike[str], split: str | None = None) -> Image
     path = _existing(spec)
     if _is_parquet(path):
         return ParquetSource(path, _pick(_usual_names(parquet_splits(path)), split, readable(path)))
-    folders = _folder_splits(path)
+    folders = _folder_splits(path, loose=few)
     chosen = _pick(folders, split, readable(path))
     if chosen is None:
-        return FolderSource(path)
-    return _divided_folder(path, folders, chosen)
+        return FolderSource(path, min_classes=1 if few else 2, loose=few)
+    return _divided_folder(path, folders, chosen, loose=few)
 
 
 def available_splits(spec: str | os.PathLike[str]) -> list[str]:
@@ -90,7 +92,7 @@ def available_splits(spec: str | os.PathLike[str]) -> list[str]:
     if (hub := _hub_id(spec)) is not None:
         return list(_usual_names(hub_splits(hub[0], config=hub[1])))
     path = _existing(spec)
-    return list(_usual_names(parquet_splits(path)) if _is_parquet(path) else _folder_splits(path))
+    return list(_usual_names(parquet_splits(path)) if _is_parquet(path) else _folder_splits(path, loose=True))
 
 
 def _digits_options(spec: str | os.PathLike[str]) -> dict[str, Any] | None:

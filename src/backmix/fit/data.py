@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,13 @@ from torch import Tensor
 
 from backmix.data.content import content_keys
 from backmix.data.digits import DigitsOnTextures
-from backmix.data.folder import FolderSource, image_key
+from backmix.data.folder import FolderSource, image_key, source_notes
 from backmix.data.load import absolute, available_splits, choose_known, load_source, training_split
-from backmix.data.names import split_names
+from backmix.data.names import plain_name, split_names
 from backmix.data.near_duplicates import find_near_duplicates
 from backmix.data.source import ImageSource, Subset, auto_image_size, count_per_class
 from backmix.data.split import Split, auto_holdout
-from backmix.errors import DataError
+from backmix.errors import DataError, some_of
 from backmix.inference.decider import Decider
 from backmix.inference.feature_cache import FeatureCache
 from backmix.runs.held_out import Share, Shares, open_share
@@ -53,6 +53,7 @@ class FitData:
         test_share: The share of each class to test on; by default 0 if the data has a split for it.
         groups: (N,) int64, the group of near-duplicates of each image of `source`, -1 for images that were not
             compared; None if near-duplicates were not searched for.
+        warnings: Sentences for people about these images.
     """
 
     source: ImageSource
@@ -65,6 +66,7 @@ class FitData:
     holdout: float
     test_share: float
     groups: Tensor | None
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def alike(self) -> int:
@@ -232,10 +234,23 @@ def shown_unknowns(outliers: ImageSource, data: str, source: ImageSource, classe
         for split in available_splits(data):
             with suppress(DataError):  # A split that cannot be used is an error only for code that needs it.
                 names |= set(load_source(data, split).classes)
-    return [name for name, count in count_per_class(outliers).items() if count and name in names - set(classes)]
+    shared = {plain_name(name) for name in names} - {plain_name(name) for name in classes}
+    return [name for name, count in count_per_class(outliers).items() if count and plain_name(name) in shared]
 
 
-def notes(source: ImageSource) -> list[str]:
-    """Return sentences about the entries of a folder that are not images of classes; empty for other data."""
-    found: list[str] = source.notes() if isinstance(source, FolderSource) else []
+def notes(data: FitData) -> list[str]:
+    """Return sentences for people about the data of a training: what was left out, and what to be careful about."""
+    held_out = [] if data.held_out is None else [f"{data.val_split}: {note}" for note in source_notes(data.held_out)]
+    return [*source_notes(data.source), *held_out, *data.warnings]
+
+
+def outlier_notes(outliers: ImageSource | str | None) -> list[str]:
+    """Return sentences about the outliers of a training: what was left out, and images that show known classes."""
+    if not isinstance(outliers, Subset):
+        return []
+    found = source_notes(outliers.source)
+    kept = set(outliers.labels.tolist())
+    known = [name for number, name in enumerate(outliers.source.classes) if number not in kept]
+    if left := len(outliers.source) - len(outliers):
+        found.append(f"{left} outliers are left out: they are of classes that are known ({some_of(known)})")
     return found

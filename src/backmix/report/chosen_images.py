@@ -9,6 +9,7 @@ from typing import Any
 from backmix.classifier import OpenSetClassifier
 from backmix.data.folder import image_key
 from backmix.data.load import absolute, load_source, training_split, usual_split
+from backmix.data.names import respelt_in_words
 from backmix.data.source import ImageSource, Subset
 from backmix.errors import BackmixError, RunError
 from backmix.pages.words import count, listed, quoted, visible
@@ -74,13 +75,15 @@ def choose_images(
         if place is None:
             raise RunError(f"{run} does not say which data it was trained on; give --data beside --split")
         chosen = split or usual_split(place)
-        tested = load_source(absolute(place), chosen)
+        tested = load_source(absolute(place), chosen, few=True)
         origin = called(place, chosen)
+        if respelt := respelt_in_words(tested.classes, classifier.classes):
+            notes.append(f"{respelt[0].upper()}{respelt[1:]}.")
         notes += seen_before(classifier, tested, absolute(place), chosen, shares, trained_on)
     others = None
     if unknown is not None:
         chosen_split = unknown_split or usual_split(unknown)
-        others = load_source(absolute(unknown), chosen_split)
+        others = load_source(absolute(unknown), chosen_split, few=True)
         known = classifier.labels_for(others) >= 0
         if known.any():
             names = sorted({others.classes[k] for k in others.labels[known].tolist()})
