@@ -84,9 +84,14 @@ def test_a_validation_split_is_what_is_calibrated_on(photos, tmp_path):
     assert shares.test.split == "train" and len(shares.test.images) == len(split.test) > 0
 
 
-def test_two_images_of_a_class_are_too_few_to_test_on(photos):
+def test_a_class_of_two_images_does_not_take_the_test_away(photos):
     for number in range(2, 12):
         (photos / "owl" / f"{number}.jpg").unlink()
+    data = open_data(str(photos))
+    assert data.test_share > 0
+    for name in ("cat", "dog"):
+        for number in range(2, 12):
+            (photos / name / f"{number}.jpg").unlink()
     data = open_data(str(photos))
     assert data.test_share == 0
     known = data.source.labels

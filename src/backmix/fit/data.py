@@ -16,20 +16,23 @@ from backmix.data.content import content_keys
 from backmix.data.digits import DigitsOnTextures
 from backmix.data.folder import FolderSource, image_key, source_notes
 from backmix.data.load import absolute, available_splits, choose_known, load_source, training_split
-from backmix.data.names import plain_name, split_names
+from backmix.data.names import plain_name, respelt_in_words, split_names
 from backmix.data.near_duplicates import find_near_duplicates
+from backmix.data.parquet import HubSource
 from backmix.data.source import ImageSource, Subset, auto_image_size, count_per_class
 from backmix.data.split import Split, auto_holdout
+from backmix.data.tool_copies import join_copies
 from backmix.errors import DataError, some_of
+from backmix.fit.data_checks import MOST_COMPARED, open_test, shared_images
 from backmix.inference.decider import Decider
 from backmix.inference.feature_cache import FeatureCache
 from backmix.runs.held_out import Share, Shares, open_share
+from backmix.runs.seen import write_seen
 from backmix.threshold.conformal import min_held_out
 from backmix.threshold.default import ACCEPT
 
 # The number changes when `find_near_duplicates` finds other groups, so that those kept before are not used any more.
 _GROUPS = "groups of near-duplicates 1"
-MOST_COMPARED = 200_000  # Near-duplicates are not searched for among more images.
 UNEVEN = 2.0  # If a class is more than this many times as large as another, images of rare classes are repeated.
 
 ImageBar = Callable[[int, str], AbstractContextManager[Callable[[int], object]]]
@@ -86,6 +89,7 @@ def open_data(
     test_share: float | None = None,
     near_duplicates: bool = True,
     accept: float = ACCEPT,
+    min_images: int | None = None,
     cache: Path | None = None,
     image_bar: ImageBar | None = None,
     workers: int = 2,
@@ -101,6 +105,7 @@ def open_data(
             has a split for it.
         near_duplicates: Whether to search for near-duplicates, which must stay together.
         accept: The share of known images to accept. It decides how many images are needed to calibrate on.
+        min_images: The smallest number of images of a known class; None: classes of any size are known.
         cache: The folder in which the near-duplicates of the same images are kept between runs; None: nothing is kept.
         image_bar: A function that shows the number of images read so far; None: nothing is shown.
         workers: The number of threads that decode images.
@@ -108,16 +113,27 @@ def open_data(
     source, held_out = load_training_data(data)
     splits = available_splits(data)
     named = split_names(known_classes) if known_classes and isinstance(known_classes, str) else known_classes
-    numbers = choose_known(source.classes, named or None)
+    numbers, warnings = _known_numbers(source, choose_known(source.classes, named or None), bool(named), min_images)
+    classes = [source.classes[number] for number in numbers]
     known = torch.isin(source.labels, torch.tensor(numbers)).nonzero().flatten()
     train_split = training_split(data)
     test_split = "test" if "test" in splits and train_split != "test" else None
+    test: ImageSource | None = None
+    if test_split and not isinstance(source, DigitsOnTextures | HubSource):
+        test, reason = open_test(data, classes)
+        if reason:
+            warnings.append(f"the split test cannot be used, so a share of {train_split} is kept instead: {reason}")
+            test_split = None
+    others = {name: of for name, of in (("val", held_out), ("test", test)) if of is not None}
+    warnings += shared_images(source, known, others, workers=workers)
+    if held_out is not None and not isinstance(held_out, FolderSource):
+        warnings += [note for note in [respelt_in_words(held_out.classes, classes)] if note]
     if holdout is None:
         # With too few images to calibrate on, every image would be accepted.
         holdout = max(auto_holdout(len(known)), min(1 / 3, 1.25 * min_held_out(accept) / max(1, len(known))))
     if test_share is None:
-        fewest = min((int((source.labels == number).sum()) for number in numbers), default=0)
-        test_share = 0.0 if test_split or fewest < 3 else auto_holdout(len(known))
+        most = max((int((source.labels == number).sum()) for number in numbers), default=0)
+        test_share = 0.0 if test_split or most < 3 else auto_holdout(len(known))
     groups = None
     divided = held_out is None or test_share > 0
     # The embedded digits have no near-duplicates, because each image is drawn on its own.
@@ -126,10 +142,16 @@ def open_data(
         bar = nullcontext() if image_bar is None else image_bar(len(known), "looking for near-duplicates")
         with bar as advance:
             groups[known] = near_duplicates_of(source, known, cache, workers, advance)
+    if near_duplicates and divided:
+        joined, copies = join_copies(source, known, None if groups is None else groups[known])
+        if copies and joined is not None:
+            groups = torch.full((len(source),), -1, dtype=torch.int64)
+            groups[known] = joined
+            warnings.append(f"{copies} images are copies by an annotation tool; those of one photo stay together")
     return FitData(
         source,
         held_out,
-        [source.classes[number] for number in numbers],
+        classes,
         auto_image_size(source) if image_size is None else image_size,
         train_split,
         "val" if held_out is not None else None,
@@ -137,7 +159,39 @@ def open_data(
         holdout,
         test_share,
         groups,
+        warnings,
     )
+
+
+def _known_numbers(
+    source: ImageSource, chosen: list[int], named: bool, min_images: int | None
+) -> tuple[list[int], list[str]]:
+    """Return the known classes that have enough images, and sentences on those that are left out.
+
+    Args:
+        source: The training images.
+        chosen: The numbers of the known classes.
+        named: Whether a person named them. Else classes of a table that have no image are left out.
+        min_images: The smallest number of images of a known class; None: classes of any size stay.
+    """
+    counts = list(count_per_class(source).values())
+    least = max(min_images or 0, 0 if named else 1)
+    kept = [number for number in chosen if counts[number] >= least]
+    warnings = []
+    empty = [source.classes[number] for number in chosen if number not in kept and not counts[number]]
+    few = [f"{source.classes[k]} ({counts[k]})" for k in chosen if 0 < counts[k] < least]
+    if empty:
+        warnings.append(f"{len(empty)} classes without an image are left out: {some_of(empty, 3)}")
+    if few:
+        warnings.append(
+            f"{len(few)} classes of fewer than {min_images} images are left out and count as unknown: {some_of(few, 3)}"
+        )
+    if len(kept) < 2:
+        raise DataError(
+            f"{len(kept)} classes have {max(least, 1)} images or more; a classifier needs at least two"
+            + (f". Too small: {some_of(few)}; give a smaller --min-images" if few else "")
+        )
+    return kept, warnings
 
 
 def near_duplicates_of(
@@ -200,6 +254,25 @@ def held_out_shares(data: str, fitted: FitData, split: Split, known: Tensor) -> 
     else:
         test = Share(fitted.train_split, [])
     return Shares(absolute(data), calibration, test)
+
+
+def write_seen_images(
+    run: Path, data: FitData, split: Split, known: Callable[[ImageSource], Tensor], workers: int
+) -> None:
+    """Write the contents of the images that were trained and calibrated on into a run folder, see `write_seen`.
+
+    Args:
+        run: The run folder.
+        data: The data of the training.
+        split: The division of the data.
+        known: A function that returns the known class of each image of a source, -1 for others.
+        workers: The number of threads that read images.
+    """
+    if data.held_out is None:
+        write_seen(run, data.source, split.train, data.source, split.held, workers=workers)
+    else:
+        calibrated = (known(data.held_out) >= 0).nonzero().flatten()
+        write_seen(run, data.source, split.train, data.held_out, calibrated, workers=workers)
 
 
 def test_figures(classifier: Decider, shares: Shares, workers: int) -> dict[str, Any] | None:

@@ -105,6 +105,7 @@ class FitSession:
             test_share=arguments.test_share,
             near_duplicates=arguments.near_duplicates,
             accept=arguments.accept,
+            min_images=arguments.min_images,
             cache=self.cache,
             image_bar=image_bar if self.chief else None,
             workers=workers,
