@@ -7,7 +7,7 @@ from PIL import Image
 from backmix.data import load
 from backmix.data.digits import DigitsOnTextures
 from backmix.data.folder import FolderSource
-from backmix.data.load import available_splits, load_source
+from backmix.data.load import available_splits, load_source, recorded
 from backmix.data.source import count_per_class
 from backmix.errors import DataError
 
@@ -58,10 +58,17 @@ def test_bad_digits(no_network, spec, split, message):
         load_source(spec, split)
 
 
-def test_a_folder_called_digits_is_reached_by_its_path(tmp_path, monkeypatch, no_network):
-    fill(tmp_path, "digits/a/1.png", "digits/b/1.png")
+def test_a_folder_called_digits_is_asked_about_and_reached_by_its_path(tmp_path, monkeypatch, no_network):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "digits" / "config.yaml").write_text("a run called digits holds no images")
     assert isinstance(load_source("digits"), DigitsOnTextures)
+    fill(tmp_path, "digits/a/1.png", "digits/b/1.png")
+    for ask in (load_source, available_splits):
+        with pytest.raises(DataError, match=r"write \./digits for the folder, or digits: for the embedded set"):
+            ask("digits")
+    for spec in ("digits:", "digits:prior=0.5", recorded("digits")):
+        assert isinstance(load_source(spec), DigitsOnTextures)
     for spec in ("./digits", Path("digits")):
         assert load_source(spec).classes == ["a", "b"] and available_splits(spec) == []
 

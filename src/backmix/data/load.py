@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from backmix.data.digits import SPLITS, DigitsOnTextures
+from backmix.data.entries import is_image, walk
 from backmix.data.folder import FolderSource, class_folders
 from backmix.data.images import IMAGE_EXTENSIONS, readable
 from backmix.data.known import choose_known, holdout_split
@@ -43,7 +44,8 @@ def load_source(spec: str | os.PathLike[str], split: str | None = None, *, few: 
             a Parquet file, or a folder of `<split>-*.parquet`;
             "owner/name" or "owner/name:config" of the Hugging Face hub, if there is no path of that name
             ("hub:owner/name" if there is a folder "owner").
-            A name that exists as a path means the path, except "digits" ("./digits" is a folder).
+            A name that exists as a path means the path. If a folder "digits" here holds images, "./digits" is the
+            folder and "digits:" the embedded set, and "digits" alone is an error.
         split: "train", "val", "test" or another name that the data has. Other spellings of these three are understood.
             None: all images if the data is not divided, otherwise the only split, otherwise "train".
         few: Whether a folder may hold images of one class, or images in no class folder, as unknown images and tests
@@ -99,6 +101,11 @@ def _digits_options(spec: str | os.PathLike[str]) -> dict[str, Any] | None:
     """Return the options of the embedded data set, or None if the name means other data."""
     if not isinstance(spec, str) or spec.partition(":")[0] != "digits":
         return None
+    if spec == "digits" and (folder := Path(spec)).is_dir() and _holds_data(folder):
+        raise DataError(
+            "'digits' may be the folder ./digits or the embedded set of handwritten digits; write ./digits for the "
+            "folder, or digits: for the embedded set"
+        )
     options = {}
     for option in filter(None, spec.partition(":")[2].split(",")):
         name, _, value = (part.strip() for part in option.partition("="))
@@ -109,6 +116,10 @@ def _digits_options(spec: str | os.PathLike[str]) -> dict[str, Any] | None:
         except ValueError:
             raise DataError(f"digits option {name} takes a number, as in prior=0.8 or seed=1; got {value!r}") from None
     return options
+
+
+def _holds_data(folder: Path) -> bool:
+    return any(is_image(path) or path.endswith(".parquet") for path in walk(folder, folder.name))
 
 
 def _hub_id(spec: str | os.PathLike[str]) -> tuple[str, str | None] | None:
@@ -211,3 +222,8 @@ def absolute(data: str) -> str:
     """Return a name that opens the data from any folder: a path is made absolute, a hub id or "digits" stays."""
     path = Path(data).expanduser()
     return os.path.abspath(path) if path.exists() and data.partition(":")[0] != "digits" else data
+
+
+def recorded(data: str) -> str:
+    """Return a name that a run recorded, so that it opens the same data whatever lies in the current folder."""
+    return "digits:" if data == "digits" else data

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from backmix.classifier import OpenSetClassifier
-from backmix.data.load import absolute, load_source, usual_split
+from backmix.data.load import absolute, load_source, recorded, usual_split
 from backmix.data.names import respelt_in_words
 from backmix.data.source import ImageSource, Subset
 from backmix.errors import BackmixError, RunError
@@ -74,8 +74,9 @@ def choose_images(
         place = data or (shares.data if shares else trained_on)
         if place is None:
             raise RunError(f"{run} does not say which data it was trained on; give --data beside --split")
-        chosen = split or usual_split(place)
-        tested = load_source(absolute(place), chosen, few=True)
+        opened = data or recorded(place)
+        chosen = split or usual_split(opened)
+        tested = load_source(absolute(opened), chosen, few=True)
         origin = called(place, chosen)
         if respelt := respelt_in_words(tested.classes, classifier.classes):
             notes.append(f"{respelt[0].upper()}{respelt[1:]}.")

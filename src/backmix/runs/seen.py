@@ -11,7 +11,7 @@ from torch import Tensor
 from backmix.data.content import content_keys
 from backmix.data.digits import DigitsOnTextures
 from backmix.data.folder import image_key
-from backmix.data.load import absolute, training_split
+from backmix.data.load import absolute, recorded, training_split
 from backmix.data.source import ImageSource
 from backmix.errors import RunError
 from backmix.files import write_json
@@ -98,7 +98,7 @@ def _seen_by_name(run: Path, source: ImageSource, known: Tensor, data: str, spli
         trained_on = absolute(typed) if isinstance(typed, str) else None
     if data != trained_on:
         return Seen()
-    training = training_split(data)
+    training = training_split(recorded(data))
     if shares is None:
         return Seen(None if split == training else 0)
     names = {image_key(source, i) for i in known.tolist()}
