@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from backmix.data.digits import SPLITS, DigitsOnTextures
-from backmix.data.entries import is_image, walk
+from backmix.data.entries import folders_in, is_image, walk
 from backmix.data.folder import FolderSource, class_folders
 from backmix.data.images import IMAGE_EXTENSIONS, readable
 from backmix.data.known import choose_known, holdout_split
 from backmix.data.layout import CANONICAL, by_split, class_root, folder_splits
-from backmix.data.parquet import HubSource, ParquetSource, hub_splits, parquet_splits
+from backmix.data.parquet import HubSource, ParquetSource, has_images, hub_splits, parquet_splits
 from backmix.data.source import ImageSource
 from backmix.errors import DataError, some_of
 
@@ -153,7 +153,17 @@ def _existing(spec: str | os.PathLike[str]) -> Path:
 def _is_parquet(path: Path) -> bool:
     """Return whether a path is read as Parquet. Raise DataError for a file of another kind."""
     if path.is_dir():
-        return any(path.glob("*.parquet")) or any(path.glob("data/*.parquet"))
+        files = [*path.glob("*.parquet")] or [*path.glob("data/*.parquet")]
+        below = (walk(path / name, name) for name in folders_in(path)) if files else ()
+        if not any(is_image(file) for inside in below for file in inside):
+            return bool(files)
+        tables = [file.name for file in files if has_images(file)]
+        if tables:
+            raise DataError(
+                f"{readable(path)} holds folders of images and tables that may hold images too ({some_of(tables, 3)}); "
+                f"move one kind elsewhere, or give a table as DATA"
+            )
+        return False  # A table of something else, such as metadata, beside class folders.
     if path.suffix.lower() == ".parquet":
         return True
     kind = "one image" if path.suffix.lower() in IMAGE_EXTENSIONS else f"a file of type {path.suffix!r}"
