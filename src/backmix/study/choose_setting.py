@@ -114,7 +114,7 @@ def _both(spec: str) -> tuple[ImageSource, ImageSource]:
 
 
 def _outlier_set(spec: str, known: list[str]) -> ImageSource:
-    source = load_source(spec, training_split(spec))
+    source = load_source(spec, training_split(spec), few=True)
     if same := list(match_names(source.classes, known)):
         raise DataError(f"outliers must show no known class; {spec} has {', '.join(same)}")
     return source
