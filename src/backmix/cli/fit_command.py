@@ -87,6 +87,8 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
         write_shares(out, shares)
         write_seen_images(out, session.data, report.split, session.classifier.labels_for, workers)
         test, skipped = session.write(report, shares)
+        if test is None and shares.test.images != []:
+            warn("the images kept for a test cannot be used any more; backmix report RUN says why")
         list_skipped(skipped)
         threshold = session.classifier.thresholds[session.classifier.detector]
         if threshold.note:

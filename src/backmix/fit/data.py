@@ -276,13 +276,16 @@ def write_seen_images(
 
 
 def test_figures(classifier: Decider, shares: Shares, workers: int) -> dict[str, Any] | None:
-    """Return the figures on the images kept for a test; None if they include no image of a known class."""
-    source = open_share(shares, shares.test)
-    known = classifier.labels_for(source)
-    if not bool((known >= 0).any()):
+    """Return the figures on the images kept for a test; None if they include no image of a known class to be read."""
+    try:
+        source = open_share(shares, shares.test)
+        known = classifier.labels_for(source)
+        if not bool((known >= 0).any()):
+            return None
+        names = [classifier.detector]
+        return classifier.evaluate(Subset(source, torch.arange(len(source))), detectors=names, workers=workers)
+    except DataError:  # The images may have gone during the training, which must not be lost with them.
         return None
-    names = [classifier.detector]
-    return classifier.evaluate(Subset(source, torch.arange(len(source))), detectors=names, workers=workers)
 
 
 def load_training_data(data: str) -> tuple[ImageSource, ImageSource | None]:
