@@ -79,6 +79,7 @@ def test_classes_whose_names_hold_such_a_word_stay_classes(tmp_path, paths, clas
         (both("PetImages"), r"one class only \('PetImages'\).*/PetImages has 2 folders inside \(cat, dog\): is it the"),
         (both("a/b/c"), r"one class only \('a'\).*/a/b/c has 2 folders inside"),
         (both("a/b/train", "a/b/test"), r"/a/b has 2 folders inside \(test, train\)"),
+        ([*both("Data/CLS/train"), "Notes/.hidden/1.png"], r"/Data/CLS/train has 2 folders inside \(cat, dog\)"),
         (both("one/train", "one/test", "two/train", "two/test"), "holds several data sets.*give one of them: .*/one, "),
         (["cat/train/1.png", "cat/test/1.png", "dog/train/1.png", "dog/test/1.png"], r"as in test/cat/1\.jpg"),
         (both("train", "training_set"), "both stand for the split 'train'"),

@@ -50,9 +50,13 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
     Raises:
         DataError: If the folder cannot be listed.
     """
+    return list(_listed(folder))
+
+
+def _listed(folder: Path) -> Iterator[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as found:
-            return list(found)
+            yield from found
     except OSError as error:
         raise DataError(f"the folder {readable(folder)} cannot be listed: {error.strerror}") from None
 
@@ -75,17 +79,18 @@ def images_in(folder: Path) -> list[str]:
 
 def holds_images(folder: Path) -> bool:
     """Return whether images lie directly in a folder."""
-    return any(is_image(entry.name) and not is_passed_over(entry.name) for entry in entries(folder))
+    return any(is_image(entry.name) and not is_passed_over(entry.name) for entry in _listed(folder))
 
 
 def holds_folders(folder: Path) -> bool:
     """Return whether folders lie directly in a folder."""
-    return any(is_folder(entry) and not is_passed_over(entry.name) for entry in entries(folder))
+    return any(is_folder(entry) and not is_passed_over(entry.name) for entry in _listed(folder))
 
 
 def holds_folders_alone(folder: Path) -> bool:
     """Return whether folders and no images lie directly in a folder."""
-    return holds_folders(folder) and not holds_images(folder)
+    # This order is quick: in a folder of many images the first entries are images.
+    return not holds_images(folder) and holds_folders(folder)
 
 
 def walk(folder: Path, relative: str, leave_out: frozenset[str] = frozenset()) -> Iterator[str]:

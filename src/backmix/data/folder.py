@@ -125,7 +125,7 @@ class FolderSource:
 
     def notes(self) -> list[str]:
         """Return one sentence for people about each kind of entry that was left out or may be meant otherwise."""
-        given = folder_to_give(self.root, self._names)
+        given = folder_to_give(self.root, [name for name in self._names if _nfc(name) not in self.empty_classes])
         notes = [given] if given else []
         for reason in dict.fromkeys(self.left_out.values()):
             names = [readable(name) for name, of in self.left_out.items() if of == reason]
