@@ -131,3 +131,30 @@ def test_what_cannot_be_done_is_said(run, fitted, tmp_path, capsys):
         colour(tmp_path / "others" / "a" / "1.png", (1, 1, 1))
         colour(tmp_path / "others" / "b" / "1.png", (1, 1, 1))
         calibrate_command(run, str(tmp_path / "others"))
+
+
+def test_images_that_were_trained_on_are_counted_and_said(run, fitted, tmp_path, capsys):
+    """By content: the copies have other names and lie elsewhere."""
+    for number, path in enumerate(sorted((fitted / "photos").rglob("*.png"))):
+        copy = tmp_path / "moved" / path.parent.name.upper() / f"copy {number}.png"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    calibrate_command(run, str(tmp_path / "moved"))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "48 of these images were trained on: a threshold from these accepts fewer new images than promised" in said
+    assert "taken for them: 'BLUE' as 'blue', 'GREEN' as 'green', 'RED' as 'red'" in said
+    calibrate_command(run)
+    assert "trained on" not in capsys.readouterr().out
+
+
+def test_example_unknowns_may_lie_in_one_folder_or_loose(run, tmp_path, capsys):
+    for number in range(6):
+        colour(tmp_path / "strangers" / "grey" / f"{number}.png", (128, 128, 128))
+        colour(tmp_path / "loose" / f"{number}.png", (128, 128, 128))
+        colour(tmp_path / "known" / "Red" / f"{number}.png", (200, 40, 40))
+    for folder in ("strangers", "loose"):
+        calibrate_command(run, unknown=str(tmp_path / folder))
+        assert "AUROC on 6 example unknowns" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(DataError, match="none of the example unknowns is of another class"):
+        calibrate_command(run, unknown=str(tmp_path / "known"))
+    assert "6 images of" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """`backmix evaluate`: other classes are unknown, and figures that cannot be are null."""
 
 import json
+import shutil
 
 import pytest
 from command_folders import colour
@@ -70,3 +71,14 @@ def test_evaluate_does_not_need_the_metrics_of_the_training(trained, pictures, t
     if content is not None:
         (run / "metrics.json").write_text(content)
     assert evaluate_command(run, str(pictures), detectors="msp")["run"]["seconds"] is None
+
+
+def test_classes_that_are_spelt_otherwise_are_the_known_ones(trained, pictures, tmp_path, capsys):
+    """No image of a known class counts as unknown because a person wrote its folder in another way."""
+    shutil.copytree(pictures / "test", tmp_path / "new", ignore=shutil.ignore_patterns("grey"))
+    (tmp_path / "new" / "red").rename(tmp_path / "new" / " RED_")
+    result = evaluate_command(trained, str(tmp_path / "new"), detectors="msp")
+    assert result["images"]["known"] == 18 and result["images"]["unknown"] == 0 and result["accuracy"] == 1.0
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count("spelt otherwise than the known classes, and taken for them: ' RED_' as 'red'") == 1
+    assert "18 known images, 0 unknown" in said

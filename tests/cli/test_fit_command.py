@@ -18,7 +18,7 @@ def test_a_run_is_a_folder_with_everything_in_it(trained):
     names = {entry.name for entry in trained.iterdir()}
     assert names == {
         *("config.yaml", "model.safetensors", "classes.json", "calibration.json", "metrics.json"),
-        *("training.safetensors", "checkpoint.pt", "logs", "held-out.json", "fit.yaml"),
+        *("training.safetensors", "checkpoint.pt", "logs", "held-out.json", "seen.json", "fit.yaml"),
     }
     assert any(file.name.startswith("events.out.tfevents") for file in trained.rglob("*"))
     metrics = json.loads((trained / "metrics.json").read_text())

@@ -143,8 +143,9 @@ def test_names_that_differ_only_in_case_or_spelling(tmp_path, names):
     fill(tmp_path, *(f"{name}/1.png" for name in names))
     with pytest.raises(DataError, match="differ only in case"):
         FolderSource(tmp_path)
-    with pytest.raises(DataError, match="differ only in case"):
-        FolderSource(fill(tmp_path / "one", f"{names[0]}/1.png"), classes=[names[1]], min_classes=1)
+    one = FolderSource(fill(tmp_path / "one", f"{names[0]}/1.png"), classes=["ant", names[1]], min_classes=1)
+    assert one.classes == ["ant", names[1]] and one.labels.tolist() == [1]
+    assert one.notes() == [f"spelt otherwise than the known classes, and taken for them: {names[0]!r} as {names[1]!r}"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other file systems keep such names from existing")
@@ -182,3 +183,19 @@ def test_natural_order_is_that_of_the_numbers(pairs):
 @given(st.lists(st.text(max_size=12), unique=True))
 def test_natural_order_is_total(names):
     assert sorted(names, key=natural_key) == sorted(reversed(names), key=natural_key)
+
+
+def test_loose_images_are_a_class_of_the_folders_name_where_that_is_asked_for(tmp_path):
+    root = fill(tmp_path / "strangers", "1.png", "2.png")
+    with pytest.raises(DataError, match="no class folders, but 2 images"):
+        FolderSource(root, min_classes=1)
+    source = FolderSource(root, min_classes=1, loose=True)
+    assert source.classes == ["strangers"] and relative(source) == ["1.png", "2.png"]
+    assert source.notes() == ["no class folders: these images are taken for a class called 'strangers'"]
+    fill(root, "owl/3.png")
+    both = FolderSource(root, min_classes=1, loose=True)
+    assert count_per_class(both) == {"owl": 1, "strangers": 2}
+    assert both.notes() == ["2 images in no class folder: these images are taken for a class called 'strangers'"]
+    strict = FolderSource(root, min_classes=1)
+    assert count_per_class(strict) == {"owl": 1}
+    assert strict.notes() == ["2 images lie in no class folder and are left out"]

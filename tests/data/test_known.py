@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backmix.data.known import choose_known, holdout_split
+from backmix.data.names import split_names
 from backmix.errors import DataError
 
 ANIMALS = ["cat", "dog", "Owl", "café"]
@@ -83,3 +84,15 @@ def test_bad_holdouts():
             holdout_split(torch.zeros(4, dtype=torch.int64), share, generator)
     with pytest.raises(DataError, match=r"labels must be \(N,\); got \(2, 2\)"):
         holdout_split(torch.zeros(2, 2, dtype=torch.int64), 0.5, generator)
+
+
+def test_names_with_commas_and_blanks_can_be_typed():
+    classes = ["cat, black", "cat, white", "dog", "trail "]
+    assert choose_known(classes, split_names(r"cat\, black,dog")) == [0, 2]
+    assert choose_known(classes, split_names("trail ,dog")) == [2, 3]
+    with pytest.raises(DataError, match=r"no class 'cat'; a comma .* has a backslash before it: cat\\, black$"):
+        choose_known(classes, split_names("cat, black,dog"))
+    with pytest.raises(DataError, match=r"the data has 4: cat\\, black, cat\\, white, dog, trail\\ $"):
+        choose_known(classes, ["xyz"])
+    with pytest.raises(DataError, match="no class 'a'"):
+        choose_known(["a ", " a"], ["a"])

@@ -7,7 +7,7 @@ from PIL import Image
 from backmix.data import load
 from backmix.data.digits import DigitsOnTextures
 from backmix.data.folder import FolderSource
-from backmix.data.load import available_splits, load_source
+from backmix.data.load import available_splits, load_source, recorded
 from backmix.data.source import count_per_class
 from backmix.errors import DataError
 
@@ -58,10 +58,17 @@ def test_bad_digits(no_network, spec, split, message):
         load_source(spec, split)
 
 
-def test_a_folder_called_digits_is_reached_by_its_path(tmp_path, monkeypatch, no_network):
-    fill(tmp_path, "digits/a/1.png", "digits/b/1.png")
+def test_a_folder_called_digits_is_asked_about_and_reached_by_its_path(tmp_path, monkeypatch, no_network):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "digits" / "config.yaml").write_text("a run called digits holds no images")
     assert isinstance(load_source("digits"), DigitsOnTextures)
+    fill(tmp_path, "digits/a/1.png", "digits/b/1.png")
+    for ask in (load_source, available_splits):
+        with pytest.raises(DataError, match=r"write \./digits for the folder, or digits: for the embedded set"):
+            ask("digits")
+    for spec in ("digits:", "digits:prior=0.5", recorded("digits")):
+        assert isinstance(load_source(spec), DigitsOnTextures)
     for spec in ("./digits", Path("digits")):
         assert load_source(spec).classes == ["a", "b"] and available_splits(spec) == []
 
@@ -129,12 +136,29 @@ def test_a_test_folder_without_classes_does_not_keep_from_training(tmp_path):
         (("train/a/1.png", "train/b/1.png", "val/a/1.png", "valid/b/1.png"), "val", "both stand for the split 'val'"),
         (("train/a/1.png", "test/a/1.png"), "train", "images of one class only"),
         (("train/a/1.png", "train/b/1.png", "test/x/1.png"), "test", "none of the classes of train: x instead of a, b"),
-        (("train/a/1.png", "train/b/1.png", "test/A/1.png", "test/b/1.png"), "test", "differ only in case"),
+        (("train/a/1.png", "train/b/1.png", "test/A/1.png", "test/a/1.png"), "test", "differ only in case"),
     ],
 )
 def test_folders_that_are_not_clear(tmp_path, no_network, paths, split, message):
     with pytest.raises(DataError, match=message):
         load_source(fill(tmp_path, *paths), split)
+
+
+def test_unknown_images_need_no_classes_and_a_test_may_have_one(tmp_path, no_network):
+    fill(tmp_path, "strangers/bird/1.png", "loose/1.png", "set/train/a/1.png", "set/train/b/1.png", "set/unknown/1.png")
+    for spec, split, expected in (
+        ("strangers", None, {"bird": 1}),
+        ("loose", None, {"loose": 1}),
+        ("set", "unknown", {"a": 0, "b": 0, "unknown": 1}),
+    ):
+        assert count_per_class(load_source(tmp_path / spec, split, few=True)) == expected
+    assert available_splits(tmp_path / "loose") == [] and available_splits(tmp_path / "set") == ["train", "unknown"]
+    for spec, message in (("strangers", "images of one class only"), ("loose", "no class folders, but 1 images")):
+        with pytest.raises(DataError, match=message):
+            load_source(tmp_path / spec)
+    with pytest.raises(DataError, match="is empty"):
+        (tmp_path / "none").mkdir()
+        load_source(tmp_path / "none", few=True)
 
 
 def test_an_empty_folder_and_files_of_other_kinds(tmp_path, no_network):

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from backmix.data.images import ImageError
+from backmix.data.load import available_splits, load_source
 from backmix.data.parquet import HubSource, ParquetSource, parquet_splits
 from backmix.data.source import ImageSource, count_per_class, find_unreadable
 from backmix.errors import DataError
@@ -101,9 +102,51 @@ def test_a_named_column_wins_over_others_of_its_kind(tmp_path):
 
 def test_labels_without_names_are_their_own(tmp_path):
     numbers = ParquetSource(write(tmp_path / "a.parquet", names=None, labels=(2, 0, -1)))
-    assert numbers.classes == ["0", "1", "2"] and numbers.labels.tolist() == [2, 0, -1]
+    assert numbers.classes == ["0", "2"] and numbers.labels.tolist() == [1, 0, -1]
     texts = ParquetSource(write(tmp_path / "b.parquet", names=None, labels=("dog 10", "dog 9", None)))
     assert texts.classes == ["dog 9", "dog 10"] and texts.labels.tolist() == [1, 0, -1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "expected"),
+    [
+        ((47126, 3, 48460, 3), ["3", "47126", "48460"], [1, 0, 2, 0]),
+        ((40_000_001, 7, -1, None), ["7", "40000001"], [1, 0, -1, -1]),
+        (pa.array([2**63 + 5, 3], pa.uint64()), ["3", "9223372036854775813"], [1, 0]),
+        ((True, False, True), ["False", "True"], [1, 0, 1]),
+        (pa.array(["b", "a"], pa.large_string()), ["a", "b"], [1, 0]),
+    ],
+)
+def test_ids_are_names_and_only_those_that_occur_are_classes(tmp_path, labels, classes, expected):
+    source = ParquetSource(write(tmp_path / "a.parquet", names=None, labels=labels))
+    assert source.classes == classes and source.labels.tolist() == expected
+
+
+@pytest.mark.parametrize("binary", [pa.binary(), pa.large_binary(), pa.binary_view()], ids=str)
+@pytest.mark.parametrize("string", [pa.string(), pa.large_string(), pa.string_view()], ids=str)
+@pytest.mark.parametrize("struct", [False, True])
+def test_large_types_and_views_of_arrow(tmp_path, binary, string, struct):
+    kind = pa.struct([("bytes", binary), ("path", string)]) if struct else binary
+    images = [cell(encode(i)) if struct else encode(i) for i in range(3)]
+    table = pa.table({"image": pa.array(images, kind), "label": pa.array(["b", "a", None], string)})
+    pq.write_table(table, tmp_path / "a.parquet")
+    source = ParquetSource(tmp_path / "a.parquet")
+    assert source.classes == ["a", "b"] and source.labels.tolist() == [1, 0, -1]
+    assert source.read(2).getpixel((0, 0)) == (2, 2, 2)
+
+
+def test_a_table_of_something_else_does_not_hide_class_folders(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (2, 2)).save(tmp_path / name / "1.png")
+    pq.write_table(pa.table({"path": ["a"], "weight": [1]}), tmp_path / "metadata.parquet")
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1")
+    source = load_source(tmp_path)
+    assert available_splits(tmp_path) == [] and source.classes == ["cat", "dog"]
+    assert "'broken.parquet', 'metadata.parquet'" in source.notes()[-1] or "'metadata.parquet'" in source.notes()[-1]
+    write(tmp_path / "train.parquet")
+    with pytest.raises(DataError, match=r"folders of images and tables that may hold images too \(train.parquet\)"):
+        load_source(tmp_path)
 
 
 def test_files_that_say_nothing_of_their_columns(tmp_path):

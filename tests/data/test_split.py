@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backmix.data.split import auto_holdout, repeat_rare, split_apart, split_known
+from backmix.data.split import auto_holdout, divide, repeat_rare, split_apart, split_known
 from backmix.errors import DataError
 
 
@@ -51,11 +51,20 @@ def test_parts_that_are_not_wanted_are_empty():
     assert len(own_held_out.held) == 0 and len(own_held_out.test) == 6
 
 
-def test_a_class_with_too_few_images_for_all_parts():
-    with pytest.raises(
-        DataError, match=r"needs 3 images or more, .*one to test on; too few in: b \(2\).*--test-share 0"
-    ):
-        split_apart(torch.tensor([0, 0, 0, 1, 1]), ["a", "b"], True, 0.2, 0.2, None, seed=0)
+def test_a_class_of_two_images_does_not_take_the_test_away_from_the_others():
+    split = split_apart(torch.tensor([0] * 10 + [1, 1]), ["a", "b"], True, 0.2, 0.2, None, seed=0)
+    assert set(split.test.tolist()) < set(range(10)) and len(split.test) == 2
+    assert {10, 11} & set(split.train.tolist()) and {10, 11} & set(split.held.tolist())
+    with pytest.raises(DataError, match=r"no class has 3 images, so none can be tested.*--test-share 0"):
+        split_apart(torch.tensor([0, 0, 1, 1]), ["a", "b"], True, 0.2, 0.2, None, seed=0)
+
+
+@pytest.mark.parametrize("test_share", [0.0, 0.2])
+def test_many_small_classes_are_one_short_line_and_an_option(test_share):
+    names = [f"class {number}" for number in range(400)]
+    with pytest.raises(DataError, match=r"at least two images.* \(1\) and 390 more\. .*--min-images 2") as caught:
+        divide(torch.arange(400), names, True, 0.2, test_share, None, 0)
+    assert len(str(caught.value)) < 400
 
 
 def test_classes_of_copies_leave_nothing_to_calibrate_on():

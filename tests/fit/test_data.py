@@ -1,6 +1,7 @@
 """What is held out of a folder: enough to calibrate on, look-alikes on one side, its own splits where it has them."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 from backmix.classifier import OpenSetClassifier
 from backmix.data.split import split_apart
 from backmix.fit.data import held_out_shares, is_uneven, open_data, test_figures
-from backmix.runs.held_out import open_share
+from backmix.runs.held_out import Share, open_share
 
 test_figures.__test__ = False  # Not a test.
 
@@ -84,9 +85,14 @@ def test_a_validation_split_is_what_is_calibrated_on(photos, tmp_path):
     assert shares.test.split == "train" and len(shares.test.images) == len(split.test) > 0
 
 
-def test_two_images_of_a_class_are_too_few_to_test_on(photos):
+def test_a_class_of_two_images_does_not_take_the_test_away(photos):
     for number in range(2, 12):
         (photos / "owl" / f"{number}.jpg").unlink()
+    data = open_data(str(photos))
+    assert data.test_share > 0
+    for name in ("cat", "dog"):
+        for number in range(2, 12):
+            (photos / name / f"{number}.jpg").unlink()
     data = open_data(str(photos))
     assert data.test_share == 0
     known = data.source.labels
@@ -95,6 +101,8 @@ def test_two_images_of_a_class_are_too_few_to_test_on(photos):
     assert shares.test.images == []
     classifier = OpenSetClassifier(data.classes, model="compact-s", model_options={"width": 0.25})
     assert test_figures(classifier, shares, 1) is None
+    # A test that has gone during the training does not take the run with it.
+    assert test_figures(classifier, replace(shares, test=Share(None, ["gone/1.jpg"])), 1) is None
 
 
 def test_uneven_classes():

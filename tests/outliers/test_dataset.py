@@ -6,9 +6,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from backmix.data.preprocess import Preprocess
+from backmix.errors import DataError
+from backmix.fit.data import outlier_notes
 from backmix.outliers import DatasetOutliers
+from backmix.outliers.dataset import load_outliers
 
 PREPROCESS = Preprocess(8, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
 BATCH = torch.zeros(6, 3, 8, 8)
@@ -101,3 +105,22 @@ def test_images_that_are_none(images):
 def test_share_outside_its_range(share):
     with pytest.raises(ValueError, match="share of outliers"):
         make(share=share)
+
+
+def test_classes_that_are_spelt_otherwise_are_no_outliers(tmp_path):
+    for name in ("Cat", "red_fox", "owl"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (4, 4)).save(tmp_path / name / "1.png")
+    found = load_outliers(str(tmp_path), ["cat", "red fox"])
+    assert [found.source.classes[label] for label in found.labels] == ["owl"]
+    assert outlier_notes(found) == ["2 outliers are left out: they are of classes that are known (Cat, red_fox)"]
+    with pytest.raises(DataError, match="all its images are of known classes"):
+        load_outliers(str(tmp_path), ["cat", "red fox", "OWL"])
+
+
+def test_outliers_need_no_classes(tmp_path):
+    (tmp_path / "owl").mkdir()
+    for path in ("1.png", "owl/1.png", "owl/2.png"):
+        Image.new("RGB", (4, 4)).save(tmp_path / path)
+    assert len(load_outliers(str(tmp_path / "owl"), ["cat", "dog"])) == 2
+    assert len(load_outliers(str(tmp_path), ["cat", "dog"])) == 3

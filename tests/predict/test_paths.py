@@ -1,11 +1,13 @@
 """Which images are found, and in which order."""
 
+import codecs
 import io
 import os
 import sys
+from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from backmix.errors import DataError
@@ -147,6 +149,8 @@ def test_a_list_with_nul():
 
 @given(st.lists(st.binary(min_size=1, max_size=300).filter(lambda name: b"\0" not in name), min_size=2))
 def test_any_name_comes_through_a_list_with_nul(names):
+    assume(not names or not names[0].startswith((b"\xff\xfe", b"\xfe\xff", b"\xff\xd8\xff", b"\x89PNG", b"PK\3\4")))
+    assume(len(names) < 4 or sum(map(len, names)) > 2 * len(names))  # Else it may be UTF-16.
     read = lines(b"\0".join(names))
     assert list(map(os.fsencode, read)) == names
 
@@ -173,3 +177,43 @@ def test_names_that_are_no_text(tree):
     with open(os.fsencode(tree) + b"/g/\xff.png", "wb"):
         pass
     assert [os.fsencode(path) for path in paths("g", "g/*.png")] == [b"g/h.png", b"g/\xff.png"] * 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-16-le", "utf-16-be", "utf-8-sig"])
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_lists_in_wide_encodings_are_decoded(encoding, ends):
+    paths = ["photos/one.jpg", "photos/zwei Äpfel.jpg", "写真/三.png", "/last"]
+    mark = {"utf-16-le": codecs.BOM_UTF16_LE, "utf-16-be": codecs.BOM_UTF16_BE}.get(encoding, b"")
+    content = mark + ends.join(["", *paths[:2], "", *paths[2:]]).encode(encoding)
+    assert list(read_list(io.BytesIO(content))) == paths
+    long = ends.join(f"{number:06d}/äö.jpg" for number in range(30_000))  # Several blocks.
+    assert list(read_list(io.BytesIO(mark + long.encode(encoding)))) == long.split(ends)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "photos/one.jpg\nphotos/two.jpg\n".encode("utf-16-le"),
+            "looks like UTF-16 without its mark; write it as UTF-8",
+        ),
+        ("/a/b.jpg\r\n".encode("utf-16-be"), "looks like UTF-16 without its mark"),
+        (codecs.BOM_UTF16_LE + b"a\0\0\xd8b\0c\0", "begins like UTF-16 and is not"),
+        (codecs.BOM_UTF16_LE + b"a\0b", "begins like UTF-16 and is not"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF\0/\0", "an image or an archive"),
+        (b"PK\x03\x04\0\0/\0", "an image or an archive"),
+    ],
+)
+def test_what_is_no_list_is_never_walked(content, message):
+    with pytest.raises(DataError, match=message):
+        list(find_images(["-"], stdin=io.BytesIO(content)))
+
+
+def test_short_names_between_nuls_are_still_a_list():
+    assert list(read_list(io.BytesIO(b"a.jpg\0bb.jpg\0c\n1.jpg"))) == ["a.jpg", "bb.jpg", "c\n1.jpg"]
+
+
+@pytest.mark.parametrize("one", ["photos", b"photos", Path("/photos")])
+def test_one_path_is_no_list_of_paths(one):
+    with pytest.raises(TypeError, match="several paths; put this one into a list"):
+        find_images(one)

@@ -70,6 +70,7 @@ def test_images_that_were_trained_or_calibrated_on_are_counted(choose, pictures,
 def test_a_run_without_shares_was_trained_on_the_training_split(choose, trained, pictures, tmp_path):
     run = shutil.copytree(trained, tmp_path / "run")
     (run / "held-out.json").unlink()
+    (run / "seen.json").unlink()
     assert "Most of these images were trained on" in choose(run, data=str(pictures), split="train").notes[0]
     assert choose(run, data=str(pictures)).notes == []
     assert len(choose(run, split="test").tested) == 24

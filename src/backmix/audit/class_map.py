@@ -11,6 +11,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from backmix.data.names import plain_name
 from backmix.errors import DataError, in_one_line, some_of
 from backmix.prediction.rows import printable
 
@@ -55,13 +56,13 @@ def match_classes(names: Names, classes: Sequence[str], mapping: Mapping[str, Se
     to_data = torch.full((len(names),), -1, dtype=torch.int64)
     outputs_called: dict[str, list[int]] = {}
     for output, called in enumerate(names):
-        for name in {_plain(name) for name in called}:
+        for name in {plain_name(name) for name in called}:
             outputs_called.setdefault(name, []).append(output)
     for number, name in enumerate(classes):
         if name in wanted:
             outputs = [output for entry in wanted[name] for output in _outputs(entry, outputs_called, len(names))]
         else:
-            outputs = [output for output in outputs_called.get(_plain(name), []) if to_data[output] < 0]
+            outputs = [output for output in outputs_called.get(plain_name(name), []) if to_data[output] < 0]
         for output in outputs:
             if to_data[output] not in (-1, number):
                 other = classes[int(to_data[output])]
@@ -104,8 +105,8 @@ def some(names: Sequence[str]) -> str:
 
 
 def _outputs(entry: str, called: Mapping[str, list[int]], count: int) -> list[int]:
-    if _plain(entry) in called:
-        return called[_plain(entry)]
+    if plain_name(entry) in called:
+        return called[plain_name(entry)]
     match = re.fullmatch(r"\s*([0-9]{1,7})\s*(?:-\s*([0-9]{1,7})\s*)?", entry)
     if match is None:
         raise DataError(f"the class map names {entry!r}, which is no output of the model")
@@ -113,7 +114,3 @@ def _outputs(entry: str, called: Mapping[str, list[int]], count: int) -> list[in
     if not first <= last < count:
         raise DataError(f"the class map names outputs {entry.strip()}; the model has {count}, numbered from 0")
     return list(range(first, last + 1))
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]+", " ", name).strip().casefold()

@@ -13,6 +13,7 @@ from backmix.data.folder import FolderSource
 from backmix.data.images import IMAGE_EXTENSIONS, open_mask, readable
 from backmix.data.parquet import parquet_splits
 from backmix.data.source import ImageSource
+from backmix.data.table import BINARY
 from backmix.errors import DataError, in_one_line
 
 
@@ -121,6 +122,6 @@ def _mask_column(path: Path, rows: int, split: str | None) -> Any:
 
 
 def _holds_images(feature: Any) -> bool:
-    if type(feature).__name__ == "Image" or getattr(feature, "dtype", None) in ("binary", "large_binary"):
+    if type(feature).__name__ == "Image" or getattr(feature, "dtype", None) in BINARY:
         return True
     return isinstance(feature, dict) and {"bytes", "path"} <= set(feature)

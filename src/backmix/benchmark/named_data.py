@@ -19,7 +19,7 @@ from backmix.benchmark.data_sets import DATA, NamedData, Split
 from backmix.benchmark.relabel import Joined, Relabelled
 from backmix.data.folder import FolderSource
 from backmix.data.images import readable
-from backmix.data.load import available_splits, load_source
+from backmix.data.load import available_splits, load_source, recorded
 from backmix.data.parquet import HubSource
 from backmix.data.source import ImageSource, count_per_class
 from backmix.data.table import TableSource
@@ -47,7 +47,7 @@ def open_data(name: str, split: str, *, root: Path | None = None, classes: Seque
             images than it should. The error says what was found, what was expected and what to do.
     """
     if _is_digits(name):
-        return load_source(name, split)
+        return load_source(recorded(name), split)
     data = find_data(name)
     wanted = data.splits.get(split)
     if wanted is None:
@@ -102,7 +102,7 @@ def expected_images(name: str, split: str, classes: Sequence[str]) -> int:
         DataError: If there is no data set, split or class of that name.
     """
     if _is_digits(name):
-        counts = count_per_class(load_source(name, split))
+        counts = count_per_class(load_source(recorded(name), split))
         return sum(counts[number] for number in classes)
     data = find_data(name)
     if split not in data.splits:

@@ -13,7 +13,7 @@ from backmix.benchmark.protocol import Protocol
 from backmix.benchmark.splits import about, overlap, split_lists
 from backmix.benchmark.trial import Trial, TrialPart
 from backmix.data.digits import CLASSES, DEFAULT_KNOWN, DigitsOnTextures
-from backmix.data.load import load_source
+from backmix.data.load import load_source, recorded
 from backmix.errors import DataError
 
 __all__ = ["PROTOCOLS", "Protocol", "Trial", "TrialPart", "find_protocol"]
@@ -165,7 +165,7 @@ def _digits_with_options(name: str) -> Protocol:
 
     The same options give the same name, and so the same fingerprint, however they are written.
     """
-    given, usual = load_source(name, "train"), DigitsOnTextures()
+    given, usual = load_source(recorded(name), "train"), DigitsOnTextures()
     assert isinstance(given, DigitsOnTextures)
     if "known" in name:
         raise DataError(f"which digits are known is for the trials of the protocol to say; leave it out of {name!r}")

@@ -161,7 +161,7 @@ def typed(arguments: AuditArguments, fail_above: float | None = None) -> list[st
 def _open(data: str, split: str | None) -> tuple[ImageSource, str | None]:
     """Return the images of the split, by default the test split if DATA has one, and the name of the split."""
     chosen = split or usual_split(data)
-    return load_source(data, chosen), chosen
+    return load_source(data, chosen, few=True), chosen
 
 
 def _digest(labels: Tensor) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from backmix.classifier import OpenSetClassifier
 from backmix.cli.console import make_console
+from backmix.cli.data_words import data_notes, seen_notes
 from backmix.cli.fit_words import accepted_in_words
 from backmix.data.load import absolute, calibration_split, load_source
 from backmix.detectors import METHOD, OURS, check_name
@@ -22,6 +23,7 @@ from backmix.inference.evaluation import Outputs
 from backmix.pages.words import hundredths, plain_percent
 from backmix.runs.folder import load_run, save_calibration
 from backmix.runs.held_out import Shares, open_share, read_shares
+from backmix.runs.seen import find_seen
 from backmix.threshold.by_class import decide
 from backmix.threshold.conformal import min_held_out
 
@@ -69,14 +71,24 @@ def calibrate_command(
         own = read_shares(run)
         source, where = open_share(own, own.calibration), "held out by the run"
     else:
-        source, where = load_source(data, split or calibration_split(data)), f"of {data}"
+        split = split or calibration_split(data)
+        source, where = load_source(data, split, few=True), f"of {data}"
+        known_rows = (classifier.labels_for(source) >= 0).nonzero().flatten()
+        seen = find_seen(run, source, known_rows, data, split, workers=workers)
+        for note in [*data_notes(source, classifier.classes), *seen_notes(seen, "calibrate")]:
+            console.print(note, style="yellow")
     chosen: dict[str, Any] = {}
     if unknown is None:
         if detectors:
             classifier.detector = detectors[0]
     else:
         names = list(detectors or dict.fromkeys([classifier.detector, METHOD, *OURS]))
-        chosen = choose_detector(classifier, source, load_source(unknown), names, workers=workers)
+        examples = load_source(unknown, few=True)
+        for note in data_notes(examples, classifier.classes):
+            console.print(note, style="yellow")
+        if known := int((classifier.labels_for(examples) >= 0).sum()):
+            console.print(f"{known} images of {unknown} are left out: they are of known classes", style="yellow")
+        chosen = choose_detector(classifier, source, examples, names, workers=workers)
         classifier.detector = chosen["detector"]
         _show_choice(console, chosen, unknown)
         chosen["unknown"] = absolute(unknown)

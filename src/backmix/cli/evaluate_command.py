@@ -10,6 +10,7 @@ from rich.table import Table
 
 from backmix.classifier import OpenSetClassifier
 from backmix.cli.console import image_bar, make_console
+from backmix.cli.data_words import data_notes, seen_notes
 from backmix.data.load import load_source, usual_split
 from backmix.detectors import check_name
 from backmix.errors import some_of
@@ -17,6 +18,7 @@ from backmix.files import write_json
 from backmix.pages.words import hundredths, plain_percent
 from backmix.runs.fetch import run_folder
 from backmix.runs.folder import read_config
+from backmix.runs.seen import find_seen
 
 
 def evaluate_command(
@@ -47,7 +49,7 @@ def evaluate_command(
         if name != "all":
             check_name(name)
     classifier = OpenSetClassifier.load(run)
-    source = load_source(data, split or usual_split(data))
+    source = load_source(data, split or usual_split(data), few=True)
     console = make_console()
     with image_bar(console, len(source), "evaluating") as advance:
         result = classifier.evaluate(source, detectors=names, workers=workers, on_images=advance)
@@ -62,7 +64,12 @@ def evaluate_command(
     images = result["images"]
     for entry in result["unreadable"]:
         console.print(f"skipped {entry['path']}: {entry['reason']}", style="yellow")
-    unknown = sorted({source.classes[k] for k in source.labels.tolist() if k >= 0} - set(classifier.classes))
+    known = (classifier.labels_for(source) >= 0).nonzero().flatten()
+    seen = find_seen(folder, source, known, data, split or usual_split(data), workers=workers)
+    for note in [*data_notes(source, classifier.classes), *seen_notes(seen, "test")]:
+        console.print(note, style="yellow")
+    strange = source.labels[(classifier.labels_for(source) < 0) & (source.labels >= 0)]
+    unknown = sorted(source.classes[k] for k in strange.unique().tolist())
     console.print(
         f"{images['known']} known images, {images['unknown']} unknown" + (f" ({some_of(unknown)})" if unknown else "")
     )

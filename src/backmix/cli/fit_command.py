@@ -12,7 +12,8 @@ from backmix.data.split import Split
 from backmix.detectors.fitting import cautions
 from backmix.errors import some_of
 from backmix.fit.arguments import FitArguments
-from backmix.fit.data import notes
+from backmix.fit.data import notes, outlier_notes, write_seen_images
+from backmix.fit.data_checks import untested_classes
 from backmix.fit.fit_report import FitReport
 from backmix.fit.session import FitSession
 from backmix.inference.frozen import FrozenFeatures
@@ -49,6 +50,14 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
             warn(f"skipped {name}: {reason}")
         listed = len(skipped)
 
+    def warn_of_data(split: Split) -> None:
+        untested = untested_classes(session.known, session.data.classes, split, session.data.groups)
+        for note in [*notes(session.data), *untested, *outlier_notes(session.outliers)]:
+            warn(note)
+        if session.leaked:
+            shown = some_of(session.leaked)
+            warn(f"outliers show {shown}, which DATA has too: a test that calls these unknown is no test")
+
     def on_short(epoch_seconds: float, left: float) -> None:
         warn(
             f"one epoch takes about {epoch_seconds:.0f} s, and {max(0.0, left):.0f} s are left of "
@@ -58,11 +67,7 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
     def on_start(options: TrainOptions, split: Split, skipped: list[tuple[str, str]]) -> None:
         for line in start_in_words(session, options, split) if session.chief else []:
             console.print(line)
-        for note in notes(session.data.source):
-            warn(note)
-        if session.leaked:
-            shown = some_of(session.leaked)
-            warn(f"outliers show {shown}, which DATA has too: a test that calls these unknown is no test")
+        warn_of_data(split)
         list_skipped(skipped)
 
     def on_frozen(frozen: FrozenFeatures, split: Split, images: int) -> None:
@@ -70,8 +75,7 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
             console.print(line)
         if unused := session.without_effect:
             warn(f"without effect, because only the head is trained: {some_of(unused)}. Take --train all")
-        for note in notes(session.data.source):
-            warn(note)
+        warn_of_data(split)
 
     with training_bar(console, session.chief, session.accelerator) as (on_step, on_epoch):
         report = session.train(
@@ -81,7 +85,10 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
     if session.chief:
         shares = session.held_out(report.split)
         write_shares(out, shares)
+        write_seen_images(out, session.data, report.split, session.classifier.labels_for, workers)
         test, skipped = session.write(report, shares)
+        if test is None and shares.test.images != []:
+            warn("the images kept for a test cannot be used any more; backmix report RUN says why")
         list_skipped(skipped)
         threshold = session.classifier.thresholds[session.classifier.detector]
         if threshold.note:

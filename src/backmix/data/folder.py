@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import os
-import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
 from PIL import Image
 
 from backmix.data.content import file_key
-from backmix.data.images import IMAGE_EXTENSIONS, open_image, readable
-from backmix.data.source import ImageSource, check_position
+from backmix.data.entries import entries, folders_in, images_in, is_folder, is_image, is_passed_over, walk
+from backmix.data.entries import natural_key as natural_key
+from backmix.data.images import open_image, readable
+from backmix.data.layout import (
+    folder_to_give,
+    inner_folders_to_leave_out,
+    layout_notes,
+    mask_files,
+    not_classes,
+    server_folders,
+)
+from backmix.data.names import match_names, respelt_in_words
+from backmix.data.source import ImageSource, Subset, check_position
 from backmix.errors import DataError, some_of
 
 
@@ -21,15 +31,18 @@ class FolderSource:
     """Images sorted into one folder per class.
 
     Classes and images are in natural order ("img2" before "img10"), which is the same on every machine. Images in
-    folders inside a class folder belong to that class. Hidden files and `__MACOSX` are skipped. Links are followed,
-    each real folder once per class. Class names are in Unicode form NFC, so that folders copied from a Mac keep their
-    names.
+    folders inside a class folder belong to that class. Hidden files, and bins and previews of file servers, are
+    skipped. So are masks, results and images without a class among the class folders, see `backmix.data.layout`. Links
+    are followed, each real folder once per class. Class names are in Unicode form NFC, so that folders copied from a
+    Mac keep their names.
 
     Args:
         root: The folder that holds the class folders.
         classes: Names that come first in the attribute `classes`, in this order, even if they have no images here.
-            Folders with other names follow. So a test folder can share its numbering with the training folder.
+            Folders whose names differ from one of them only in case, blanks, hyphens or underscores belong to it, and
+            folders with other names follow. So a test folder can share its numbering with the training folder.
         min_classes: The smallest number of classes with images; 2 by default, because a classifier needs two classes.
+        loose: Whether images directly in root count too, as a class that is called like root.
 
     Attributes:
         classes: The names of all classes.
@@ -37,6 +50,7 @@ class FolderSource:
         skipped: The files that do not have the extension of an image, relative to root.
         empty_classes: The class folders without an image. They are left out of `classes` unless the argument names
             them.
+        left_out: The folders and files that were left out, relative to root, and the reason for each.
 
     Raises:
         DataError: If the folder does not exist or is empty, it has images but no class folders, there are too few
@@ -44,29 +58,44 @@ class FolderSource:
     """
 
     def __init__(
-        self, root: str | os.PathLike[str], *, classes: Sequence[str] | None = None, min_classes: int = 2
+        self,
+        root: str | os.PathLike[str],
+        *,
+        classes: Sequence[str] | None = None,
+        min_classes: int = 2,
+        loose: bool = False,
     ) -> None:
         self.root = Path(root)
-        names = class_folders(self.root)
+        names = class_folders(self.root, loose=loose)
+        self.left_out: dict[str, str] = not_classes(self.root, names)
+        self._given, self._read_loose = list(classes or ()), loose
+        self._loose = images_in(self.root)
+        self._names = [name for name in names if name not in self.left_out]
         self.skipped: list[str] = [
             readable(entry.name)
-            for entry in _entries(self.root)
-            if not _is_folder(entry) and not _is_image(entry.name) and not _is_hidden(entry.name)
+            for entry in entries(self.root)
+            if not is_folder(entry) and not is_image(entry.name) and not is_passed_over(entry.name)
         ]
         images: dict[str, list[str]] = {}
-        for folder in names:
-            found = list(_walk(self.root / folder, folder))
-            self.skipped += [readable(path) for path in found if not _is_image(path)]
-            images.setdefault(_nfc(folder), []).extend(path for path in found if _is_image(path))
-        self.classes: list[str] = [_nfc(name) for name in classes or ()]
-        self.classes += [name for name, paths in images.items() if paths and name not in self.classes]
+        for folder in self._names:
+            images.setdefault(_nfc(folder), []).extend(self._images_of(folder))
+        if loose and self._loose:
+            images.setdefault(_nfc(self.root.absolute().resolve().name), []).extend(self._loose)
+        self.left_out |= server_folders(self.root, "")
+        check_class_names(self._names, self.root)
+        own = [_nfc(name) for name in self._given]
+        self._called = match_names(list(images), own)
+        of_class: dict[str, list[str]] = {}
+        for name, paths in images.items():
+            of_class.setdefault(self._called.get(name, name), []).extend(paths)
+        self.classes: list[str] = own + [name for name, paths in of_class.items() if paths and name not in own]
         self.empty_classes: list[str] = [name for name, paths in images.items() if not paths]
-        check_class_names([*names, *self.classes], self.root)
-        filled = [name for name, paths in images.items() if paths]
+        check_class_names(self.classes, self.root)
+        filled = [name for name, paths in of_class.items() if paths]
         if len(filled) < min_classes:
             raise DataError(self._too_few(filled, min_classes))
-        self._paths = [path for name in self.classes for path in images.get(name, [])]
-        counts = torch.tensor([len(images.get(name, [])) for name in self.classes], dtype=torch.int64)
+        self._paths = [path for name in self.classes for path in of_class.get(name, [])]
+        counts = torch.tensor([len(of_class.get(name, [])) for name in self.classes], dtype=torch.int64)
         self.labels = torch.repeat_interleave(torch.arange(len(self.classes)), counts)
 
     def __len__(self) -> int:
@@ -95,15 +124,36 @@ class FolderSource:
         return readable(self.path(i))
 
     def notes(self) -> list[str]:
-        """Return one sentence for people about each kind of entry that was left out; empty if nothing was."""
-        notes = []
+        """Return one sentence for people about each kind of entry that was left out or may be meant otherwise."""
+        given = folder_to_give(self.root, [name for name in self._names if _nfc(name) not in self.empty_classes])
+        notes = [given] if given else []
+        for reason in dict.fromkeys(self.left_out.values()):
+            names = [readable(name) for name, of in self.left_out.items() if of == reason]
+            notes.append(f"left out {some_of(names, 5, quoted=True)}: {reason}")
+        if self._loose and not self._read_loose:
+            notes.append(f"{len(self._loose)} images lie in no class folder and are left out")
+        elif self._loose:
+            where = "no class folders" if not self._names else f"{len(self._loose)} images in no class folder"
+            notes.append(f"{where}: these images are taken for a class called {_nfc(self.root.resolve().name)!r}")
         if self.empty_classes:
             notes.append(f"no images in {some_of(self.empty_classes, 5, quoted=True)}: left out of the classes")
+        if respelt := respelt_in_words(list(self._called), [_nfc(name) for name in self._given]):
+            notes.append(respelt)
         if self.skipped:
             notes.append(
                 f"{len(self.skipped)} files are not images by their extension: {some_of(self.skipped, 5, quoted=True)}"
             )
-        return notes
+        return notes + layout_notes(self.root, self._names)
+
+    def _images_of(self, folder: str) -> list[str]:
+        """Return the paths of the images of a class folder, relative to root, and keep what was left out."""
+        inner = inner_folders_to_leave_out(self.root / folder, folder)
+        self.left_out |= inner
+        found = list(walk(self.root / folder, folder, frozenset(inner)))
+        self.skipped += [readable(path) for path in found if not is_image(path)]
+        masks = mask_files(found)
+        self.left_out |= {path: "masks beside their images" for path in found if path in masks}
+        return [path for path in found if is_image(path) and path not in masks]
 
     def _too_few(self, filled: list[str], min_classes: int) -> str:
         found = f"images of one class only ({filled[0]!r})" if len(filled) == 1 else f"images of {len(filled)} classes"
@@ -113,8 +163,12 @@ class FolderSource:
         return f"{readable(self.root)} holds {found}; at least {min_classes} classes with images are needed{notes}"
 
 
-def class_folders(root: Path) -> list[str]:
-    """Return the names of the folders in a folder that count as classes, in natural order.
+def class_folders(root: Path, *, loose: bool = False) -> list[str]:
+    """Return the names of the folders in a folder that may be classes or splits, in natural order.
+
+    Args:
+        root: The folder.
+        loose: Whether there may be images directly in root and no folders; the answer is then empty.
 
     Raises:
         DataError: If root is not a folder, cannot be listed, is empty, or holds no folders.
@@ -123,34 +177,19 @@ def class_folders(root: Path) -> list[str]:
         raise DataError(f"there is no folder {readable(root)}")
     if not root.is_dir():
         raise DataError(f"{readable(root)} is a file; a folder with one folder per class is expected")
-    entries = [entry for entry in _entries(root) if not _is_hidden(entry.name)]
-    names = [entry.name for entry in entries if _is_folder(entry)]
-    if names:
-        return sorted(names, key=natural_key)
-    if not entries:
+    found = [entry for entry in entries(root) if not is_passed_over(entry.name)]
+    if names := folders_in(root):
+        return names
+    if not found:
         raise DataError(f"the folder {readable(root)} is empty; one folder of images per class is expected in it")
-    images = sum(_is_image(entry.name) for entry in entries)
-    found = f"{images} images directly in it" if images else f"{len(entries)} files but no images"
+    images = sum(is_image(entry.name) for entry in found)
+    if images and loose:
+        return []
+    what = f"{images} images directly in it" if images else f"{len(found)} files but no images"
     raise DataError(
-        f"{readable(root)} has no class folders, but {found}; put the images of each class into a folder of their own, "
+        f"{readable(root)} has no class folders, but {what}; put the images of each class into a folder of their own, "
         f"named like the class"
     )
-
-
-def holds_images(folder: Path) -> bool:
-    """Return whether images lie directly in a folder."""
-    return any(_is_image(entry.name) and not _is_hidden(entry.name) for entry in _entries(folder))
-
-
-def holds_folders(folder: Path) -> bool:
-    """Return whether folders lie directly in a folder."""
-    return any(_is_folder(entry) and not _is_hidden(entry.name) for entry in _entries(folder))
-
-
-def natural_key(name: str) -> tuple[tuple[str | int, ...], str]:
-    """Return a sort key that orders numbers in names by value and ignores case; ties have a fixed order."""
-    parts = re.split(r"(\d+)", unicodedata.normalize("NFC", name).casefold())
-    return tuple(int(part) if i % 2 else part for i, part in enumerate(parts)), name
 
 
 def check_class_names(names: Iterable[str], where: object) -> None:
@@ -173,53 +212,6 @@ def check_class_names(names: Iterable[str], where: object) -> None:
             )
 
 
-def _walk(folder: Path, relative: str) -> Iterator[str]:
-    """Yield the files below a folder as paths relative to the root, in natural order; visit each real folder once."""
-    seen = {_identity(folder), _identity(folder.parent)}
-    pending = [(folder, relative)]
-    while pending:
-        folder, relative = pending.pop()
-        inner = []
-        for entry in sorted(_entries(folder), key=lambda entry: natural_key(entry.name)):
-            path = f"{relative}/{entry.name}"
-            if _is_hidden(entry.name):
-                continue
-            if not _is_folder(entry):
-                yield path
-            elif (identity := _identity(folder / entry.name)) not in seen:
-                seen.add(identity)
-                inner.append((folder / entry.name, path))
-        pending += reversed(inner)
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except OSError as error:
-        raise DataError(f"the folder {readable(folder)} cannot be listed: {error.strerror}") from None
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # A link goes in a circle, or leads to a place that may not be read.
-        return False
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    found = folder.stat()
-    return found.st_dev, found.st_ino
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
-
-
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS
-
-
 def _nfc(name: str) -> str:
     return unicodedata.normalize("NFC", readable(name))
 
@@ -227,3 +219,10 @@ def _nfc(name: str) -> str:
 def image_key(source: ImageSource, i: int) -> str:
     """Return a name by which image i is found again: its path within a folder, or its number in other data."""
     return readable(source.path(i).relative_to(source.root)) if isinstance(source, FolderSource) else str(i)
+
+
+def source_notes(source: ImageSource) -> list[str]:
+    """Return sentences about the entries of a folder that are not images of classes; empty for other data."""
+    if isinstance(source, Subset):
+        return source_notes(source.source)
+    return source.notes() if isinstance(source, FolderSource) else []

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from backmix.data.names import join_names
 from backmix.errors import DataError, some_of
 from backmix.prediction.answer import UNKNOWN
 
@@ -85,15 +86,21 @@ def _class_number(classes: Sequence[str], entry: str | int) -> int:
         raise DataError(f"known classes are names or numbers; got {entry!r}")
     names = [unicodedata.normalize("NFC", name) for name in classes]
     name = unicodedata.normalize("NFC", entry)
-    for spelling in (name, name.strip()):
-        if spelling in names:
-            return names.index(spelling)
+    if name in names:
+        return names.index(name)
+    bare = [other.strip() for other in names]
+    if bare.count(name.strip()) == 1:  # A blank at the end of a folder's name is not seen.
+        return bare.index(name.strip())
     if re.fullmatch(r"\s*[0-9]{1,9}\s*", name):
         return _class_number(classes, int(name))
     folded = {other.casefold(): other for other in reversed(names)}
     similar = difflib.get_close_matches(name.strip().casefold(), folded, n=3)
     hint = f"did you mean {' or '.join(repr(folded[other]) for other in similar)}?" if similar else ""
-    raise DataError(f"there is no class {entry!r}; {hint or f'the data has {len(classes)}: {some_of(classes)}'}")
+    typed = some_of([join_names([other]) for other in classes])
+    parted = next((other for other in names if name.strip() in [part.strip() for part in other.split(",")]), None)
+    if parted is not None:
+        hint = f"a comma that belongs to a name has a backslash before it: {join_names([parted])}"
+    raise DataError(f"there is no class {entry!r}; {hint or f'the data has {len(classes)}: {typed}'}")
 
 
 def check_classes(classes: Sequence[str]) -> None:

@@ -10,21 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from backmix.data.digits import SPLITS, DigitsOnTextures
-from backmix.data.folder import FolderSource, class_folders, holds_folders, holds_images, natural_key
+from backmix.data.entries import folders_in, is_image, walk
+from backmix.data.folder import FolderSource, class_folders
 from backmix.data.images import IMAGE_EXTENSIONS, readable
 from backmix.data.known import choose_known, holdout_split
-from backmix.data.parquet import HubSource, ParquetSource, hub_splits, parquet_splits
+from backmix.data.layout import CANONICAL, by_split, class_root, folder_splits
+from backmix.data.parquet import HubSource, ParquetSource, has_images, hub_splits, parquet_splits
 from backmix.data.source import ImageSource
 from backmix.errors import DataError, some_of
 
 __all__ = ["available_splits", "choose_known", "holdout_split", "load_source"]
 
-_SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing"),
-}
-_CANONICAL = {name: split for split, names in _SPLIT_NAMES.items() for name in names}
 _HUB_ID = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*/[\w.-]+)(:(?P<config>[\w.-]+))?")
 _DIGITS_OPTIONS: dict[str, Callable[[str], Any]] = {
     "prior": float,
@@ -36,7 +32,7 @@ _DIGITS_OPTIONS: dict[str, Callable[[str], Any]] = {
 }
 
 
-def load_source(spec: str | os.PathLike[str], split: str | None = None) -> ImageSource:
+def load_source(spec: str | os.PathLike[str], split: str | None = None, *, few: bool = False) -> ImageSource:
     """Open the data that a person named.
 
     Args:
@@ -48,9 +44,12 @@ def load_source(spec: str | os.PathLike[str], split: str | None = None) -> Image
             a Parquet file, or a folder of `<split>-*.parquet`;
             "owner/name" or "owner/name:config" of the Hugging Face hub, if there is no path of that name
             ("hub:owner/name" if there is a folder "owner").
-            A name that exists as a path means the path, except "digits" ("./digits" is a folder).
+            A name that exists as a path means the path. If a folder "digits" here holds images, "./digits" is the
+            folder and "digits:" the embedded set, and "digits" alone is an error.
         split: "train", "val", "test" or another name that the data has. Other spellings of these three are understood.
             None: all images if the data is not divided, otherwise the only split, otherwise "train".
+        few: Whether a folder may hold images of one class, or images in no class folder, as unknown images and tests
+            may. Images in no class folder are of a class that is called like the folder.
 
     Returns:
         The images. The splits of a divided folder share one numbering of classes: the classes of train come first, then
@@ -64,16 +63,18 @@ def load_source(spec: str | os.PathLike[str], split: str | None = None) -> Image
     if (hub := _hub_id(spec)) is not None:
         name, config = hub
         # Asking for the names of the splits needs the network even if the data is already in the cache.
-        actual = split if split in ("train", "test") else _pick(_by_split(hub_splits(name, config=config)), split, name)
+        actual = (
+            split if split in ("train", "test") else _pick(_usual_names(hub_splits(name, config=config)), split, name)
+        )
         return HubSource(name, actual, config=config)
     path = _existing(spec)
     if _is_parquet(path):
-        return ParquetSource(path, _pick(_by_split(parquet_splits(path)), split, readable(path)))
-    folders = _folder_splits(path)
+        return ParquetSource(path, _pick(_usual_names(parquet_splits(path)), split, readable(path)))
+    folders = _folder_splits(path, loose=few)
     chosen = _pick(folders, split, readable(path))
     if chosen is None:
-        return FolderSource(path)
-    return _divided_folder(path, folders, chosen)
+        return FolderSource(path, min_classes=1 if few else 2, loose=few)
+    return _divided_folder(path, folders, chosen, loose=few)
 
 
 def available_splits(spec: str | os.PathLike[str]) -> list[str]:
@@ -91,15 +92,20 @@ def available_splits(spec: str | os.PathLike[str]) -> list[str]:
     if _digits_options(spec) is not None:
         return list(SPLITS)
     if (hub := _hub_id(spec)) is not None:
-        return list(_by_split(hub_splits(hub[0], config=hub[1])))
+        return list(_usual_names(hub_splits(hub[0], config=hub[1])))
     path = _existing(spec)
-    return list(_by_split(parquet_splits(path)) if _is_parquet(path) else _folder_splits(path))
+    return list(_usual_names(parquet_splits(path)) if _is_parquet(path) else _folder_splits(path, loose=True))
 
 
 def _digits_options(spec: str | os.PathLike[str]) -> dict[str, Any] | None:
     """Return the options of the embedded data set, or None if the name means other data."""
     if not isinstance(spec, str) or spec.partition(":")[0] != "digits":
         return None
+    if spec == "digits" and (folder := Path(spec)).is_dir() and _holds_data(folder):
+        raise DataError(
+            "'digits' may be the folder ./digits or the embedded set of handwritten digits; write ./digits for the "
+            "folder, or digits: for the embedded set"
+        )
     options = {}
     for option in filter(None, spec.partition(":")[2].split(",")):
         name, _, value = (part.strip() for part in option.partition("="))
@@ -110,6 +116,10 @@ def _digits_options(spec: str | os.PathLike[str]) -> dict[str, Any] | None:
         except ValueError:
             raise DataError(f"digits option {name} takes a number, as in prior=0.8 or seed=1; got {value!r}") from None
     return options
+
+
+def _holds_data(folder: Path) -> bool:
+    return any(is_image(path) or path.endswith(".parquet") for path in walk(folder, folder.name))
 
 
 def _hub_id(spec: str | os.PathLike[str]) -> tuple[str, str | None] | None:
@@ -143,7 +153,17 @@ def _existing(spec: str | os.PathLike[str]) -> Path:
 def _is_parquet(path: Path) -> bool:
     """Return whether a path is read as Parquet. Raise DataError for a file of another kind."""
     if path.is_dir():
-        return any(path.glob("*.parquet")) or any(path.glob("data/*.parquet"))
+        files = [*path.glob("*.parquet")] or [*path.glob("data/*.parquet")]
+        below = (walk(path / name, name) for name in folders_in(path)) if files else ()
+        if not any(is_image(file) for inside in below for file in inside):
+            return bool(files)
+        tables = [file.name for file in files if has_images(file)]
+        if tables:
+            raise DataError(
+                f"{readable(path)} holds folders of images and tables that may hold images too ({some_of(tables, 3)}); "
+                f"move one kind elsewhere, or give a table as DATA"
+            )
+        return False  # A table of something else, such as metadata, beside class folders.
     if path.suffix.lower() == ".parquet":
         return True
     kind = "one image" if path.suffix.lower() in IMAGE_EXTENSIONS else f"a file of type {path.suffix!r}"
@@ -153,16 +173,8 @@ def _is_parquet(path: Path) -> bool:
     )
 
 
-def _by_split(names: Iterable[str]) -> dict[str, str]:
-    """Return split -> its name in the data; usual names become train, val and test, which come first."""
-    found: dict[str, str] = {}
-    for name in names:
-        split = _CANONICAL.get(name.lower(), name)
-        if split in found:
-            raise DataError(f"{found[split]!r} and {name!r} both stand for the split {split!r}; take one away")
-        found[split] = name
-    first = [split for split in _SPLIT_NAMES if split in found]
-    return {split: found[split] for split in [*first, *sorted(found.keys() - {*first}, key=natural_key)]}
+def _usual_names(names: Iterable[str]) -> dict[str, str]:
+    return by_split((name, None) for name in names)
 
 
 def _pick(found: dict[str, str], split: str | None, where: str) -> str | None:
@@ -171,42 +183,26 @@ def _pick(found: dict[str, str], split: str | None, where: str) -> str | None:
         if len(found) > 1 and "train" not in found:
             raise DataError(f"{where} has the splits {', '.join(found)}; say which one to use")
         return found.get("train", next(iter(found.values()), None))
-    wanted = split if split in found else _CANONICAL.get(split.lower(), split)
+    wanted = split if split in found else CANONICAL.get(split.lower(), split)
     if wanted in found:
         return found[wanted]
     has = f"it has {', '.join(found)}" if found else "it is not divided into splits"
     raise DataError(f"{where} has no split {split!r}; {has}")
 
 
-def _folder_splits(root: Path) -> dict[str, str]:
-    """Return split -> folder if the class folders lie one level down; empty for a plain folder of class folders."""
-    names = class_folders(root)
-    usual = [name for name in names if name.lower() in _CANONICAL]
-    others = [name for name in names if name not in usual]
-    if not any(holds_folders(root / name) and not holds_images(root / name) for name in usual):
-        if usual and not others:
-            raise DataError(
-                f"{readable(root)} has {', '.join(usual)} inside, but no class folders in them; put the images of each "
-                f"class into a folder of their own, as in {usual[0]}/cat/1.jpg"
-            )
-        return {}
-    if mixed := [name for name in others if holds_images(root / name)]:
-        raise DataError(
-            f"{readable(root)} has the splits {', '.join(usual)} beside folders of images ({some_of(mixed)}), so it is "
-            f"not clear which are classes; move one kind elsewhere"
-        )
-    return _by_split([*usual, *(name for name in others if holds_folders(root / name))])
+def _folder_splits(path: Path, *, loose: bool = False) -> dict[str, str]:
+    return folder_splits(path, class_folders(path, loose=loose))
 
 
-def _divided_folder(root: Path, folders: dict[str, str], chosen: str) -> FolderSource:
+def _divided_folder(root: Path, folders: dict[str, str], chosen: str, *, loose: bool = False) -> FolderSource:
     if "train" not in folders:
-        return FolderSource(root / chosen, min_classes=1)
-    train = FolderSource(root / folders["train"])
+        return FolderSource(class_root(root / chosen), min_classes=1, loose=loose)
+    train = FolderSource(class_root(root / folders["train"]))
     if chosen == folders["train"]:
         return train
-    source = FolderSource(root / chosen, classes=train.classes, min_classes=1)
+    source = FolderSource(class_root(root / chosen), classes=train.classes, min_classes=1, loose=loose)
     present = {source.classes[label] for label in source.labels.unique().tolist()}
-    if chosen.lower() in _CANONICAL and not present & set(train.classes):
+    if chosen in (folders.get("val"), folders.get("test")) and not present & set(train.classes):
         raise DataError(
             f"{readable(root / chosen)} has none of the classes of {folders['train']}: {some_of(sorted(present))} "
             f"instead of {some_of(train.classes)}"
@@ -236,3 +232,8 @@ def absolute(data: str) -> str:
     """Return a name that opens the data from any folder: a path is made absolute, a hub id or "digits" stays."""
     path = Path(data).expanduser()
     return os.path.abspath(path) if path.exists() and data.partition(":")[0] != "digits" else data
+
+
+def recorded(data: str) -> str:
+    """Return a name that a run recorded, so that it opens the same data whatever lies in the current folder."""
+    return "digits:" if data == "digits" else data

@@ -84,10 +84,10 @@ def find_near_duplicates(
     total = len(chosen)
     links = [(prints.copies, torch.zeros(len(prints.copies))), _compare_detailed(prints), _compare_plain(prints)]
     pairs, difference = (torch.cat(parts) for parts in zip(*links, strict=True))
-    groups = _connected(pairs, total)
+    groups = connected(pairs, total)
     for limit in _LIMITS:
         large = torch.bincount(groups) > max(_LARGE, _LARGE_SHARE * total)
-        divided = len(large) + _connected(pairs[difference <= limit], total)
+        divided = len(large) + connected(pairs[difference <= limit], total)
         groups = torch.where(large[groups], divided, groups).unique(return_inverse=True)[1]
     # Groups are numbered in the order in which they first appear.
     first = torch.full((total,), total).scatter_reduce(0, groups, torch.arange(total), "amin")
@@ -321,7 +321,7 @@ _SHARPNESS = _blur((1, 2, 1)).numpy()
 _SMOOTH = _blur((1, 4, 6, 4, 1))
 
 
-def _connected(pairs: Tensor, total: int) -> Tensor:
+def connected(pairs: Tensor, total: int) -> Tensor:
     """Return, for each of `total` images, the number of its connected component."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components

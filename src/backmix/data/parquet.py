@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from backmix.data.images import readable
-from backmix.data.table import TableSource
+from backmix.data.table import BINARY, TableSource
 from backmix.errors import DataError
 
 
@@ -115,6 +115,24 @@ def parquet_splits(path: str | os.PathLike[str]) -> dict[str, list[Path]]:
                 f"{len(splits[split])}; fetch the missing ones"
             )
     return splits
+
+
+def has_images(file: Path) -> bool:
+    """Return whether a Parquet file has a column that may hold encoded images; False if it cannot be read."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        schema = pq.read_schema(file)
+    except (ImportError, OSError, ValueError):  # pyarrow's own errors are of these kinds.
+        return False
+
+    def holds_bytes(kind: Any) -> bool:
+        if pa.types.is_struct(kind):
+            return any(holds_bytes(kind.field(i).type) for i in range(kind.num_fields))
+        return str(kind) in BINARY
+
+    return any(holds_bytes(field.type) for field in schema if field.name != "mask")
 
 
 def hub_splits(name: str, *, config: str | None = None) -> list[str]:

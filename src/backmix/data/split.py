@@ -10,7 +10,7 @@ from torch import Tensor
 from backmix.data.group_split import split_groups
 from backmix.data.known import holdout_split
 from backmix.data.seeds import seed_of
-from backmix.errors import DataError
+from backmix.errors import DataError, some_of
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def divide(
         The positions of the images for each purpose.
 
     Raises:
-        DataError: If a known class has too few images for all purposes.
+        DataError: If a known class has too few images to train and to calibrate on, or no class can be tested.
     """
     if groups is None and not test_share:
         return split_known(labels, classes, hold_out, share, seed)
@@ -72,10 +72,7 @@ def split_known(labels: Tensor, classes: list[str], hold_out: bool, share: float
     """
     known = (labels >= 0).nonzero()[:, 0]
     counts = torch.bincount(labels[known], minlength=len(classes))
-    few = [f"{name} ({int(count)})" for name, count in zip(classes, counts, strict=True) if count < 1 + hold_out]
-    if few:
-        need = "two images, one of them to calibrate on" if hold_out else "an image to train on"
-        raise DataError(f"every known class needs at least {need}; too few in: {', '.join(few)}")
+    check_counts(classes, counts.tolist(), hold_out)
     if not hold_out:
         return Split(known, known[:0])
     share = auto_holdout(len(known)) if share is None else share
@@ -97,18 +94,18 @@ def split_apart(
 ) -> Split:
     """Divide the known images of each class as `divide` does, and keep every group together.
 
+    A class that has too few images or groups for all purposes has none to test on, or none to calibrate on either.
+
     Raises:
-        DataError: If a known class has too few images for all purposes, or no group is left to calibrate on.
+        DataError: As in `divide`, or if no group is left to calibrate on.
     """
     known = (labels >= 0).nonzero()[:, 0]
     counts = torch.bincount(labels[known], minlength=len(classes))
-    need = 1 + hold_out + (test_share > 0)
-    few = [f"{name} ({int(count)})" for name, count in zip(classes, counts, strict=True) if count < need]
-    if few:
-        purposes = ["one to train on"] + ["one to calibrate on"] * hold_out + ["one to test on"] * (test_share > 0)
+    check_counts(classes, counts.tolist(), hold_out)
+    if test_share and int(counts.max()) < 2 + hold_out:
         raise DataError(
-            f"every known class needs {need} images or more, {', '.join(purposes)}; too few in: {', '.join(few)}. "
-            "Add images, leave the class out (--known-classes), or keep none for a test (--test-share 0)."
+            f"no class has {2 + hold_out} images, so none can be tested. Add images, or keep none for a test "
+            "(--test-share 0)."
         )
     share = auto_holdout(len(known)) if share is None else share
     shares = [share] * hold_out + [test_share] * (test_share > 0)
@@ -123,6 +120,21 @@ def split_apart(
         )
     held = parts[1] if hold_out else nothing
     return Split(parts[0], held, parts[-1] if test_share else nothing)
+
+
+def check_counts(classes: list[str], counts: list[int], hold_out: bool) -> None:
+    """Raise DataError if a known class has no image to train on, or none to calibrate on beside it.
+
+    Args:
+        classes: The names of the known classes.
+        counts: The number of images of each.
+        hold_out: Whether images are held out to calibrate on.
+    """
+    few = [f"{name} ({count})" for name, count in zip(classes, counts, strict=True) if count < 1 + hold_out]
+    if few:
+        need = "two images, one of them to calibrate on" if hold_out else "an image to train on"
+        how = "Add images, or leave such classes out (--min-images 2)" if hold_out else "Leave such classes out"
+        raise DataError(f"every known class needs at least {need}; too few in: {some_of(few)}. {how}.")
 
 
 def repeat_rare(labels: Tensor, positions: Tensor) -> Tensor:

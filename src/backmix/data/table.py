@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,8 @@ import torch
 from PIL import Image
 
 from backmix.data.content import bytes_key, file_key
-from backmix.data.folder import check_class_names, natural_key
+from backmix.data.entries import natural_key
+from backmix.data.folder import check_class_names
 from backmix.data.images import ImageError, open_image, open_mask
 from backmix.data.source import check_position
 from backmix.errors import DataError
@@ -21,12 +21,17 @@ if TYPE_CHECKING:
     import datasets
 
 
+BINARY = ("binary", "large_binary", "binary_view")
+"""The types of Arrow that hold encoded images."""
+
+
 class TableSource:
     """Labelled images in a table of `datasets`.
 
     The images are in the column "image" or "img", or in the only column of images. The labels are in the column "label"
     or "fine_label", or in the only column of class labels. A column of class labels holds the class names; in other
-    columns, integers or texts are the names themselves. If there is a column "mask" with images, it is used.
+    columns, the integers, truth values or texts that occur are the names themselves, and -1 or nothing is no class. If
+    there is a column "mask" with images, it is used.
 
     Args:
         table: A `datasets.Dataset`.
@@ -95,7 +100,7 @@ class TableSource:
 
 def _is_image(feature: Any) -> bool:
     """Return whether a column holds encoded images: it is declared so, or holds bytes and path, or bytes alone."""
-    if type(feature).__name__ == "Image" or getattr(feature, "dtype", None) in ("binary", "large_binary"):
+    if type(feature).__name__ == "Image" or getattr(feature, "dtype", None) in BINARY:
         return True
     return isinstance(feature, dict) and {"bytes", "path"} <= set(feature)
 
@@ -114,7 +119,7 @@ def _label_column(table: datasets.Dataset, origin: str) -> str:
 
 
 def _is_label(feature: Any) -> bool:
-    return _is_class(feature) or re.match(r"u?int|(large_)?string", str(_dtype(feature))) is not None
+    return _is_class(feature) or re.match(r"u?int|bool|(large_)?string", str(_dtype(feature))) is not None
 
 
 def _is_class(feature: Any) -> bool:
@@ -136,14 +141,14 @@ def _choose(candidates: list[str], table: datasets.Dataset, origin: str, wanted:
 def _classes_and_labels(table: datasets.Dataset, column: str, origin: str) -> tuple[list[str], torch.Tensor]:
     feature = table.features[column]
     values = table.data.column(column)
-    if not _is_class(feature) and "string" in _dtype(feature):
-        texts = values.to_pylist()
-        classes = sorted({text for text in texts if text is not None}, key=natural_key)
-        number = {text: i for i, text in enumerate(classes)}
-        return classes, torch.tensor([number.get(text, -1) for text in texts], dtype=torch.int64)
+    if not _is_class(feature):
+        # Numbers without names may be ids far apart, so only those that occur are classes.
+        given = [None if value in (None, -1) else str(value) for value in values.to_pylist()]
+        classes = sorted({name for name in given if name is not None}, key=natural_key)
+        number = {name: i for i, name in enumerate(classes)}
+        return classes, torch.tensor([-1 if name is None else number[name] for name in given], dtype=torch.int64)
     labels = torch.from_numpy(np.array(values.cast("int64").fill_null(-1).to_numpy(), dtype=np.int64))
-    names: Iterable[str] | None = getattr(feature, "names", None)
-    classes = list(names) if names is not None else [str(i) for i in range(max(labels.tolist(), default=-1) + 1)]
+    classes = list(feature.names)
     wrong = ((labels < -1) | (labels >= len(classes))).nonzero().flatten()
     if len(wrong):
         row = int(wrong[0])

@@ -22,6 +22,9 @@ class FitArguments:
         "Known classes by name or number, as a,b,c; the rest is left out. A comma in a name has a backslash before it, "
         "or the option is given again for each name. Default: all.",
     ] = None
+    min_images: Annotated[
+        int | None, "Leave out classes of fewer images; they then count as unknown. Default: none is left out."
+    ] = None
     model: Annotated[
         str | None,
         "compact, compact-s, vgg32, wrn-40-4, resnet18-small, or a timm name. Default: a timm model where its "

@@ -70,6 +70,7 @@ class FitSession:
         known: (N,) int64, the known class of each training image, -1 for others.
         balance: Whether images of rare classes are shown more often.
         options: The training options. A budget may change them when the training begins.
+        outliers: The images of unknown classes that are learnt from, "backgrounds", or None.
         leaked: The classes that the outliers share with the data.
     """
 
@@ -104,6 +105,7 @@ class FitSession:
             test_share=arguments.test_share,
             near_duplicates=arguments.near_duplicates,
             accept=arguments.accept,
+            min_images=arguments.min_images,
             cache=self.cache,
             image_bar=image_bar if self.chief else None,
             workers=workers,
@@ -134,9 +136,9 @@ class FitSession:
         self._record(self.options)
         if self.what != "head":  # A head has no epochs to log.
             self.accelerator.init_trackers("")
-        self._outliers = load_outliers(arguments.outliers, self.data.classes)
+        self.outliers = load_outliers(arguments.outliers, self.data.classes)
         self.leaked: list[str] = []
-        shown = None if isinstance(self._outliers, str) else self._outliers
+        shown = None if isinstance(self.outliers, str) else self.outliers
         if shown is not None and self.classifier.network.head.uses_outliers:
             self.leaked = shown_unknowns(shown, arguments.data, self.data.source, self.data.classes)
 
@@ -170,7 +172,7 @@ class FitSession:
             "options": self.options,
             "augmentation": arguments.augmentation,
             "augmentation_options": self._augmentation_options(),
-            "outliers": self._outliers,
+            "outliers": self.outliers,
             "held_out": data.held_out,
             "groups": data.groups,
             "choose": self._chooses_score,
@@ -222,7 +224,7 @@ class FitSession:
 
     def _train_head(self, on_frozen: Callable[[FrozenFeatures, Split, int], None]) -> FitReport:
         arguments, data = self.arguments, self.data
-        outliers = self._outliers if self.classifier.network.head.uses_outliers else None
+        outliers = self.outliers if self.classifier.network.head.uses_outliers else None
         if isinstance(outliers, str):
             raise ValueError("--outliers backgrounds are made while all weights are trained: take --train all, or DATA")
         return fit_frozen(

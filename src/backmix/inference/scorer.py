@@ -9,6 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from backmix.data.names import match_names
 from backmix.data.preprocess import Preprocess
 from backmix.data.source import ImageSource
 from backmix.detectors import METHOD, Detector, check_name
@@ -55,9 +56,13 @@ class Scorer:
         self._images = 0  # The number of images whose pooled features were asked for.
 
     def labels_for(self, source: ImageSource) -> Tensor:
-        """Return the labels of a source in the numbers of this classifier, by class name; -1 for unknown classes."""
+        """Return the labels of a source in the numbers of this classifier; -1 for unknown classes.
+
+        Classes are matched by name, see `backmix.data.names.match_names`.
+        """
         number = {name: i for i, name in enumerate(self.classes)}
-        table = torch.tensor([*(number.get(name, -1) for name in source.classes), -1])
+        matched = match_names(source.classes, self.classes)
+        table = torch.tensor([*(number[matched[name]] if name in matched else -1 for name in source.classes), -1])
         return table[source.labels]
 
     def scores(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from backmix.data.load import load_source, training_split
+from backmix.data.names import match_names
 from backmix.data.preprocess import Preprocess
 from backmix.data.source import ImageSource, Subset
 from backmix.errors import DataError, some_of
@@ -118,8 +119,9 @@ def load_outliers(data: str | None, classes: Sequence[str]) -> str | ImageSource
     """
     if data is None or data == "backgrounds":
         return data
-    source = load_source(data, training_split(data))
-    known = torch.tensor([name in classes for name in source.classes] + [False])
+    source = load_source(data, training_split(data), few=True)
+    matched = match_names(source.classes, classes)
+    known = torch.tensor([name in matched for name in source.classes] + [False])
     others = (~known[source.labels]).nonzero()[:, 0]
     if not len(others):
         raise DataError(f"--outliers {data}: all its images are of known classes ({some_of(classes)})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fnmatch
 import os
 import sys
@@ -9,11 +10,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from backmix.data.images import IMAGE_EXTENSIONS
+from backmix.data.entries import is_image, is_passed_over
 from backmix.errors import DataError
 
 _BLOCK = 65536
 _LONGEST = 1 << 20
+# The mark of UTF-32 begins like that of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_NO_LISTS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"PK\x03\x04")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +60,19 @@ def find_images(
 
     Raises:
         DataError: If standard input is not a list of paths.
+        TypeError: If one path is given that is not in a list.
     """
+    if isinstance(paths, (str, bytes, os.PathLike)):  # Each letter would be a path, and "/" the whole disk.
+        raise TypeError(f"find_images takes several paths; put this one into a list: [{paths!r}]")
+    return _find(paths, recursive, leave_out, stdin)
+
+
+def _find(
+    paths: Iterable[str | os.PathLike[str]],
+    recursive: bool,
+    leave_out: str | os.PathLike[str] | None,
+    stdin: BinaryIO | None,
+) -> Iterator[Found]:
     shut = None if leave_out is None else os.path.realpath(leave_out)
     for given in paths:
         path = os.fspath(given)
@@ -67,12 +88,21 @@ def find_images(
 def read_list(stream: BinaryIO) -> Iterator[str]:
     """Yield the paths of a list, one a line, or separated by NUL if the first 64 KiB contain a NUL.
 
-    Lines may end as on Windows, and empty lines are skipped. A list with a line break in a name must use NUL.
+    Lines may end as on Windows, and empty lines are skipped. A list with a line break in a name must use NUL. A list in
+    UTF-16 or UTF-32, as PowerShell and spreadsheets write it, is decoded where it begins with its byte order mark.
 
     Raises:
-        DataError: If an entry is far too long for a path.
+        DataError: If an entry is far too long for a path, or the content is an image, an archive, or UTF-16 without a
+            mark.
     """
     block = stream.read(_BLOCK)
+    if encoding := next((name for mark, name in _MARKS if block.startswith(mark)), None):
+        yield from _decoded(block, stream, encoding)
+        return
+    if block.startswith(_NO_LISTS):
+        raise DataError("standard input is an image or an archive; give a list of paths, one a line")
+    if _looks_wide(block):
+        raise DataError("the list of paths looks like UTF-16 without its mark; write it as UTF-8, or with a mark")
     separator = b"\0" if b"\0" in block else b"\n"
     if separator == b"\n":
         block = block.removeprefix(b"\xef\xbb\xbf")
@@ -84,6 +114,31 @@ def read_list(stream: BinaryIO) -> Iterator[str]:
             raise DataError(f"the list of paths has an entry of more than {_LONGEST} bytes, so it is no list of paths")
         block = stream.read(_BLOCK)
     yield from _names_of([rest], separator)
+
+
+def _decoded(block: bytes, stream: BinaryIO, encoding: str) -> Iterator[str]:
+    """Yield the lines of a list in a wide encoding."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    rest = ""
+    try:
+        while block:
+            *whole, rest = (rest + decoder.decode(block)).split("\n")
+            yield from (line.removesuffix("\r") for line in whole if line.removesuffix("\r"))
+            if len(rest) > _LONGEST:
+                raise DataError(f"the list of paths has an entry of more than {_LONGEST} letters, so it is no list")
+            block = stream.read(_BLOCK)
+        rest += decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        raise DataError(f"the list of paths begins like {encoding.upper()} and is not: {error.reason}") from None
+    if rest.removesuffix("\r"):
+        yield rest.removesuffix("\r")
+
+
+def _looks_wide(block: bytes) -> bool:
+    """Return whether every other byte is nearly always NUL, as in plain letters in UTF-16."""
+    even, odd = block[::2].count(0), block[1::2].count(0)
+    half = len(block) // 2
+    return half >= 8 and max(even, odd) > 0.5 * half and min(even, odd) < 0.05 * half
 
 
 def _names_of(entries: list[bytes], separator: bytes) -> Iterator[str]:
@@ -109,7 +164,7 @@ def _walk(top: str, recursive: bool, shut: str | None) -> Iterator[Found]:
         except OSError as error:
             yield Found(folder, f"a folder that cannot be listed: {error.strerror or error}")
             continue
-        yield from (Found(os.path.join(folder, name)) for name in files if _is_image(name))
+        yield from (Found(os.path.join(folder, name)) for name in files if is_image(name))
         if recursive:
             folders += (os.path.join(folder, name) for name in reversed(inside))
 
@@ -126,7 +181,7 @@ def _match_all(pattern: str, recursive: bool, shut: str | None) -> Iterator[Foun
             if deep and parts[-1] != "**":
                 continue
             matches = _walk(path, recursive or deep, shut)
-        elif (any_kind or _is_image(path)) and not _lies_in(path, shut):
+        elif (any_kind or is_image(path)) and not _lies_in(path, shut):
             matches = iter([Found(path)])
         else:
             continue
@@ -174,7 +229,7 @@ def _list(folder: str, *, hidden: bool = False) -> tuple[list[str], list[str]]:
     files: list[str] = []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if not hidden and (entry.name.startswith(".") or entry.name == "__MACOSX"):
+            if not hidden and is_passed_over(entry.name):
                 continue
             if not _is_folder(entry):
                 files.append(entry.name)
@@ -188,10 +243,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:
         return False
-
-
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS
 
 
 def _is_pattern(path: str) -> bool:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from backmix.classifier import OpenSetClassifier
-from backmix.data.folder import image_key
-from backmix.data.load import absolute, load_source, training_split, usual_split
+from backmix.data.load import absolute, load_source, recorded, usual_split
+from backmix.data.names import respelt_in_words
 from backmix.data.source import ImageSource, Subset
 from backmix.errors import BackmixError, RunError
 from backmix.pages.words import count, listed, quoted, visible
-from backmix.runs.held_out import Share, Shares, open_share, read_shares
+from backmix.runs.held_out import Shares, open_share, read_shares
+from backmix.runs.seen import Seen, find_seen
 
 
 @dataclass(frozen=True)
@@ -73,14 +74,18 @@ def choose_images(
         place = data or (shares.data if shares else trained_on)
         if place is None:
             raise RunError(f"{run} does not say which data it was trained on; give --data beside --split")
-        chosen = split or usual_split(place)
-        tested = load_source(absolute(place), chosen)
+        opened = data or recorded(place)
+        chosen = split or usual_split(opened)
+        tested = load_source(absolute(opened), chosen, few=True)
         origin = called(place, chosen)
-        notes += seen_before(classifier, tested, absolute(place), chosen, shares, trained_on)
+        if respelt := respelt_in_words(tested.classes, classifier.classes):
+            notes.append(f"{respelt[0].upper()}{respelt[1:]}.")
+        known_rows = (classifier.labels_for(tested) >= 0).nonzero().flatten()
+        notes += seen_before(find_seen(run, tested, known_rows, place, chosen))
     others = None
     if unknown is not None:
         chosen_split = unknown_split or usual_split(unknown)
-        others = load_source(absolute(unknown), chosen_split)
+        others = load_source(absolute(unknown), chosen_split, few=True)
         known = classifier.labels_for(others) >= 0
         if known.any():
             names = sorted({others.classes[k] for k in others.labels[known].tolist()})
@@ -108,54 +113,22 @@ def called(data: str, split: str | None = None) -> str:
     return quoted(name) + (f", split {quoted(split)}" if split else "")
 
 
-def seen_before(
-    classifier: OpenSetClassifier,
-    tested: ImageSource,
-    data: str,
-    split: str | None,
-    shares: Shares | None,
-    trained_on: str | None,
-) -> list[str]:
-    """Return sentences on tested images that the run was trained or calibrated on, as far as the run states this.
-
-    Args:
-        classifier: The classifier of the run.
-        tested: The tested images.
-        data: The data of the tested images, as an absolute path.
-        split: The split of the tested images.
-        shares: The images that the run held out; None if the run does not state them.
-        trained_on: The data that the run was trained on, as it was typed.
-    """
-    if data != (shares.data if shares else trained_on and absolute(trained_on)):
-        return []
-    training = training_split(data)
-    if shares is None:
-        if split != training:
-            return []
+def seen_before(seen: Seen) -> list[str]:
+    """Return sentences on tested images that the run was trained or calibrated on."""
+    if seen.trained is None:
         return ["Most of these images were trained on, so the figures are far better than those of new images."]
-    known = (classifier.labels_for(tested) >= 0).nonzero().flatten().tolist()
-    names = {image_key(tested, i) for i in known}
-    calibrated = _among(shares.calibration, split, names)
-    free = _among(shares.test, split, names)
-    trained = names - calibrated - free if split == training else set()
     found = []
-    if trained:
+    if seen.trained:
         found.append(
-            f"{count(len(trained), 'image')} of those tested {'was' if len(trained) == 1 else 'were'} trained on, so "
+            f"{count(seen.trained, 'image')} of those tested {'was' if seen.trained == 1 else 'were'} trained on, so "
             "the figures are better than those of new images."
         )
-    if calibrated:
+    if seen.calibrated:
         found.append(
-            f"The threshold was fitted on {count(len(calibrated), 'image')} of those tested, so that promised and "
+            f"The threshold was fitted on {count(seen.calibrated, 'image')} of those tested, so that promised and "
             "observed acceptance agree more closely than they would on new images."
         )
     return found
-
-
-def _among(share: Share, split: str | None, names: set[str]) -> set[str]:
-    if share.split != split:
-        return set()
-    return set(names) if share.images is None else names & set(share.images)
 
 
 def _shares(run: Path) -> tuple[Shares | None, str]:

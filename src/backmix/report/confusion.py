@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from backmix.data.folder import natural_key
+from backmix.data.entries import natural_key
 from backmix.pages.pictures import data_uri
 from backmix.pages.words import count
 from backmix.report.tested import Tested

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from backmix.augmentations import make_augmentation
 from backmix.classifier import OpenSetClassifier
-from backmix.data.load import absolute, load_source, training_split
+from backmix.data.load import absolute, load_source, recorded, training_split
 from backmix.data.loader import decode
 from backmix.data.preprocess import Preprocess
 from backmix.errors import BackmixError, RunError
@@ -91,8 +91,8 @@ def mixed_samples(facts: RunFacts, classifier: OpenSetClassifier, *, most: int =
 def _samples(facts: RunFacts, classifier: OpenSetClassifier, name: str, most: int) -> MixedSamples:
     shares = shares_of(facts.folder)
     data = absolute(shares.data if shares else str(facts.arguments.get("data")))
-    split = training_split(data)
-    source = load_source(data, split)
+    split = training_split(recorded(data))
+    source = load_source(recorded(data), split)
     bank = kept_bank(facts.folder / CHECKPOINT)
     positions = training_positions(
         facts, classifier, source, shares, split, None if bank is None else len(bank["maps"])

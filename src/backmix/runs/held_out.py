@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from backmix.data.folder import image_key
-from backmix.data.load import load_source
+from backmix.data.load import load_source, recorded
 from backmix.data.source import ImageSource, Subset
 from backmix.errors import DataError, RunError, in_one_line
 from backmix.files import write_json
@@ -55,7 +55,7 @@ def open_share(shares: Shares, share: Share, *, data: str | None = None) -> Imag
         DataError: If the data does not exist any more, or lacks some of the images.
     """
     try:
-        source = load_source(data or shares.data, share.split)
+        source = load_source(data or recorded(shares.data), share.split)
     except DataError as error:
         raise DataError(f"the run's own images cannot be opened: {error}") from error
     if share.images is None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from backmix.data.known import choose_known
 from backmix.data.load import available_splits, load_source, training_split
+from backmix.data.names import match_names
 from backmix.data.source import ImageSource
 from backmix.errors import DataError
 from backmix.fit.digits import OPTIONS
@@ -113,7 +114,7 @@ def _both(spec: str) -> tuple[ImageSource, ImageSource]:
 
 
 def _outlier_set(spec: str, known: list[str]) -> ImageSource:
-    source = load_source(spec, training_split(spec))
-    if same := [name for name in source.classes if name in known]:
+    source = load_source(spec, training_split(spec), few=True)
+    if same := list(match_names(source.classes, known)):
         raise DataError(f"outliers must show no known class; {spec} has {', '.join(same)}")
     return source
