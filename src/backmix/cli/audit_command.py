@@ -14,7 +14,7 @@ from torch import Tensor
 
 from backmix.audit.class_map import read_class_map
 from backmix.audit.gather import choose_masks, gather, masks_of_unknown
-from backmix.audit.journal import fingerprint
+from backmix.audit.journal import fingerprint, has_answers
 from backmix.audit.models.base import ModelOptions, check_answers
 from backmix.audit.models.load import TORCHSCRIPT, load_model
 from backmix.audit.page import FILE as PAGE
@@ -28,7 +28,7 @@ from backmix.cli.audit_words import say
 from backmix.cli.console import image_bar, make_console
 from backmix.data.load import absolute, load_source, usual_split
 from backmix.data.source import ImageSource, auto_image_size
-from backmix.files import write_json
+from backmix.files import nothing_left_of_a_refusal, write_json
 from backmix.version import __version__
 
 JSON, ROWS = "audit.json", "images.csv"
@@ -102,7 +102,10 @@ def audit_command(
         return done
     console.print(f"{len(items)} images of {side} pixels, masks: {masks.name}")
     how: dict[str, Any] = {"seed": arguments.seed, "batch_size": batch_size, "workers": arguments.workers}
-    with AuditRun(model, items, gathered.matching.to_data, out, settings, resume=resume, **how) as run:
+    with (
+        nothing_left_of_a_refusal(out, partial(has_answers, out)),
+        AuditRun(model, items, gathered.matching.to_data, out, settings, resume=resume, **how) as run,
+    ):
         with image_bar(console, len(items), "reading") as advance:
             run.read(advance)
         with image_bar(console, len(items), "auditing") as advance:

@@ -11,7 +11,9 @@ from backmix.cli.fit_words import comparison_in_words, frozen_in_words, head_in_
 from backmix.data.split import Split
 from backmix.detectors.fitting import cautions
 from backmix.errors import some_of
+from backmix.files import nothing_left_of_a_refusal
 from backmix.fit.arguments import FitArguments
+from backmix.fit.begun import CHECKPOINT
 from backmix.fit.data import notes
 from backmix.fit.fit_report import FitReport
 from backmix.fit.session import FitSession
@@ -35,6 +37,11 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
     Raises:
         RunError: If the folder holds another run or other files, or if options have changed.
     """
+    with nothing_left_of_a_refusal(out, (out / CHECKPOINT).is_file):
+        return _fit(arguments, out, resume, workers)
+
+
+def _fit(arguments: FitArguments, out: Path, resume: bool, workers: int) -> FitReport:
     console = make_console()
     session = FitSession(arguments, out, resume=resume, workers=workers, image_bar=partial(image_bar, console))
     listed = 0

@@ -112,8 +112,12 @@ def mix_views(
     return MixedViews(table[:, :-classes], table[:, -classes:], computed, maker.mix)
 
 
-def check_views(augmentation: str, preprocess: Preprocess, options: dict[str, Any] | None, views: int) -> None:
-    """Raise ValueError if an augmentation cannot be made with these options, or makes no views of images."""
+def check_views(augmentation: str, preprocess: Preprocess, options: dict[str, Any] | None, views: int) -> Chain | None:
+    """Return an augmentation, or raise ValueError if it cannot be made with these options or makes no views of images.
+
+    Returns:
+        The augmentation, for one image; None for "none".
+    """
     chain = make_augmentation(augmentation, 1, preprocess, choose_estimator(options)[1])
     for part in () if chain is None else chain.parts:
         if isinstance(part, Augmentation) and part.inside_network:
@@ -123,6 +127,7 @@ def check_views(augmentation: str, preprocess: Preprocess, options: dict[str, An
             )
     if views < 1:
         raise ValueError(f"views is the number of mixed views of each image, at least 1; got {views}")
+    return chain
 
 
 class _Maker:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from backmix.mixing.bank import ForegroundBank, resize_map
-from backmix.mixing.checks import check
+from backmix.mixing.checks import check, check_cells
 from backmix.mixing.draw import Draw, device_of, draw_corners, draw_donors_of_other_classes
 from backmix.mixing.estimate import FOREGROUNDS, Estimate
 from backmix.mixing.paste import (
@@ -150,6 +150,20 @@ class BackMix(nn.Module):
         self.bank = bank
         # The index of the batch mixed last, and a function that returns its pasted cells.
         self._last: tuple[Tensor, Callable[[], Tensor]] | None = None
+        # Of the batch mixed last, the donors, and which images were mixed (None: all).
+        self._chosen: tuple[Tensor, Tensor | None] | None = None
+
+    @property
+    def mixed(self) -> Tensor | None:
+        """Which images of the batch mixed last show a part of another image, (B,) bool; None before the first batch.
+
+        An image is left whole if it is its own donor, if `probability` spares it, or if its donor has no map yet.
+        """
+        if self._chosen is None:
+            return None
+        donor, mixed = self._chosen
+        others = donor != torch.arange(len(donor), device=donor.device)
+        return others if mixed is None else mixed & others
 
     def forward(
         self,
@@ -224,6 +238,7 @@ class BackMix(nn.Module):
             if self.how == "swap":
                 # A target without a map of its own would lose its object.
                 mixed = seen if mixed is None else mixed & seen
+        self._chosen = (draw.donor, mixed)
         fill_value = self.fill_value if self.fill == "grey" else None
         donors = None
         if self.fill == "elsewhere" and foreground is not None:
@@ -285,10 +300,15 @@ class BackMix(nn.Module):
             The maps, (B, g, g) float, and which cells they describe, (B, g, g) bool. A cell is false if it was out of
             view, if its map is 0 everywhere or, with foreground="free", if it overlaps a patch or background that was
             pasted into the batch mixed last.
+
+        Raises:
+            ValueError: If the shapes do not fit, or if the maps have one cell each and the bank is read.
         """
         grid = self.bank.grid
         if maps.ndim != 3 or len(maps) != len(index):
             raise ValueError(f"maps must be ({len(index)}, h, w), one for each index; got {tuple(maps.shape)}")
+        if self.estimate.reads_bank:
+            check_cells(maps.shape[1:], self.foreground)
         evidence = (maps != 0).flatten(1).any(1)
         observed = torch.ones(len(maps), grid, grid, dtype=torch.bool, device=maps.device)
         # The fine grid keeps a crop by a fraction of a cell when the maps are brought back.

@@ -11,6 +11,7 @@ from typing import Any
 
 from backmix.models.backbone import Backbone, ImageSize
 from backmix.models.compact import Compact
+from backmix.models.option_values import fitting_options
 from backmix.models.own import BACKBONES
 from backmix.models.resnet_small import ResNetSmall
 from backmix.models.timm_backbone import TimmBackbone, create_timm_backbone
@@ -72,4 +73,5 @@ def create_backbone(
         )
     if pretrained:
         raise ValueError(f"{name} has no published weights: use pretrained=False, or a timm model such as 'resnet18'")
+    options = fitting_options(f"model {name}", BACKBONES[name], options)
     return BACKBONES[name](image_size=image_size, in_channels=in_channels, **options)

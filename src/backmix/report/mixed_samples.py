@@ -1,4 +1,4 @@
-"""Show how BackMix mixes training images: the target, the donor, its map, its background, and the mixed image."""
+"""Show how BackMix mixes training images: the target, the donor, its map, what is masked, and the mixed image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from backmix.foregrounds.choose import choose_estimator
 from backmix.inference.evidence import evidence_maps
 from backmix.mixing import BackMix
 from backmix.mixing.bank import resize_map
-from backmix.pages.pictures import data_uri, outlined, spotlight, thumbnail
+from backmix.mixing.checks import check_cells
+from backmix.pages.pictures import data_uri, hatched, outlined, spotlight, thumbnail
 from backmix.pages.words import quoted, visible
 from backmix.report.run_facts import RunFacts
 from backmix.report.training_images import kept_bank, shares_of, training_positions
@@ -82,6 +83,12 @@ def mixed_samples(facts: RunFacts, classifier: OpenSetClassifier, *, most: int =
             missing="This run was trained without BackMix, so there is nothing mixed to show. To train with it: "
             "backmix fit DATA --augmentation backmix --out RUN."
         )
+    shares = [entry["mixed"] for entry in facts.history if "mixed" in entry]
+    if shares and max(shares) == 0:
+        return MixedSamples(
+            missing="The training mixed no image: in every epoch, 0 % of them show a part of another image. Each was "
+            "left whole, as without BackMix."
+        )
     try:
         return _samples(facts, classifier, name, most)
     except (BackmixError, ValueError) as error:  # Raised if images, packages or weights are missing.
@@ -118,8 +125,10 @@ def _samples(facts: RunFacts, classifier: OpenSetClassifier, name: str, most: in
     else:
         mix = _backmix(name, len(decoded.images), classifier.preprocess, options)
         found = evidence_maps(classifier, decoded.images, decoded.labels)
+        if mix.estimate.reads_bank:
+            check_cells(found.shape[1:], mix.foreground)
         mix.bank.maps.copy_(resize_map(found, mix.bank.grid))
-        mix.bank.seen.fill_(True)
+        mix.bank.seen.copy_((found != 0).flatten(1).any(1))
         index = torch.arange(len(decoded.images))
         maps = "The maps are computed anew by the trained network; those of the training are not kept, or do not fit."
     if mix.foreground not in ("free", "clean"):
@@ -160,13 +169,12 @@ def _show(
         donor = int(draw.donor[row])
         names = [classifier.classes[int(labels[k])] for k in (row, donor)]
         target_name, donor_name = map(quoted, names)
-        left = torch.where(foreground[donor], torch.full_like(images[donor], mix.fill_value), images[donor])
-        rest, result = _picture(left, classifier.preprocess), _picture(mixed[row], classifier.preprocess)
+        donor_picture = thumbnail(_pixels(pixels[donor]))
+        rest, result = hatched(donor_picture, foreground[donor]), _picture(mixed[row], classifier.preprocess)
         if mix.how == "patch":
             for patch in range(mix.num_patches):
                 rest = outlined(rest, _box(draw.cut[patch, :, row], draw.side, size))
                 result = outlined(result, _box(draw.paste[patch, :, row], draw.side, size))
-        donor_picture = thumbnail(_pixels(pixels[donor]))
         shown = [
             Picture(data_uri(thumbnail(_pixels(pixels[row]))), "target", f"Target: image of {target_name}", names[0]),
             Picture(data_uri(donor_picture), "donor", f"Donor: image of {donor_name}", names[1]),
@@ -175,7 +183,11 @@ def _show(
                 "its map",
                 f"Donor, bright where its object {donor_name} is estimated to be",
             ),
-            Picture(data_uri(rest), "its background", "Donor with its estimated object hidden"),
+            Picture(
+                data_uri(rest),
+                "what is masked",
+                "Donor, hatched where its object is estimated to be; what is not hatched may be taken as background",
+            ),
             Picture(data_uri(result), "mixed", f"Mixed image, still labelled {target_name}"),
         ]
         samples.append(shown)

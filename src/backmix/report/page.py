@@ -129,15 +129,22 @@ def write_report(
 
 
 def training_curves(history: list[dict[str, float]]) -> list[tuple[str, Markup]]:
-    """Return charts of the loss, the accuracy and the learning rate; none if there are no epochs."""
+    """Return charts of the loss, the accuracy, the learning rate and, with BackMix, the share of images mixed.
+
+    There are none if there are no epochs.
+    """
     if not history:
         return []
     loss, accuracy, rate = ([entry[key] for entry in history] for key in ("loss", "accuracy", "lr"))
-    return [
+    curves = [
         ("Loss", plots.training_curve(loss, "loss", from_zero=False)),
         ("Accuracy", plots.training_curve(accuracy, "accuracy", shares=True)),
         ("Learning rate", plots.training_curve(rate, "learning rate")),
     ]
+    mixed = [entry["mixed"] for entry in history if "mixed" in entry]
+    if len(mixed) == len(history):
+        curves.append(("Images mixed", plots.training_curve(mixed, "mixed", shares=True)))
+    return curves
 
 
 def unreadable(facts: RunFacts, tested: Tested | None) -> list[tuple[str, str, str]]:
