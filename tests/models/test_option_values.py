@@ -95,7 +95,7 @@ def test_what_can_be_meant_is_converted(option, value, expected):
         ("sizes", None, "a list of values"),
         ("three", [1, 2], "a list of 3 values"),
         ("three", 1.0, "a list of 3 values"),
-        ("words", [3], "each a word"),
+        ("words", [3], "a list of values, as .A, B., each a word"),
         ("side", [1, 2, 3], "a whole number or a list of 2 values"),
         ("dtype", "uint9", "a type of torch, as float32 or none; got 'uint9'"),
     ],

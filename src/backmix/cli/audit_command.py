@@ -26,6 +26,7 @@ from backmix.audit.run import AuditRun
 from backmix.cli.arguments import AuditArguments
 from backmix.cli.audit_words import say
 from backmix.cli.console import image_bar, make_console
+from backmix.cli.stop_signals import advice_when_stopped
 from backmix.data.load import absolute, load_source, usual_split
 from backmix.data.source import ImageSource, auto_image_size
 from backmix.files import nothing_left_of_a_refusal, write_json
@@ -104,6 +105,7 @@ def audit_command(
     how: dict[str, Any] = {"seed": arguments.seed, "batch_size": batch_size, "workers": arguments.workers}
     with (
         nothing_left_of_a_refusal(out, partial(has_answers, out)),
+        advice_when_stopped(lambda: f"what was answered is kept in {out}; the same command with --resume goes on"),
         AuditRun(model, items, gathered.matching.to_data, out, settings, resume=resume, **how) as run,
     ):
         with image_bar(console, len(items), "reading") as advance:

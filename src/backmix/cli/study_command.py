@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from backmix.cli.console import make_console
+from backmix.cli.stop_signals import advice_when_stopped
 from backmix.errors import DataError
 from backmix.files import nothing_left_of_a_refusal, write_json
 from backmix.study.arguments import StudyArguments, typed
@@ -47,7 +48,10 @@ def study_command(arguments: StudyArguments, out: Path) -> dict[str, Any]:
     if not parts_of(setting.priors, parts):
         raise DataError("part a needs scenes, or the embedded digits: as photographed, no one can choose the prior")
     described = describe(setting, parts)
-    with nothing_left_of_a_refusal(out, (out / JSON).is_file):
+    with (
+        nothing_left_of_a_refusal(out, (out / JSON).is_file),
+        advice_when_stopped(lambda: f"the cells that were measured are kept in {out}; the same command goes on"),
+    ):
         return _run(console, arguments, out, setting, parts, described)
 
 

@@ -24,9 +24,11 @@ from backmix.fit.training import backmix_of, check_images
 from backmix.inference.decider import Decider
 from backmix.inference.frozen import FrozenFeatures
 from backmix.mixing import BackMix
+from backmix.mixing.default_dtype import in_float32
 from backmix.train.bank import check_map
 
 
+@in_float32
 def fit_frozen(
     classifier: Decider,
     source: ImageSource,

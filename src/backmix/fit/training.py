@@ -27,6 +27,7 @@ from backmix.inference.decider import Decider
 from backmix.inference.evaluation import feature_maps
 from backmix.methods import Method, TrainingBatch
 from backmix.mixing import BackMix
+from backmix.mixing.default_dtype import in_float32
 from backmix.outliers import Outliers, make_outliers
 from backmix.train.bank import check_map, fill_bank
 from backmix.train.loop import EpochReport, Progress, make_accelerator, train
@@ -41,6 +42,7 @@ Plan = Callable[[Callable[[TrainOptions], float], TrainOptions], TrainOptions]
 with some options, and the options to begin with."""
 
 
+@in_float32
 def fit(
     classifier: Decider,
     source: ImageSource,
@@ -99,8 +101,7 @@ def fit(
         TrainingError: See `train`.
     """
     estimator, augmentation_options = choose_estimator(augmentation_options)
-    small = options is not None and options.small > 0
-    check_names(classifier, augmentation, augmentation_options, outliers, small=small)
+    check_names(classifier, augmentation, augmentation_options, outliers, small=bool(options and options.small))
     check_images(classifier, outliers, held_out)
     labels = classifier.labels_for(source)
     seed = options.seed if options is not None else 0

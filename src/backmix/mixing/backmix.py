@@ -28,6 +28,7 @@ from backmix.mixing.paste import (
     swapped_cells,
     whole_cells,
 )
+from backmix.mixing.uncompiled import uncompiled
 from backmix.mixing.view import View, from_view
 
 CHOICES = {
@@ -119,8 +120,7 @@ class BackMix(nn.Module):
         }
         for option, value in chosen.items():
             check(value in CHOICES[option], f"{option} is one of {', '.join(CHOICES[option])}; got {value!r}")
-        if not 0 < patch_side <= 1:
-            raise ValueError(f"patch_side is a share of the image's side, above 0 and at most 1; got {patch_side}")
+        check(0 < patch_side <= 1, f"patch_side is a share of the image's side, in 0..1 and above 0; got {patch_side}")
         check(num_patches >= 1, f"num_patches is at least 1; got {num_patches}")
         for name, share in {"foreground_share": foreground_share, "probability": probability}.items():
             check(0 <= share <= 1, f"{name} lies in 0..1; got {share}")
@@ -155,16 +155,14 @@ class BackMix(nn.Module):
 
     @property
     def mixed(self) -> Tensor | None:
-        """Which images of the batch mixed last show a part of another image, (B,) bool; None before the first batch.
-
-        An image is left whole if it is its own donor, if `probability` spares it, or if its donor has no map yet.
-        """
+        """Which images of the batch mixed last show a part of another image, (B,) bool; None before the first batch."""
         if self._chosen is None:
             return None
         donor, mixed = self._chosen
         others = donor != torch.arange(len(donor), device=donor.device)
         return others if mixed is None else mixed & others
 
+    @uncompiled
     def forward(
         self,
         images: Tensor,
@@ -252,6 +250,7 @@ class BackMix(nn.Module):
             self._last = (index, partial(pasted_cells, draw.paste, draw.side, mixed, size, bank.grid))
         return result
 
+    @uncompiled
     def draw(self, shape: tuple[int, ...], *, labels: Tensor | None = None) -> Draw:
         """Draw donors, places and noise for a batch of shape (B, C, H, W), without reading an image or the bank.
 
@@ -282,6 +281,7 @@ class BackMix(nn.Module):
             noise = torch.randn(size, generator=self.generator, device=device)
         return Draw(donor, mixed, corners, side, race, noise)
 
+    @uncompiled
     @torch.no_grad()
     def observe(
         self, index: Tensor, maps: Tensor, *, view: View | None = None, after: View | None = None, mixed: bool = True
@@ -329,6 +329,7 @@ class BackMix(nn.Module):
             maps = resize_map(maps.float(), grid)
         return maps, observed
 
+    @uncompiled
     def update(self, index: Tensor, maps: Tensor, *, view: View | None = None, after: View | None = None) -> None:
         """Move the bank towards the class activation maps of a batch. The arguments are those of `observe`.
 
@@ -341,6 +342,7 @@ class BackMix(nn.Module):
         device = self.bank.maps.device
         self.bank.update(index.to(device), seen.to(device), observed.to(device), generator=self.generator)
 
+    @uncompiled
     def foreground_mask(self, index: Tensor, size: tuple[int, int], *, view: View | None = None) -> Tensor:
         """Return the foreground of some images as this augmentation estimates it, to be shown in pictures.
 

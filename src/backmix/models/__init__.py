@@ -74,4 +74,7 @@ def create_backbone(
     if pretrained:
         raise ValueError(f"{name} has no published weights: use pretrained=False, or a timm model such as 'resnet18'")
     options = fitting_options(f"model {name}", BACKBONES[name], options)
-    return BACKBONES[name](image_size=image_size, in_channels=in_channels, **options)
+    try:
+        return BACKBONES[name](image_size=image_size, in_channels=in_channels, **options)
+    except RuntimeError as error:  # PyTorch refuses layers of no or fewer channels.
+        raise ValueError(f"model {name} cannot be built with {options}: {' '.join(str(error).split())}") from error

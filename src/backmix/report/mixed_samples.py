@@ -65,7 +65,9 @@ class MixedSamples:
     missing: str | None = None
 
 
-def mixed_samples(facts: RunFacts, classifier: OpenSetClassifier, *, most: int = MOST) -> MixedSamples:
+def mixed_samples(
+    facts: RunFacts, classifier: OpenSetClassifier, *, moved: str | None = None, most: int = MOST
+) -> MixedSamples:
     """Mix some training images in the way that the training of the run did.
 
     The maps are those of the foreground bank in the checkpoint of the training, if the bank still fits the images.
@@ -75,6 +77,7 @@ def mixed_samples(facts: RunFacts, classifier: OpenSetClassifier, *, most: int =
     Args:
         facts: The facts of the run.
         classifier: The classifier of the run.
+        moved: Where the data of the run lies now. If None, where it lay when the run was trained.
         most: The largest number of samples.
     """
     name = str(facts.arguments.get("augmentation", "none"))
@@ -90,14 +93,14 @@ def mixed_samples(facts: RunFacts, classifier: OpenSetClassifier, *, most: int =
             "left whole, as without BackMix."
         )
     try:
-        return _samples(facts, classifier, name, most)
+        return _samples(facts, classifier, name, moved, most)
     except (BackmixError, ValueError) as error:  # Raised if images, packages or weights are missing.
         return MixedSamples(missing=f"Samples of the training cannot be shown: {visible(str(error), 600)}")
 
 
-def _samples(facts: RunFacts, classifier: OpenSetClassifier, name: str, most: int) -> MixedSamples:
-    shares = shares_of(facts.folder)
-    data = absolute(shares.data if shares else str(facts.arguments.get("data")))
+def _samples(facts: RunFacts, classifier: OpenSetClassifier, name: str, moved: str | None, most: int) -> MixedSamples:
+    shares = shares_of(facts.folder, moved)
+    data = absolute(shares.data if shares else moved or str(facts.arguments.get("data")))
     split = training_split(data)
     source = load_source(data, split)
     bank = kept_bank(facts.folder / CHECKPOINT)

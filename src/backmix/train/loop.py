@@ -25,6 +25,7 @@ from backmix.errors import TrainingError, in_one_line
 from backmix.methods import TrainingBatch
 from backmix.methods.network import Network
 from backmix.mixing import BackMix
+from backmix.mixing.default_dtype import in_float32
 from backmix.models.precision import resolve_precision
 from backmix.outliers import Outliers
 from backmix.train.average import Average
@@ -96,6 +97,7 @@ def make_accelerator(precision: str = "auto", *, log_dir: Path | None = None) ->
     )
 
 
+@in_float32
 def train(
     network: Network,
     loader: Loader,
