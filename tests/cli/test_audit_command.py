@@ -278,3 +278,13 @@ def test_killed_and_gone_on_with_is_the_same_file(tmp_path):
     subprocess.run([*command, str(tmp_path / "cut"), "--resume"], env=environment, check=True, capture_output=True)
     for name in ("audit.json", "images.csv", FILE):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
+
+
+def test_an_audit_is_not_gone_on_with_on_other_images(tmp_path):
+    """A photo is replaced by another one, and no count changes."""
+    folders = write_set(tmp_path / "made", Made(4, rate=0.8))
+    audit_command(arguments(folders), tmp_path / "out")
+    first, second = sorted((folders[0] / "test" / "cat").iterdir())[:2]
+    first.write_bytes(second.read_bytes())
+    with pytest.raises(DataError, match="other settings: data was"):
+        audit_command(arguments(folders), tmp_path / "out", resume=True)

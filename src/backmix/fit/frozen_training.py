@@ -179,4 +179,4 @@ def _learn_from_views(
         seed=seed,
         outliers=outliers,
     )
-    return replace(report, views=views, views_computed=mixed.computed), mixed.backmix
+    return replace(report, views=views, views_computed=mixed.computed, mixed=mixed.mixed), mixed.backmix

@@ -86,16 +86,22 @@ def mixed_samples(
             missing="This run was trained without BackMix, so there is nothing mixed to show. To train with it: "
             "backmix fit DATA --augmentation backmix --out RUN."
         )
-    shares = [entry["mixed"] for entry in facts.history if "mixed" in entry]
-    if shares and max(shares) == 0:
+    if _mixed_nothing(facts):
         return MixedSamples(
-            missing="The training mixed no image: in every epoch, 0 % of them show a part of another image. Each was "
-            "left whole, as without BackMix."
+            missing="The training mixed no image: 0 % of them show a part of another image. Each was left whole, as "
+            "without BackMix."
         )
     try:
         return _samples(facts, classifier, name, moved, most)
     except (BackmixError, ValueError) as error:  # Raised if images, packages or weights are missing.
         return MixedSamples(missing=f"Samples of the training cannot be shown: {visible(str(error), 600)}")
+
+
+def _mixed_nothing(facts: RunFacts) -> bool:
+    """Return whether the run tells the share of images mixed, in epochs or in views, and it is 0."""
+    views = facts.head.get("mixed_views")
+    told = [entry.get("mixed") for entry in facts.history] or [views.get("mixed") if isinstance(views, dict) else None]
+    return all(share == 0 for share in told)
 
 
 def _samples(facts: RunFacts, classifier: OpenSetClassifier, name: str, moved: str | None, most: int) -> MixedSamples:
