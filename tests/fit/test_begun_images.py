@@ -127,7 +127,7 @@ def test_a_run_of_an_earlier_version_has_no_list(begun, tmp_path):
 
 
 def test_a_damaged_list_is_one_sentence(tmp_path):
-    for content in ("{", "[]", '{"classes": [], "train": {"a": 3}}'):
+    for content in ("{", "[]", "{}", '{"classes": [], "train": {"a": 3}}'):
         (tmp_path / FILE).write_text(content)
         with pytest.raises(RunError, match="cannot be read"):
             check_same_images(tmp_path, {"classes": [], "train": {"a": ["", "", ""]}})

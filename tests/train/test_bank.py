@@ -229,6 +229,10 @@ def test_a_map_of_one_cell_is_refused_where_it_would_feed_the_bank():
         check_map(one_cell(), 16, BackMix(4))
     with pytest.raises(ValueError, match="one cell for images of 15 px"):
         check_map(one_cell(), 20, BackMix(4, foreground="clean"), small=True)
+    with pytest.raises(ValueError, match=r"one cell for images of 4 px.*images \(--image-size 16 or more\)"):
+        check_map(torch.nn.AvgPool2d(8, ceil_mode=True), 4, BackMix(4))
+    with pytest.raises(ValueError, match=r"Take larger images, a network for small images"):
+        check_map(torch.nn.AdaptiveAvgPool2d(1), 32, BackMix(4))
     check_map(one_cell(), 20, BackMix(4, foreground="clean"))
     for foreground in ("masks", "centre", "random", "none"):
         check_map(one_cell(), 16, BackMix(4, foreground=foreground))

@@ -34,6 +34,9 @@ from backmix.version import __version__
 
 JSON, ROWS = "audit.json", "images.csv"
 
+_Opened = tuple[ImageSource | None, str | None]
+"""Images, and the name of their split."""
+
 
 def audit_command(
     arguments: AuditArguments, out: Path, *, resume: bool = False, fail_above: float | None = None
@@ -84,18 +87,13 @@ def audit_command(
     items = gathered.items
     batch_size = arguments.batch_size or (256 if side <= 64 else 64)
     settings = {
-        "backmix": __version__,
         "model": [model.kind, model.fingerprint, model.score],
         "frame": [side, model.frame.crop, model.frame.bicubic],
         "normalisation": [list(of) for of in given.values()],
-        "data": [absolute(arguments.data), split, _digest(source)],
-        "masks": [masks.name, absolute(arguments.masks) if masks.name == "given" and arguments.masks else None],
-        "scenes": [arguments.scenes and absolute(arguments.scenes), scenes[1], _digest(scenes[0])],
-        "unknown": [arguments.unknown and absolute(arguments.unknown), unknown[1], _digest(unknown[0])],
         "class_map": mapping,
         "images": len(items),
-        "seed": arguments.seed,
         "batch_size": batch_size,
+        **_asked(arguments, masks.name, (source, split), scenes, unknown),
     }
     done = _finished(out / JSON, settings) if resume and (out / PAGE).exists() else None
     if done is not None:
@@ -136,6 +134,18 @@ def audit_command(
     say(console, result)
     console.print(f"written to {out / PAGE}, {out / JSON} and {out / ROWS}")
     return result
+
+
+def _asked(arguments: AuditArguments, masks: str, data: _Opened, scenes: _Opened, unknown: _Opened) -> dict[str, Any]:
+    """Return what was asked for, as settings that an audit must share with the one that it goes on with."""
+    return {
+        "backmix": __version__,
+        "data": [absolute(arguments.data), data[1], _digest(data[0])],
+        "masks": [masks, absolute(arguments.masks) if masks == "given" and arguments.masks else None],
+        "scenes": [arguments.scenes and absolute(arguments.scenes), scenes[1], _digest(scenes[0])],
+        "unknown": [arguments.unknown and absolute(arguments.unknown), unknown[1], _digest(unknown[0])],
+        "seed": arguments.seed,
+    }
 
 
 def gap_above(result: dict[str, Any], most: float) -> str | None:

@@ -36,13 +36,26 @@ def check_map(backbone: nn.Module, image_size: int, mix: BackMix | None, *, smal
     if any(cells > 1 for cells in map_size(backbone, shown)):
         return
     name = getattr(backbone, "name", type(backbone).__name__)
+    larger = _size_of_more_cells(backbone, shown)
+    size = "" if larger is None else f" (--image-size {larger} or more)"
     raise ValueError(
         f"the feature map of {name} has one cell for images of {shown} px, so BackMix with foreground "
-        f"{mix.foreground!r} cannot tell an object from its background, and nothing would be mixed. Take larger images "
-        f"(--image-size {2 * image_size} or more), a network for small images (--model compact), a network of timm "
+        f"{mix.foreground!r} cannot tell an object from its background, and nothing would be mixed. Take larger "
+        f"images{size}, a network for small images (--model compact), a network of timm "
         'that keeps a larger map (in Python model_options={"output_stride": 8}), or a foreground that needs no map: '
         "--augmentation-option foreground=saliency, or foreground=centre"
     )
+
+
+def _size_of_more_cells(backbone: nn.Module, image_size: int) -> int | None:
+    """Return a side in pixels at which the map has several cells; None if none was found, as for a fixed size."""
+    for times in (2, 4, 8):
+        try:
+            if max(map_size(backbone, times * image_size)) > 1:
+                return times * image_size
+        except (ValueError, RuntimeError, AssertionError):
+            break
+    return None
 
 
 @torch.no_grad()
