@@ -14,6 +14,7 @@ from random import Random
 
 import pytest
 import yaml
+from interruptible import interruptible
 from PIL import Image
 
 import backmix
@@ -357,6 +358,7 @@ def test_control_c_stops_without_a_traceback(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=interruptible,
     )
     end = time.monotonic() + 60
     while not (run / "config.yaml").exists() and time.monotonic() < end:
@@ -365,3 +367,4 @@ def test_control_c_stops_without_a_traceback(tmp_path):
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in said, said
+    assert f"--resume begins again in {run}" in said or f"is kept in {run}; the same command with --resume" in said

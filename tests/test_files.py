@@ -6,7 +6,7 @@ import os
 import pytest
 
 from backmix.errors import TrainingError
-from backmix.files import sha256, write_atomically, write_bytes, write_json, write_text
+from backmix.files import nothing_left_of_a_refusal, sha256, write_atomically, write_bytes, write_json, write_text
 
 
 def names(folder):
@@ -84,3 +84,47 @@ def test_bytes_are_written_whole_and_replaced(tmp_path):
     for content in (bytes(range(256)) * 40, b"\r\n\x00"):
         write_bytes(path, content)
         assert path.read_bytes() == content and names(path.parent) == ["file.bin"]
+
+
+def fill(folder):
+    (folder / "logs").mkdir(parents=True)
+    for name in ("config.yaml", "logs/events", ".config.yaml.tmp"):
+        (folder / name).write_text("begun")
+
+
+def fail(folder, error, worth=False):
+    with pytest.raises(type(error)), nothing_left_of_a_refusal(folder, lambda: worth):
+        fill(folder)
+        raise error
+
+
+def test_a_refusal_leaves_nothing_behind(tmp_path):
+    out = tmp_path / "a" / "b"
+    fail(out, ValueError("refused"))
+    assert not any(tmp_path.iterdir())
+    out.mkdir(parents=True)
+    fail(out, OSError("refused"))
+    assert out.is_dir() and not any(out.iterdir())
+
+
+def test_what_an_interruption_or_work_leaves_is_kept(tmp_path):
+    for number, (error, worth) in enumerate([(KeyboardInterrupt(), False), (ValueError(), True)]):
+        fail(tmp_path / str(number), error, worth)
+        assert (tmp_path / str(number) / "logs" / "events").is_file()
+    with nothing_left_of_a_refusal(tmp_path / "done", lambda: False):
+        fill(tmp_path / "done")
+    assert (tmp_path / "done" / "config.yaml").is_file()
+
+
+def test_what_was_there_before_a_refusal_is_kept(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    fail(tmp_path, ValueError())
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+    # A link into another folder is removed, what it leads to is not.
+    out, other = tmp_path / "out", tmp_path / "other"
+    fill(other)
+    with pytest.raises(ValueError), nothing_left_of_a_refusal(out, lambda: False):
+        out.mkdir()
+        (out / "link").symlink_to(other)
+        raise ValueError
+    assert not out.exists() and (other / "config.yaml").is_file()

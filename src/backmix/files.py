@@ -6,7 +6,9 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,34 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         hint = " Make room on the disk, then go on with --resume." if full else ""
         kept = " The file from before is untouched." if path.exists() else ""
         raise TrainingError(f"could not write {path}: {error}.{kept}{hint}") from error
+
+
+@contextmanager
+def nothing_left_of_a_refusal(folder: Path, worth_keeping: Callable[[], bool]) -> Iterator[None]:
+    """Remove what the block wrote into a new or empty folder if an error ends the block before anything was achieved.
+
+    So an option that is refused, early or late, never stands in the way of the corrected command. An interruption
+    (Ctrl-C) removes nothing, because `--resume` goes on after it.
+
+    Args:
+        folder: The folder. If it held anything before the block, nothing is removed.
+        worth_keeping: A function that says, after an error, whether the folder holds work that can be gone on with.
+    """
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    fresh = bool(made) or (folder.is_dir() and not any(folder.iterdir()))
+    try:
+        yield
+    except Exception:
+        if fresh and folder.is_dir() and not worth_keeping():
+            for entry in folder.iterdir():
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry, ignore_errors=True)
+                else:
+                    entry.unlink(missing_ok=True)
+            for each in made:
+                with suppress(OSError):  # Another process may have put something there meanwhile.
+                    each.rmdir()
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

@@ -75,6 +75,15 @@ def test_another_setting_is_refused_by_name(done, tmp_path):
         run_cell(CELL, begun, dataclasses.replace(OPTIONS, epochs=3))
 
 
+def test_a_refused_option_does_not_bind_a_cell(tmp_path):
+    learns = dataclasses.replace(CELL, method="outlier-exposure", augmentation="none", variant="")
+    wrong = dataclasses.replace(OPTIONS, epochs=1, outliers="nowhere")
+    with pytest.raises(ValueError, match="nowhere"):
+        run_cell(learns, tmp_path / "cell", wrong)
+    done = run_cell(learns, tmp_path / "cell", dataclasses.replace(wrong, outliers="backgrounds"))
+    assert done["settings"]["outliers"] == "backgrounds" and done["rows"]
+
+
 def test_an_interrupted_cell_goes_on_and_ends_alike(done, tmp_path):
     folder, metrics = done
     epochs = []

@@ -107,7 +107,22 @@ def test_what_cannot_be_audited_is_said_in_one_line(folders, tmp_path, words, sa
     found = invoke(*words, "--out", tmp_path)
     assert found.exit_code == 1 and isinstance(found.exception, Exception)
     assert said in str(found.exception) and "\n" not in str(found.exception)
-    assert not (tmp_path / "audit.json").exists()
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_model_that_fails_at_its_first_answers_leaves_nothing_behind(folders, tmp_path, monkeypatch):
+    from backmix.audit import run
+
+    def fail(*_):
+        raise DataError("out of memory")
+
+    out = tmp_path / "audits" / "out"
+    monkeypatch.setattr(run, "_records", fail)
+    with pytest.raises(DataError, match="memory"):
+        audit_command(arguments(folders, batch_size=8), out)
+    assert not out.parent.exists()
+    monkeypatch.undo()
+    audit_command(arguments(folders, batch_size=4), out)
 
 
 def test_a_folder_in_use_is_not_overwritten_and_can_be_gone_on_with(folders, tmp_path, capsys):
@@ -263,3 +278,13 @@ def test_killed_and_gone_on_with_is_the_same_file(tmp_path):
     subprocess.run([*command, str(tmp_path / "cut"), "--resume"], env=environment, check=True, capture_output=True)
     for name in ("audit.json", "images.csv", FILE):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
+
+
+def test_an_audit_is_not_gone_on_with_on_other_images(tmp_path):
+    """A photo is replaced by another one, and no count changes."""
+    folders = write_set(tmp_path / "made", Made(4, rate=0.8))
+    audit_command(arguments(folders), tmp_path / "out")
+    first, second = sorted((folders[0] / "test" / "cat").iterdir())[:2]
+    first.write_bytes(second.read_bytes())
+    with pytest.raises(DataError, match="other settings: data was"):
+        audit_command(arguments(folders), tmp_path / "out", resume=True)

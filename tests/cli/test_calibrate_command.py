@@ -158,3 +158,21 @@ def test_example_unknowns_may_lie_in_one_folder_or_loose(run, tmp_path, capsys):
     with pytest.raises(DataError, match="none of the example unknowns is of another class"):
         calibrate_command(run, unknown=str(tmp_path / "known"))
     assert "6 images of" in capsys.readouterr().out
+
+
+def test_photos_that_moved_are_pointed_to(fitted, run, tmp_path, capsys):
+    moved = shutil.copytree(fitted / "photos", tmp_path / "moved")
+    text = (run / "held-out.json").read_text()
+    (run / "held-out.json").write_text(text.replace(str(fitted / "photos"), str(tmp_path / "gone")))
+    with pytest.raises(DataError, match="gone.*--moved-to DATA says where they are"):
+        calibrate_command(run)
+    before = (run / "calibration.json").read_bytes()
+    calibrate_command(run, moved=str(moved))
+    said = capsys.readouterr().out
+    assert "36 known images held out by the run" in said and "on 36 test images of known classes" in said
+    assert (run / "calibration.json").read_bytes() == before
+    for number in range(40):
+        (moved / "red" / f"{number}.png").unlink()
+    colour(moved / "red" / "another.png", (200, 40, 40))
+    with pytest.raises(DataError, match="held-out images are not in .*moved any more.*--moved-to"):
+        calibrate_command(run, moved=str(moved))

@@ -9,7 +9,7 @@ from command_folders import colour, small
 
 from backmix.classifier import OpenSetClassifier
 from backmix.cli.fit_command import fit_command
-from backmix.errors import RunError
+from backmix.errors import BackmixError, RunError
 from backmix.mixing import BackMix
 from backmix.runs.folder import read_config
 
@@ -18,7 +18,7 @@ def test_a_run_is_a_folder_with_everything_in_it(trained):
     names = {entry.name for entry in trained.iterdir()}
     assert names == {
         *("config.yaml", "model.safetensors", "classes.json", "calibration.json", "metrics.json"),
-        *("training.safetensors", "checkpoint.pt", "logs", "held-out.json", "seen.json", "fit.yaml"),
+        *("training.safetensors", "checkpoint.pt", "logs", "held-out.json", "seen.json", "fit.yaml", "images.json"),
     }
     assert any(file.name.startswith("events.out.tfevents") for file in trained.rglob("*"))
     metrics = json.loads((trained / "metrics.json").read_text())
@@ -122,3 +122,81 @@ def test_options_of_backmix_are_as_asked_for(pictures, tmp_path):
     assert isinstance(report.augmentation, BackMix) and report.augmentation.patch_side == 0.5
     kept = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
     assert torch.equal(kept["augmentation"]["parts.0.bank.maps"], report.augmentation.bank.maps)
+
+
+def test_a_network_whose_map_has_one_cell_is_refused_before_training(pictures, tmp_path, monkeypatch):
+    import backmix.fit.training
+
+    def train(*_, **__):
+        raise AssertionError("a step was trained")
+
+    run = tmp_path / "new" / "run"
+    asked = small(pictures, known_classes="red,blue", model="resnet10t", augmentation="backmix", pretrained=False)
+    monkeypatch.setattr(backmix.fit.training, "train", train)
+    learns = {"method": "outlier-exposure", "outliers": "backgrounds", "augmentation": "none"}
+    for options in ({}, {"augmentation_options": {"foreground": "clean"}}, {"augmentation": "swap"}, learns):
+        with pytest.raises(ValueError, match=r"map of resnet10t has one cell for images of 32 px.*saliency"):
+            fit_command(replace(asked, **options), run)
+        assert not run.parent.exists()
+    monkeypatch.undo()
+    # What the message names helps.
+    assert fit_command(replace(asked, image_size=64), run).history[0].mixed is not None
+    centre = fit_command(replace(asked, augmentation_options={"foreground": "centre"}), tmp_path / "centre")
+    assert centre.history[0].mixed > 0.5
+
+
+def test_the_share_of_mixed_images_is_told(pictures, tmp_path, capsys):
+    run = tmp_path / "run"
+    report = fit_command(small(pictures, known_classes="red,blue", augmentation="backmix", epochs=3), run)
+    shares = [entry["mixed"] for entry in json.loads((run / "metrics.json").read_text())["history"]]
+    assert shares == [entry.mixed for entry in report.history] and shares[0] < 0.5 < shares[2] <= 1
+    assert f"{shares[2]:.0%} of the images mixed" in capsys.readouterr().out
+    plain = fit_command(small(pictures, known_classes="red,blue"), tmp_path / "plain")
+    assert plain.history[0].mixed is None
+
+
+REFUSED = [
+    {"augmentation": "backmxi"},
+    {"augmentation": "backmix", "augmentation_options": {"fill": "gray"}},
+    {"method": "outlier-exposure"},
+    {"method": "arpl", "method_options": {"wieght": 1}},
+    {"detector": "enrgy"},
+    {"model": "resnet"},
+    {"epochs": 0},
+    {"batch_size": 1},
+    {"lr": -1.0},
+    {"lr": 1e30},
+    {"test_share": 0.9},
+    {"budget": "soon"},
+    {"budget": "1m", "epochs": 3},
+    {"accept": 1.5},
+    {"outliers": "nowhere", "method": "outlier-exposure"},
+    {"known_classes": "red,pink"},
+    {"image_size": 0},
+    {"train": "head"},
+    {"label_smoothing": 2.0},
+]
+
+
+@pytest.mark.parametrize("options", REFUSED, ids=str)
+def test_a_refused_option_leaves_nothing_behind(pictures, tmp_path, options):
+    run = tmp_path / "deep" / "run"
+    given = {"known_classes": "red,blue", "pretrained": False, **options}
+    with pytest.raises((BackmixError, ValueError)):
+        fit_command(small(pictures, **({"epochs": None} if "budget" in options else {}) | given), run)
+    assert not run.parent.exists()
+
+
+def test_a_folder_that_was_there_stays_and_what_it_held_too(pictures, tmp_path):
+    wrong, right = ({"augmentation": name} for name in ("backmxi", "backmix"))
+    run = tmp_path / "run"
+    run.mkdir()
+    with pytest.raises(ValueError, match="backmxi"):
+        fit_command(small(pictures, known_classes="red,blue", **wrong), run)
+    assert run.is_dir() and not any(run.iterdir())
+    fit_command(small(pictures, known_classes="red,blue", **right), run)
+    kept = {file: file.read_bytes() for file in run.iterdir() if file.is_file()}
+    for resume in (False, True):
+        with pytest.raises((RunError, ValueError)):
+            fit_command(small(pictures, known_classes="red,blue", **wrong), run, resume=resume)
+        assert {file: file.read_bytes() for file in run.iterdir() if file.is_file()} == kept

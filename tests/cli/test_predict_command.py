@@ -403,3 +403,18 @@ def test_a_file_nobody_may_read_is_a_row(trained, tmp_path, monkeypatch, answers
     monkeypatch.setattr(Path, "open", refuse)
     answers = answers_of(trained, [folder])
     assert [answer.error for answer in answers] == [None, "cannot be read: Permission denied"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_fails_before_the_first_answer_leaves_no_file(trained, pictures, tmp_path, monkeypatch, kind):
+    def fail(*_, **__):
+        raise RuntimeError("out of memory")
+
+    out = tmp_path / f"answers.{kind}"
+    monkeypatch.setattr("backmix.cli.predict_command.answer_images", fail)
+    with pytest.raises(RuntimeError, match="memory"):
+        predict_command(trained, [pictures / "test"], PredictArguments(out=out, batch_size=10**9))
+    assert not any(tmp_path.iterdir())
+    monkeypatch.undo()
+    report = predict_command(trained, [pictures / "test" / "red"], PredictArguments(out=out, batch_size=2))
+    assert len(read_rows(out)) == report.answered > 0

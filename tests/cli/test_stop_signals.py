@@ -7,10 +7,19 @@ import sys
 import threading
 
 import pytest
+from interruptible import interruptible
 
-from backmix.cli.stop_signals import Stop, StopSignals
+from backmix.cli.stop_signals import Stop, StopSignals, advice_when_stopped
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
+
+
+@pytest.fixture(autouse=True)
+def not_ignored():
+    before = signal.getsignal(signal.SIGINT)
+    interruptible()
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -78,3 +87,13 @@ def test_other_threads_are_left_alone():
     thread.start()
     thread.join()
     assert not failed
+
+
+def test_advice_is_given_when_a_command_is_stopped_and_only_then(capsys):
+    for advice, said in (("go on by --resume", "backmix: stopped: go on by --resume\n"), ("", "")):
+        with pytest.raises(KeyboardInterrupt), advice_when_stopped(lambda advice=advice: advice):
+            os.kill(os.getpid(), signal.SIGINT)
+            pytest.fail("went on")
+        assert capsys.readouterr().err == said
+    with pytest.raises(ValueError, match="mine"), advice_when_stopped(lambda: pytest.fail("nobody asked")):
+        raise ValueError("mine")

@@ -107,6 +107,7 @@ def test_nothing_of_the_machine_arrives(hub, trained, tmp_path, pictures):
         ".png",
         "checkpoint",
         "held-out.json",
+        "images.json",
         Hub.TOKEN,
     ]
     assert [text for text in secrets if text.encode() in everything] == []

@@ -785,3 +785,34 @@ def test_no_outline_of_the_donors_object_is_left_by_a_swap():
     mixed = mix(images, torch.arange(2), masks=masks, draw=replace(draw, donor=torch.tensor([1, 0])))
     expected = torch.where(masks[:, None], 5.0, torch.tensor([2.0, 1.0])[:, None, None, None]).expand(-1, 3, -1, -1)
     assert torch.equal(mixed, expected)
+
+
+@pytest.mark.parametrize("foreground", ["free", "clean"])
+def test_maps_of_one_cell_are_refused_when_they_are_first_seen(foreground):
+    mix, index = BackMix(4, foreground=foreground), torch.arange(4)
+    mix(torch.rand(4, 3, 32, 32), index)
+    with pytest.raises(ValueError, match=f"one cell.*foreground='{foreground}'.*output_stride=8"):
+        mix.update(index, torch.rand(4, 1, 1))
+    assert not mix.bank.seen.any()
+    mix.update(index, torch.rand(4, 1, 2))
+    assert mix.bank.seen.all()
+
+
+@pytest.mark.parametrize("foreground", ["centre", "random", "none"])
+def test_maps_of_one_cell_do_not_matter_where_no_map_is_read(foreground):
+    mix, index = BackMix(4, foreground=foreground), torch.arange(4)
+    mix(torch.rand(4, 3, 32, 32), index)
+    mix.update(index, torch.rand(4, 1, 1))
+    assert not mix.bank.seen.any()
+
+
+@pytest.mark.parametrize("apply", ["patch", "swap"])
+def test_which_images_were_mixed_is_told(apply):
+    mix = BackMix(64, apply=apply, probability=0.7, generator=torch.Generator().manual_seed(0))
+    images, index = torch.rand(64, 3, 32, 32), torch.arange(64)
+    assert mix.mixed is None
+    mix(images, index)
+    assert not mix.mixed.any()  # No image has a map yet.
+    mix.bank.update(index[:32], torch.rand(32, 8, 8))
+    changed = (mix(images, index) != images).flatten(1).any(1)
+    assert torch.equal(mix.mixed, changed) and 0 < changed.sum() < 32

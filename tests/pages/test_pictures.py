@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from backmix.pages.pictures import SIDE, data_uri, outlined, place_of, spotlight, thumbnail
+from backmix.pages.pictures import SIDE, data_uri, hatched, outlined, place_of, spotlight, thumbnail
 
 RANDOM = np.random.default_rng(0)
 
@@ -80,3 +80,13 @@ def test_a_frame_is_drawn_on_a_copy():
     framed = np.asarray(outlined(picture, (0.25, 0.5, 0.5, 0.75)))
     assert (framed[80, 40:80] == 0).all() and (framed[81, 42:78] == 255).all()
     assert (np.asarray(picture) == 128).all()
+
+
+def test_hatching_hides_an_area_and_leaves_the_rest():
+    picture = noise(SIDE, SIDE)
+    where = torch.zeros(2, 2, dtype=torch.bool)
+    where[0, 1] = True
+    shown, half = np.asarray(hatched(picture, where)), SIDE // 2
+    before = np.asarray(picture)
+    assert np.array_equal(shown[half:], before[half:]) and np.array_equal(shown[:, :half], before[:, :half])
+    assert {tuple(colour) for colour in shown[:half, half:].reshape(-1, 3)} == {(255, 255, 255), (40, 44, 60)}

@@ -232,3 +232,16 @@ def test_a_folder_nobody_may_write(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="could not write"):
         open_file(tmp_path / "file" / "answers.csv", "csv")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_without_a_row_can_be_withdrawn(tmp_path, kind):
+    out = tmp_path / f"answers.{kind}"
+    for rows in (0, 2):
+        file = open_file(out, kind)
+        add(file, range(rows))
+        file.close(complete=False)
+        file.withdraw()
+        assert any(tmp_path.iterdir()) == bool(rows)
+    open_file(out, kind, resume=True).close(complete=True)
+    assert len(rows_of(out, kind)) == 2

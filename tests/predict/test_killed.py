@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from interruptible import interruptible
 from PIL import Image
 
 import backmix
@@ -46,7 +47,8 @@ def start(tmp_path):
             "OMP_NUM_THREADS": "1",
         }
         command = [sys.executable, "-m", "predict_colours", seconds, tmp_path / "model", *arguments, "--batch-size", 8]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+        before = {} if sys.platform == "win32" else {"preexec_fn": interruptible}
+        pipes = {**before, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
         return subprocess.Popen(list(map(str, command)), env=environment, cwd=tmp_path, **pipes)
 
     return call

@@ -38,11 +38,13 @@ def test_a_run_that_does_not_say_what_it_held_out(choose, trained, tmp_path):
     assert "backmix report RUN --data DATA" in chosen.missing and str(tmp_path) not in chosen.missing
 
 
-def test_images_that_are_gone_are_said_to_be(choose, trained, tmp_path):
+def test_images_that_are_gone_are_said_to_be(choose, trained, pictures, tmp_path):
     run = shutil.copytree(trained, tmp_path / "run")
     text = (run / "held-out.json").read_text()
     (run / "held-out.json").write_text(text.replace("pictures", "moved"))
-    assert "cannot be opened" in choose(run).missing
+    assert "cannot be opened" in choose(run).missing and "--moved-to DATA" in choose(run).missing
+    found = choose(run, moved=str(pictures))
+    assert found.new and found.missing is None and len(found.tested) == 24
     (run / "held-out.json").write_text("{")
     assert "cannot be read" in choose(run).missing
 

@@ -74,3 +74,9 @@ def test_the_head_against_all_weights():
     )
     alone = {"kept": "head", "head": 0.8, "all": None, "images": 0, "why": "only 3 s were left of 10s"}
     assert comparison(facts(comparison=alone)) == "The head alone was trained: only 3 s were left of 10s."
+
+
+def test_the_share_of_mixed_views_is_told():
+    views = {"of_each_image": 3, "computed": 0, "mixed": 0.9}
+    rows = dict(head_training(facts(head={**HEAD, "mixed_views": views})).facts)
+    assert rows["mixed views of each image"].endswith("; 90\u00a0% of them show a part of another image")

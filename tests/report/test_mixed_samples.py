@@ -9,7 +9,7 @@ from backmix.report.mixed_samples import mixed_samples
 from backmix.report.run_facts import read_facts
 from backmix.runs.folder import load_run
 
-PARTS = ["target", "donor", "its map", "its background", "mixed"]
+PARTS = ["target", "donor", "its map", "what is masked", "mixed"]
 
 
 @pytest.fixture
@@ -74,3 +74,18 @@ def test_what_stands_in_the_way_is_said(sampled, mixed_run):
     config = {**facts.config, "arguments": {"augmentation": "backmix", "data": "nowhere/at/all"}}
     gone = dataclasses.replace(facts, folder=mixed_run / "logs", config=config)
     assert "cannot be shown" in mixed_samples(gone, classifier).missing
+
+
+def test_a_training_that_mixed_nothing_shows_nothing_mixed(mixed_run):
+    classifier, facts = load_run(mixed_run), read_facts(mixed_run)
+    assert all(0 <= entry["mixed"] <= 1 for entry in facts.history) and facts.history[-1]["mixed"] > 0
+    history = [{**entry, "mixed": 0.0} for entry in facts.history]
+    nothing = dataclasses.replace(facts, metrics={**facts.metrics, "history": history})
+    found = mixed_samples(nothing, classifier)
+    assert found.samples == [] and "mixed no image" in found.missing
+    assert mixed_samples(facts, classifier).samples
+
+
+def test_the_picture_of_the_background_hides_what_is_masked(sampled):
+    picture = next(each for each in sampled().samples[0] if each.part == "what is masked")
+    assert "hatched" in picture.words

@@ -13,7 +13,7 @@ from backmix.methods.network import create_network
 from backmix.mixing import BackMix
 from backmix.mixing.bank import resize_map
 from backmix.train import make_accelerator, train
-from backmix.train.bank import fill_bank
+from backmix.train.bank import check_map, fill_bank, map_size
 from backmix.train.recipe import TrainOptions
 
 PREPROCESS = Preprocess(32)
@@ -210,3 +210,30 @@ def test_images_without_evidence_stay_unseen_and_unmixed(few, accelerator):
     filled = fill_bank(network, ResidentLoader(dark, batch_size=48).whole(), PREPROCESS, mix, accelerator=accelerator)
     assert filled == mix.bank.seen.sum() <= (few.labels == 0).sum()
     assert not mix.bank.seen[few.labels == 1].any()
+
+
+def one_cell():
+    backbone = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, stride=16), torch.nn.BatchNorm2d(4))
+    return backbone
+
+
+def test_the_size_of_a_map_is_found_without_a_change():
+    backbone = one_cell().double().train()
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    assert map_size(backbone, 32) == (2, 2) and map_size(backbone, 16) == (1, 1)
+    assert backbone.training and all(torch.equal(before[k], v) for k, v in backbone.state_dict().items())
+
+
+def test_a_map_of_one_cell_is_refused_where_it_would_feed_the_bank():
+    with pytest.raises(ValueError, match="one cell for images of 16 px.*--image-size 32.*output_stride.*saliency"):
+        check_map(one_cell(), 16, BackMix(4))
+    with pytest.raises(ValueError, match="one cell for images of 15 px"):
+        check_map(one_cell(), 20, BackMix(4, foreground="clean"), small=True)
+    with pytest.raises(ValueError, match=r"one cell for images of 4 px.*images \(--image-size 16 or more\)"):
+        check_map(torch.nn.AvgPool2d(8, ceil_mode=True), 4, BackMix(4))
+    with pytest.raises(ValueError, match=r"Take larger images, a network for small images"):
+        check_map(torch.nn.AdaptiveAvgPool2d(1), 32, BackMix(4))
+    check_map(one_cell(), 20, BackMix(4, foreground="clean"))
+    for foreground in ("masks", "centre", "random", "none"):
+        check_map(one_cell(), 16, BackMix(4, foreground=foreground))
+    check_map(one_cell(), 16, None)

@@ -1,5 +1,6 @@
 """Checkpoints that come back as they were, or not at all."""
 
+import json
 import os
 import pickle
 import subprocess
@@ -9,8 +10,9 @@ import textwrap
 import pytest
 import torch
 
-from backmix.errors import RunError
-from backmix.train.checkpoint import load_checkpoint, save_checkpoint
+from backmix.errors import RunError, TrainingError
+from backmix.train.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from backmix.train.recipe import TrainOptions
 
 STATE = {"network": {"weight": torch.arange(6.0).view(2, 3)}, "history": [{"epoch": 0, "loss": 0.5}], "options": "{}"}
 
@@ -180,3 +182,18 @@ def test_a_missing_checkpoint_and_one_of_something_else(tmp_path):
     torch.save([1, 2], tmp_path / "checkpoint.pt")
     with pytest.raises(RunError, match="found list, expected a dict"):
         load_checkpoint(tmp_path / "checkpoint.pt")
+
+
+def test_as_many_other_images_are_not_resumed_on(tmp_path):
+    """What stands for the division of the images; a checkpoint of an earlier version has nothing in its place."""
+    path = tmp_path / "checkpoint.pt"
+
+    def state(**more):
+        return TrainingState(json.dumps({**TrainOptions().to_dict(), **more}), {})
+
+    state(division="ab").save(path, [])
+    assert state(division="ab").restore(path, dict) == []
+    with pytest.raises(TrainingError, match="other images are trained on"):
+        state(division="cd").restore(path, dict)
+    state().save(path, [])
+    assert state(division="cd").restore(path, dict) == []

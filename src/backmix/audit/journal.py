@@ -91,6 +91,16 @@ class Journal:
         os.fsync(self._file.fileno())
 
 
+def has_answers(folder: Path) -> bool:
+    """Return whether the journal in a folder holds answers of the model, behind its first line."""
+    try:
+        with open(folder / FILE, "rb") as file:
+            file.readline()
+            return _records(file.readline()) is not None
+    except OSError:
+        return False
+
+
 def fingerprint(settings: Mapping[str, Any]) -> str:
     """Return a digest of the settings of an audit, which does not depend on their order."""
     return hashlib.sha256(_line(settings)).hexdigest()

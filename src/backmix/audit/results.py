@@ -22,11 +22,13 @@ from backmix.audit.outcomes import background_scores, decided_by_background
 from backmix.audit.run import ON_KNOWN, ON_UNKNOWN, Audit
 from backmix.data.seeds import seed_of
 from backmix.metrics.bootstrap import Interval
+from backmix.mixing.default_dtype import in_float32
 
 NAMED = 20
 """The largest number of images that are named for each fault."""
 
 
+@in_float32
 def audit_results(
     audit: Audit, gathered: Gathered, masks: Masks, score: str | None, *, seed: int = 0
 ) -> dict[str, Any]:

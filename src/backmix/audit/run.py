@@ -20,6 +20,7 @@ from backmix.audit.models.base import AuditedModel, check_answers
 from backmix.audit.outcomes import Column, read_outcomes
 from backmix.audit.pictures import Pictures, States
 from backmix.data.seeds import seed_of
+from backmix.mixing.default_dtype import in_float32
 
 ON_KNOWN, ON_UNKNOWN = "on-known", "on-unknown"
 ALL_SETS = (*SETS, ON_KNOWN, ON_UNKNOWN)
@@ -92,6 +93,7 @@ class AuditRun:
         self._journal.close()
         self._pictures.close()
 
+    @in_float32
     def read(self, on_images: Callable[[int], object] | None = None) -> States:
         """Decode all images, find their objects and remove them.
 
@@ -106,6 +108,7 @@ class AuditRun:
         )
         return self._states
 
+    @in_float32
     def answer(self, on_images: Callable[[int], object] | None = None) -> Audit:
         """Show the model every image in every set. Chunks in the journal are not shown again.
 
@@ -125,6 +128,7 @@ class AuditRun:
         columns = read_outcomes(self._journal.chunks, ALL_SETS, self._to_data, len(self._items))
         return Audit(columns, donors, states)
 
+    @in_float32
     def show(self, item: int, audit: Audit) -> dict[str, Tensor]:
         """Return one image in every set that it is in, as the model saw it: (3, S, S) uint8 by the name of the set.
 

@@ -22,6 +22,7 @@ from backmix.augmentations.mixup import Mixup
 from backmix.augmentations.randaugment import RandAugment
 from backmix.data.preprocess import Preprocess
 from backmix.mixing import BackMix
+from backmix.models.option_values import fitting_options
 
 BACKMIXES: dict[str, Callable[..., BackMix]] = {"backmix": BackMix, "swap": partial(BackMix, apply="swap")}
 
@@ -98,7 +99,7 @@ def make_augmentation(
             if f"{each}.{option}" in wanted:
                 owner[f"{each}.{option}"] = each
                 chosen[option] = wanted[f"{each}.{option}"]
-        parts.append(makers[each](**chosen))
+        parts.append(makers[each](**fitting_options(f"augmentation {each}", makers[each], chosen)))
     unknown = [option for option in wanted if option not in owner]
     if unknown:
         raise ValueError(f"augmentation {name} has no option {', '.join(unknown)}")

@@ -13,6 +13,7 @@ from backmix.augmentations.share import ALL, ProcessPart
 from backmix.mixing import BackMix, View
 from backmix.mixing.checks import check
 from backmix.mixing.draw import device_of
+from backmix.mixing.uncompiled import uncompiled
 
 Targets = tuple[tuple[Tensor, float], ...]
 
@@ -62,6 +63,7 @@ class Augmentation(nn.Module):
         # The draw for the batch changed last. None: the batch was not changed.
         self._last: Any = None
 
+    @uncompiled
     def forward(
         self,
         images: Tensor,

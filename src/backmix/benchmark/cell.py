@@ -290,14 +290,17 @@ def _size_notes(plan: Plan) -> list[str]:
 
 
 def _begin(folder: Path, plan: Plan) -> Clock:
-    """Create the folder, or check that it was begun with the same settings; return the clock of the cell."""
+    """Create the folder, or check that it was begun with the same settings; return the clock of the cell.
+
+    Settings of a cell of which no epoch was trained bind nobody: it may be that they were refused.
+    """
     path = folder / CELL
-    if path.is_file():
+    if path.is_file() and any((folder / name).is_file() for name in (CHECKPOINT, "model.safetensors")):
         check_settings(folder, plan.settings, json.loads(path.read_text(encoding="utf-8"))["settings"])
     else:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(path, {"settings": plan.settings, "precision": plan.setting.options.precision})
-    if not (folder / "config.yaml").is_file():
+    if not (folder / "model.safetensors").is_file():
         write_text(
             folder / "config.yaml",
             yaml.safe_dump({"format": FORMAT, "backmix": __version__, "benchmark": plan.settings}),

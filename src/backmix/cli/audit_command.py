@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from backmix.audit.class_map import read_class_map
 from backmix.audit.gather import choose_masks, gather, masks_of_unknown
-from backmix.audit.journal import fingerprint
+from backmix.audit.journal import fingerprint, has_answers
 from backmix.audit.models.base import ModelOptions, check_answers
 from backmix.audit.models.load import TORCHSCRIPT, load_model
 from backmix.audit.page import FILE as PAGE
@@ -26,12 +25,17 @@ from backmix.audit.run import AuditRun
 from backmix.cli.arguments import AuditArguments
 from backmix.cli.audit_words import say
 from backmix.cli.console import image_bar, make_console
+from backmix.cli.stop_signals import advice_when_stopped
+from backmix.data.content import HasContentKey, content_keys
 from backmix.data.load import absolute, load_source, usual_split
 from backmix.data.source import ImageSource, auto_image_size
-from backmix.files import write_json
+from backmix.files import nothing_left_of_a_refusal, write_json
 from backmix.version import __version__
 
 JSON, ROWS = "audit.json", "images.csv"
+
+_Opened = tuple[ImageSource | None, str | None]
+"""Images, and the name of their split."""
 
 
 def audit_command(
@@ -83,18 +87,13 @@ def audit_command(
     items = gathered.items
     batch_size = arguments.batch_size or (256 if side <= 64 else 64)
     settings = {
-        "backmix": __version__,
         "model": [model.kind, model.fingerprint, model.score],
         "frame": [side, model.frame.crop, model.frame.bicubic],
         "normalisation": [list(of) for of in given.values()],
-        "data": [absolute(arguments.data), split, _digest(source.labels)],
-        "masks": [masks.name, absolute(arguments.masks) if masks.name == "given" and arguments.masks else None],
-        "scenes": [arguments.scenes and absolute(arguments.scenes), scenes[1]],
-        "unknown": [arguments.unknown and absolute(arguments.unknown), unknown[1]],
         "class_map": mapping,
         "images": len(items),
-        "seed": arguments.seed,
         "batch_size": batch_size,
+        **_asked(arguments, masks.name, (source, split), scenes, unknown),
     }
     done = _finished(out / JSON, settings) if resume and (out / PAGE).exists() else None
     if done is not None:
@@ -102,7 +101,11 @@ def audit_command(
         return done
     console.print(f"{len(items)} images of {side} pixels, masks: {masks.name}")
     how: dict[str, Any] = {"seed": arguments.seed, "batch_size": batch_size, "workers": arguments.workers}
-    with AuditRun(model, items, gathered.matching.to_data, out, settings, resume=resume, **how) as run:
+    with (
+        nothing_left_of_a_refusal(out, partial(has_answers, out)),
+        advice_when_stopped(lambda: f"what was answered is kept in {out}; the same command with --resume goes on"),
+        AuditRun(model, items, gathered.matching.to_data, out, settings, resume=resume, **how) as run,
+    ):
         with image_bar(console, len(items), "reading") as advance:
             run.read(advance)
         with image_bar(console, len(items), "auditing") as advance:
@@ -131,6 +134,18 @@ def audit_command(
     say(console, result)
     console.print(f"written to {out / PAGE}, {out / JSON} and {out / ROWS}")
     return result
+
+
+def _asked(arguments: AuditArguments, masks: str, data: _Opened, scenes: _Opened, unknown: _Opened) -> dict[str, Any]:
+    """Return what was asked for, as settings that an audit must share with the one that it goes on with."""
+    return {
+        "backmix": __version__,
+        "data": [absolute(arguments.data), data[1], _digest(data[0])],
+        "masks": [masks, absolute(arguments.masks) if masks == "given" and arguments.masks else None],
+        "scenes": [arguments.scenes and absolute(arguments.scenes), scenes[1], _digest(scenes[0])],
+        "unknown": [arguments.unknown and absolute(arguments.unknown), unknown[1], _digest(unknown[0])],
+        "seed": arguments.seed,
+    }
 
 
 def gap_above(result: dict[str, Any], most: float) -> str | None:
@@ -164,8 +179,15 @@ def _open(data: str, split: str | None) -> tuple[ImageSource, str | None]:
     return load_source(data, chosen, few=True), chosen
 
 
-def _digest(labels: Tensor) -> str:
-    return hashlib.sha256(labels.numpy().tobytes()).hexdigest()
+def _digest(source: ImageSource | None) -> str | None:
+    """Return a name of the classes and the content of images, so that no other images are gone on with."""
+    if source is None:
+        return None
+    digest = hashlib.sha256(repr(source.classes).encode() + source.labels.numpy().tobytes())
+    if isinstance(source, HasContentKey):  # Other sources are made from their name.
+        for key in content_keys(source, range(len(source))):
+            digest.update(key if isinstance(key, bytes) else b"unreadable")
+    return digest.hexdigest()
 
 
 def _finished(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ from backmix.benchmark.runner import RESULTS, GridReport, cell_folder, run_grid
 from backmix.benchmark.view import GridView, duration
 from backmix.cli.arguments import BenchArguments
 from backmix.cli.console import make_console
+from backmix.cli.stop_signals import advice_when_stopped
 from backmix.cli.tables_command import print_tables, write_tables
 from backmix.data.preprocess import Preprocess
 from backmix.detectors import check_name
@@ -69,7 +70,10 @@ def bench_command(
         return None
     before = sum(finished(cell_folder(out, cell)) is not None for cell in cells)
     console.print(f"{len(cells)} cells, {before} of them finished; recipe {arguments.recipe}; folder {out}")
-    with GridView(console, len(cells), before) as view:
+    with (
+        advice_when_stopped(lambda: f"finished cells and epochs are kept in {out}; the same command goes on"),
+        GridView(console, len(cells), before) as view,
+    ):
         if cluster is None:
             report = run_grid(cells, out, options, watcher=view)
         else:

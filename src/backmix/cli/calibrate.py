@@ -33,6 +33,9 @@ def calibrate(
         str | None,
         typer.Option(metavar="DATA", help="Example unknowns. They choose among detectors and do nothing else."),
     ] = None,
+    moved_to: Annotated[
+        str | None, typer.Option(metavar="DATA", help="Where the data of the run lies now, if it has moved.")
+    ] = None,
     workers: Workers = 2,
 ) -> None:
     """Set the thresholds of a run again; tells promised against observed acceptance."""
@@ -46,5 +49,6 @@ def calibrate(
         per_class=per_class,
         detectors=read_names(detector),
         unknown=unknown,
+        moved=moved_to,
         workers=workers,
     )

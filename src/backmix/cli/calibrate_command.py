@@ -37,6 +37,7 @@ def calibrate_command(
     per_class: bool | None = None,
     detectors: Sequence[str] | None = None,
     unknown: str | None = None,
+    moved: str | None = None,
     workers: int = 2,
 ) -> OpenSetClassifier:
     """Fit the thresholds of a run again, and write them into it.
@@ -49,6 +50,7 @@ def calibrate_command(
         per_class: Whether each class has its own threshold; None: this stays as it is.
         detectors: The detector that decides, or with `unknown` the detectors to choose from.
         unknown: Example images of no known class. They are used only to choose among the detectors.
+        moved: Where the data of the run lies now; None: where it lay when the run was trained.
         workers: The number of threads that decode images.
 
     Returns:
@@ -66,9 +68,9 @@ def calibrate_command(
         )
     console = make_console()
     classifier = load_run(run, calibrated=False, kind=OpenSetClassifier)
-    shares = _shares(run)
+    shares = _shares(run, moved)
     if data is None:
-        own = read_shares(run)
+        own = read_shares(run, moved)
         source, where = open_share(own, own.calibration), "held out by the run"
     else:
         split = split or calibration_split(data)
@@ -182,9 +184,9 @@ def _test(
     return scores[classifier.detector], predicted
 
 
-def _shares(run: Path) -> Shares | None:
+def _shares(run: Path, moved: str | None) -> Shares | None:
     try:
-        return read_shares(run)
+        return read_shares(run, moved)
     except RunError:
         return None
 

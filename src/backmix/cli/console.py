@@ -51,9 +51,14 @@ def training_bar(console: Console, chief: bool, accelerator: Accelerator) -> Ite
         )
 
     def on_epoch(report: EpochReport) -> None:
-        accelerator.log({"loss": report.loss, "accuracy": report.accuracy, "lr": report.lr}, step=report.epoch + 1)
+        values = {"loss": report.loss, "accuracy": report.accuracy, "lr": report.lr}
+        mixed = ""
+        if report.mixed is not None:
+            values["mixed"] = report.mixed
+            mixed = f", {report.mixed:.0%} of the images mixed"
+        accelerator.log(values, step=report.epoch + 1)
         if chief and not console.is_terminal:
-            console.print(f"epoch {report.epoch + 1}: loss {report.loss:.3f}, accuracy {report.accuracy:.3f}")
+            console.print(f"epoch {report.epoch + 1}: loss {report.loss:.3f}, accuracy {report.accuracy:.3f}{mixed}")
 
     with bar:
         yield on_step, on_epoch

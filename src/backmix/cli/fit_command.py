@@ -8,10 +8,13 @@ from pathlib import Path
 
 from backmix.cli.console import image_bar, make_console, training_bar
 from backmix.cli.fit_words import comparison_in_words, frozen_in_words, head_in_words, result_in_words, start_in_words
+from backmix.cli.stop_signals import advice_when_stopped
 from backmix.data.split import Split
 from backmix.detectors.fitting import cautions
 from backmix.errors import some_of
+from backmix.files import nothing_left_of_a_refusal
 from backmix.fit.arguments import FitArguments
+from backmix.fit.begun import CHECKPOINT
 from backmix.fit.data import notes, outlier_notes, write_seen_images
 from backmix.fit.data_checks import untested_classes
 from backmix.fit.fit_report import FitReport
@@ -36,6 +39,14 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
     Raises:
         RunError: If the folder holds another run or other files, or if options have changed.
     """
+    with (
+        nothing_left_of_a_refusal(out, (out / CHECKPOINT).is_file),
+        advice_when_stopped(partial(_how_to_go_on, out)),
+    ):
+        return _fit(arguments, out, resume, workers)
+
+
+def _fit(arguments: FitArguments, out: Path, resume: bool, workers: int) -> FitReport:
     console = make_console()
     session = FitSession(arguments, out, resume=resume, workers=workers, image_bar=partial(image_bar, console))
     listed = 0
@@ -106,3 +117,11 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
             console.print(line)
         console.print(f"{time.monotonic() - session.begin:.0f} s; written to {out}")
     return report
+
+
+def _how_to_go_on(out: Path) -> str:
+    if (out / CHECKPOINT).is_file():
+        return f"every epoch that was finished is kept in {out}; the same command with --resume goes on"
+    if (out / "config.yaml").is_file():
+        return f"no epoch was finished; the same command with --resume begins again in {out}"
+    return ""

@@ -65,6 +65,8 @@ def head_in_words(report: HeadReport) -> list[str]:
     if report.engine:  # Else all weights were trained, and features served the choice of the score alone.
         views = f" and {report.views_computed} of {report.views * report.images} mixed views" if report.views else ""
         lines.append(f"the network ran on {report.computed} images{views}, whose features were not kept yet")
+    if report.mixed is not None:
+        lines.append(f"{plain_percent(report.mixed)} of the mixed views show a part of another image")
     if report.engine and report.strength is not None and report.strength.folds:
         accuracy = report.strength.accuracy[report.strength.strength]
         lines.append(

@@ -56,15 +56,24 @@ def read_config_file(context: typer.Context, path: Path | None) -> Path | None:
     if unknown := sorted(defaults.keys() - there):
         raise typer.BadParameter(f"{path} has {', '.join(unknown)}; {context.info_name} has no such option")
     names = {parameter.name for parameter in context.command.params if parameter.metavar == NAMES}
+    pairs = {parameter.name for parameter in context.command.params if parameter.metavar == "KEY=VALUE"}
     for name, value in defaults.items():
         if isinstance(value, dict):
-            defaults[name] = [
-                f"{key}={yaml.safe_dump(of, default_flow_style=True).splitlines()[0]}" for key, of in value.items()
-            ]
+            defaults[name] = [f"{key}={_in_one_line(of)}" for key, of in value.items()]
+        elif name in pairs and value is not None:
+            defaults[name] = [str(pair) for pair in value] if isinstance(value, list) else [str(value)]
         elif name in names and value is not None:
             defaults[name] = [join_names(map(str, value)) if isinstance(value, list) else str(value)]
     context.default_map = {**(context.default_map or {}), **defaults}
     return path
+
+
+def _in_one_line(value: Any) -> str:
+    """Return a value as YAML in one line, however long it is."""
+    import yaml
+
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=2**31)
+    return text.splitlines()[0]
 
 
 Config = Annotated[
@@ -122,5 +131,9 @@ def read_options(given: list[str] | None) -> dict[str, Any]:
         key, equals, value = pair.partition("=")
         if not key or not equals:
             raise typer.BadParameter(f"{pair!r} is no KEY=VALUE")
-        options[key.replace("-", "_")] = yaml.safe_load(value)
+        try:
+            options[key.replace("-", "_")] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            reason = " ".join(str(getattr(error, "problem", None) or error).split())
+            raise typer.BadParameter(f"the value of {pair!r} cannot be read: {reason}") from None
     return options

@@ -130,6 +130,8 @@ def predict_command(
             signals.hold()
             with suppress(OSError, BackmixError):
                 sink.close(complete=False)
+                if file:
+                    file.withdraw()
             if isinstance(error, BrokenPipeError):
                 return _nobody_reads(sink)
             raise

@@ -24,6 +24,9 @@ def report(
         typer.Option(metavar="DATA", help="Further images that all count as unknown, but for classes the run knows."),
     ] = None,
     unknown_split: Annotated[str | None, typer.Option(help="Split of these. Default: test where there is one.")] = None,
+    moved_to: Annotated[
+        str | None, typer.Option(metavar="DATA", help="Where the data of the run lies now, if it has moved.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="HTML file to write. Default: report.html in RUN.")
     ] = None,
@@ -32,4 +35,13 @@ def report(
     """Write one self-contained page about a run: how good it is, where it goes wrong, how it came about."""
     from backmix.cli.report_command import report_command
 
-    report_command(run, data=data, split=split, unknown=unknown, unknown_split=unknown_split, out=out, workers=workers)
+    report_command(
+        run,
+        data=data,
+        split=split,
+        unknown=unknown,
+        unknown_split=unknown_split,
+        moved=moved_to,
+        out=out,
+        workers=workers,
+    )

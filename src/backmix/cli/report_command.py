@@ -14,6 +14,7 @@ def report_command(
     split: str | None = None,
     unknown: str | None = None,
     unknown_split: str | None = None,
+    moved: str | None = None,
     out: Path | None = None,
     workers: int = 2,
 ) -> Path:
@@ -25,6 +26,7 @@ def report_command(
         split: The split of `data`, or of the run's data; None: test if there is one.
         unknown: Further images that all count as unknown; images of classes that the run knows are left out.
         unknown_split: The split of `unknown`; None: test if there is one.
+        moved: Where the data of the run lies now; None: where it lay when the run was trained.
         out: The HTML file to write; None: report.html in the run folder.
         workers: The number of threads that decode images.
 
@@ -50,6 +52,7 @@ def report_command(
             split=split,
             unknown=unknown,
             unknown_split=unknown_split,
+            moved=moved,
             workers=workers,
             on_images=lambda done, total: status.update(f"{done:,} of {total:,} images tested"),
         )

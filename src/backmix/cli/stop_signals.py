@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
@@ -20,6 +21,21 @@ class Stop(KeyboardInterrupt):
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.number = number
+
+
+@contextmanager
+def advice_when_stopped(advice: Callable[[], str]) -> Iterator[None]:
+    """Print a sentence that says how to go on if Ctrl-C ends the block; typer then ends the program without a word.
+
+    Args:
+        advice: A function that returns the sentence; if it is empty, nothing is printed.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        if said := advice():
+            print(f"backmix: stopped: {said}", file=sys.stderr)
+        raise
 
 
 class StopSignals:

@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from backmix.cli.console import make_console
+from backmix.cli.stop_signals import advice_when_stopped
 from backmix.errors import DataError
-from backmix.files import write_json
+from backmix.files import nothing_left_of_a_refusal, write_json
 from backmix.study.arguments import StudyArguments, typed
 from backmix.study.cell import Cell, run_cell
 from backmix.study.charts import samples
@@ -20,6 +21,7 @@ from backmix.study.kept import JSON, is_done, read_cells, whole
 from backmix.study.page import FILE, write_study_page
 from backmix.study.part import Part
 from backmix.study.plan import PARTS, cells_of, parts_of, strong_prior
+from backmix.study.setting import Setting
 from backmix.study.summary import summarise
 
 
@@ -46,6 +48,22 @@ def study_command(arguments: StudyArguments, out: Path) -> dict[str, Any]:
     if not parts_of(setting.priors, parts):
         raise DataError("part a needs scenes, or the embedded digits: as photographed, no one can choose the prior")
     described = describe(setting, parts)
+    with (
+        nothing_left_of_a_refusal(out, (out / JSON).is_file),
+        advice_when_stopped(lambda: f"the cells that were measured are kept in {out}; the same command goes on"),
+    ):
+        return _run(console, arguments, out, setting, parts, described)
+
+
+def _run(
+    console: Console,
+    arguments: StudyArguments,
+    out: Path,
+    setting: Setting,
+    parts: list[str],
+    described: dict[str, Any],
+) -> dict[str, Any]:
+    """Run the cells that are left, and write study.json and study.html."""
     out.mkdir(parents=True, exist_ok=True)
     done = read_cells(out / JSON, described)
     cells = cells_of(setting.priors, parts, arguments.seeds)

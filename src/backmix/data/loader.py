@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -132,6 +133,16 @@ def _chunks(total: int, size: int) -> list[range]:
     return [range(start, min(start + size, total)) for start in range(0, total, size)]
 
 
+def division_of(positions: Tensor, labels: Tensor) -> str:
+    """Return a short name of which images are trained on as what: equal for equal positions and labels.
+
+    Args:
+        positions: (N,) int64, the position of each image in its source.
+        labels: (N,) int64, the class of each image.
+    """
+    return hashlib.sha256(positions.cpu().numpy().tobytes() + labels.cpu().numpy().tobytes()).hexdigest()[:16]
+
+
 class ResidentLoader:
     """Batches of a decoded data set that is kept whole on the device.
 
@@ -159,6 +170,7 @@ class ResidentLoader:
         self.labels = decoded.labels.to(device)
         self.masks = None if decoded.masks is None else decoded.masks.to(device)
         self.num_images = len(self.images)
+        self.division = division_of(decoded.positions, decoded.labels)
         self.seed, self.rank, self.world = seed, rank, world
         self.batch_size = min(batch_size, max(1, self.num_images // world))
 
@@ -221,6 +233,8 @@ class WorkerLoader:
     ) -> None:
         self.dataset = _Crops(source, labels, preprocess, list(map(int, positions)), seed, masks, scale, flip)
         self.num_images = len(self.dataset)
+        at = torch.tensor(self.dataset.positions, dtype=torch.int64)
+        self.division = division_of(at, labels[at])
         self.device = torch.device(device)
         self.seed, self.workers, self.rank, self.world = seed, workers, rank, world
         self.batch_size = min(batch_size, max(1, self.num_images // world))

@@ -20,12 +20,15 @@ from backmix.fit.data import ImageBar
 from backmix.fit.fit_report import FitReport
 from backmix.fit.head import HeadReport, train_head, train_head_on_views
 from backmix.fit.mixed_views import VIEWS, check_views, mix_views
-from backmix.fit.training import check_images
+from backmix.fit.training import backmix_of, check_images
 from backmix.inference.decider import Decider
 from backmix.inference.frozen import FrozenFeatures
 from backmix.mixing import BackMix
+from backmix.mixing.default_dtype import in_float32
+from backmix.train.bank import check_map
 
 
+@in_float32
 def fit_frozen(
     classifier: Decider,
     source: ImageSource,
@@ -77,7 +80,8 @@ def fit_frozen(
         DataError: If there are too few images.
         ValueError: If there is no such augmentation, or a frozen network cannot be trained with it.
     """
-    check_views(augmentation, classifier.preprocess, augmentation_options, views)
+    chain = check_views(augmentation, classifier.preprocess, augmentation_options, views)
+    check_map(classifier.network.backbone, classifier.preprocess.image_size, backmix_of(chain))
     check_images(classifier, outliers, held_out)
     labels = classifier.labels_for(source)
     split = divide(labels, classifier.classes, held_out is None, holdout, test_share, groups, seed)
@@ -175,4 +179,4 @@ def _learn_from_views(
         seed=seed,
         outliers=outliers,
     )
-    return replace(report, views=views, views_computed=mixed.computed), mixed.backmix
+    return replace(report, views=views, views_computed=mixed.computed, mixed=mixed.mixed), mixed.backmix

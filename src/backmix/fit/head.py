@@ -35,6 +35,7 @@ class HeadReport:
         references: (N,) the scores of training images that a combined score compares with, by score.
         views: The number of mixed views of each image that the head also learned from; 0 without an augmentation.
         views_computed: The number of mixed views that the network ran on.
+        mixed: The share of the mixed views that show a part of another image, 0..1; None without BackMix.
     """
 
     images: int
@@ -46,6 +47,7 @@ class HeadReport:
     references: dict[str, Tensor]
     views: int = 0
     views_computed: int = 0
+    mixed: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the references, ready for JSON."""
@@ -69,7 +71,7 @@ class HeadReport:
             "strength": strength,
             "unknown_score": score,
             "why": self.why,
-            "mixed_views": {"of_each_image": self.views, "computed": self.views_computed},
+            "mixed_views": {"of_each_image": self.views, "computed": self.views_computed, "mixed": self.mixed},
         }
 
 

@@ -47,12 +47,14 @@ class MixedViews:
         features: (V * M, C) float32, the pooled features.
         targets: (V * M, K) float32, the share of each class; each row sums to 1.
         computed: The number of views that the network ran on; the others were in the cache.
+        mixed: The share of the views that show a part of another image, 0..1; None without BackMix.
         backmix: BackMix with its bank; None if it is not part of the augmentation.
     """
 
     features: Tensor
     targets: Tensor
     computed: int
+    mixed: float | None
     backmix: BackMix | None
 
 
@@ -109,11 +111,17 @@ def mix_views(
         if on_views is not None:
             on_views(len(found))
     table = torch.stack([found[view, row] for view in range(views) for row in range(count)])
-    return MixedViews(table[:, :-classes], table[:, -classes:], computed, maker.mix)
+    features, targets, mixed = table.split([table.shape[1] - classes - 1, classes, 1], 1)
+    share = None if maker.mix is None else float(mixed.mean())
+    return MixedViews(features, targets, computed, share, maker.mix)
 
 
-def check_views(augmentation: str, preprocess: Preprocess, options: dict[str, Any] | None, views: int) -> None:
-    """Raise ValueError if an augmentation cannot be made with these options, or makes no views of images."""
+def check_views(augmentation: str, preprocess: Preprocess, options: dict[str, Any] | None, views: int) -> Chain | None:
+    """Return an augmentation, or raise ValueError if it cannot be made with these options or makes no views of images.
+
+    Returns:
+        The augmentation, for one image; None for "none".
+    """
     chain = make_augmentation(augmentation, 1, preprocess, choose_estimator(options)[1])
     for part in () if chain is None else chain.parts:
         if isinstance(part, Augmentation) and part.inside_network:
@@ -123,6 +131,7 @@ def check_views(augmentation: str, preprocess: Preprocess, options: dict[str, An
             )
     if views < 1:
         raise ValueError(f"views is the number of mixed views of each image, at least 1; got {views}")
+    return chain
 
 
 class _Maker:
@@ -168,12 +177,12 @@ class _Maker:
             self.keys,
             labels[positions].tolist(),
             [_mask_key(source, int(position)) for position in own_masks],
-            (augmentation, sorted((options or {}).items()), seed, BATCH, __version__),
+            (augmentation, sorted((options or {}).items()), seed, BATCH, __version__, "and which are mixed"),
             self.head if self.maps else None,
         )
 
     def batch(self, number: int, rows: Tensor, views: int) -> tuple[dict[tuple[int, int], Tensor], int]:
-        """Return features and targets (C + K,) by view and row for the images of one batch, and how many are new."""
+        """Return features, targets and whether it is mixed (C + K + 1,) by view and row, and how many are new."""
         keys = {(view, row): _digest(self.name, view, row) for view in range(views) for row in rows.tolist()}
         kept = self.frozen.cache.find(self.frozen.space, list(keys.values()))
         found = {place: torch.from_numpy(kept[key]) for place, key in keys.items() if key in kept}
@@ -233,7 +242,7 @@ class _Maker:
         )
 
     def _view(self, view: int, number: int, rows: Tensor, images: Decoded) -> Tensor:
-        """Mix a batch, and return features and targets (B, C + K) float32."""
+        """Mix a batch, and return features, targets and whether each image is mixed (B, C + K + 1) float32."""
         self.chain.set_generator(torch.Generator().manual_seed(seed_of(self.seed, "mixed view", view, number)))
         device = next(self.frozen.backbone.parameters()).device
         labels, masks = images.labels.to(device), None if images.masks is None else images.masks.to(device)
@@ -244,7 +253,8 @@ class _Maker:
         targets = torch.zeros(len(rows), len(self.classifier.classes))
         for given, weight in self.chain.targets(images.labels) or ((images.labels, 1.0),):
             targets += weight * F.one_hot(given, targets.shape[1])
-        return torch.cat([self.frozen.of_images(self.frozen.preprocess.denormalise(mixed)), targets], 1)
+        told = torch.zeros(len(rows)) if self.mix is None or self.mix.mixed is None else self.mix.mixed.float().cpu()
+        return torch.cat([self.frozen.of_images(self.frozen.preprocess.denormalise(mixed)), targets, told[:, None]], 1)
 
 
 def _mask_key(source: ImageSource, position: int) -> bytes:

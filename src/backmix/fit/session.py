@@ -7,25 +7,26 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
-from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 
 from backmix.data.split import Split
 from backmix.files import write_json, write_text
 from backmix.fit.arguments import FitArguments
 from backmix.fit.auto_options import auto_options
 from backmix.fit.begun import CHECKPOINT, begun_choices, check_out
+from backmix.fit.begun_images import keep_images
 from backmix.fit.budget import epochs_within, read_duration
 from backmix.fit.choices import ModelChoice, choose_model, choose_training
 from backmix.fit.data import ImageBar, held_out_shares, is_uneven, open_data, shown_unknowns, test_figures
 from backmix.fit.fine_tuning import LEAST_SECONDS, fine_tune
+from backmix.fit.first_process import from_first_process
 from backmix.fit.fit_report import Comparison, FitReport
 from backmix.fit.frozen_training import fit_frozen
 from backmix.fit.repeat import as_config
-from backmix.fit.training import fit
+from backmix.fit.training import check_names, fit
+from backmix.foregrounds.choose import choose_estimator
 from backmix.inference.decider import Decider
 from backmix.inference.feature_cache import default_folder
 from backmix.inference.frozen import FrozenFeatures
@@ -37,8 +38,6 @@ from backmix.runs.held_out import Shares
 from backmix.train.loop import EpochReport, Progress, make_accelerator
 from backmix.train.recipe import TrainOptions
 from backmix.version import __version__
-
-T = TypeVar("T")
 
 
 class FitSession:
@@ -132,11 +131,14 @@ class FitSession:
         self.known = self.classifier.labels_for(self.data.source)
         self.balance = is_uneven(self.known) if arguments.balance is None else arguments.balance
         self.options = self._options_for(self._begun.get("epochs") or arguments.epochs)
+        self.outliers = load_outliers(arguments.outliers, self.data.classes)
         out.mkdir(parents=True, exist_ok=True)
+        if self.what != "head":  # Features are found by the content of images, and no weights of a head are kept.
+            masks = self._augmentation_options().get("foreground") == "masks"
+            keep_images(out, self.data, masks=masks, write=self.chief, workers=workers)
         self._record(self.options)
         if self.what != "head":  # A head has no epochs to log.
             self.accelerator.init_trackers("")
-        self.outliers = load_outliers(arguments.outliers, self.data.classes)
         self.leaked: list[str] = []
         shown = None if isinstance(self.outliers, str) else self.outliers
         if shown is not None and self.classifier.network.head.uses_outliers:
@@ -168,6 +170,9 @@ class FitSession:
             on_start(options, split, skipped)
 
         arguments, data = self.arguments, self.data
+        if self.what == "auto":  # Else all weights would be refused only when the head is trained.
+            tuned, asked = self._make_classifier(data.image_size), choose_estimator(self._augmentation_options())[1]
+            check_names(tuned, arguments.augmentation, asked, self.outliers)
         options: dict[str, Any] = {
             "options": self.options,
             "augmentation": arguments.augmentation,
@@ -390,11 +395,3 @@ def cache_folder(asked: str | None) -> Path | None:
     if asked is None:
         return default_folder()
     return None if asked == "none" else Path(asked).expanduser()
-
-
-def from_first_process(find: Callable[[], T], accelerator: Accelerator) -> T:
-    """Return the result of `find` in the first process to all processes."""
-    found: list[Any] = [find() if accelerator.is_main_process else None]
-    if accelerator.num_processes > 1:
-        broadcast_object_list(found)
-    return found[0]  # type: ignore[no-any-return]

@@ -27,8 +27,9 @@ from backmix.inference.decider import Decider
 from backmix.inference.evaluation import feature_maps
 from backmix.methods import Method, TrainingBatch
 from backmix.mixing import BackMix
+from backmix.mixing.default_dtype import in_float32
 from backmix.outliers import Outliers, make_outliers
-from backmix.train.bank import fill_bank
+from backmix.train.bank import check_map, fill_bank
 from backmix.train.loop import EpochReport, Progress, make_accelerator, train
 from backmix.train.recipe import TrainOptions
 
@@ -41,6 +42,7 @@ Plan = Callable[[Callable[[TrainOptions], float], TrainOptions], TrainOptions]
 with some options, and the options to begin with."""
 
 
+@in_float32
 def fit(
     classifier: Decider,
     source: ImageSource,
@@ -99,7 +101,7 @@ def fit(
         TrainingError: See `train`.
     """
     estimator, augmentation_options = choose_estimator(augmentation_options)
-    check_names(classifier, augmentation, augmentation_options)
+    check_names(classifier, augmentation, augmentation_options, outliers, small=bool(options and options.small))
     check_images(classifier, outliers, held_out)
     labels = classifier.labels_for(source)
     seed = options.seed if options is not None else 0
@@ -276,10 +278,33 @@ def calibrate(
     return metrics.closed_accuracy(outputs.logits.argmax(1), outputs.labels), outputs.skipped
 
 
-def check_names(classifier: Decider, augmentation: str, options: dict[str, Any]) -> None:
-    """Raise ValueError at once if the method has no loss, or no augmentation or option has such a name."""
-    classifier.network.head.check_loss()
-    make_augmentation(augmentation, 1, classifier.preprocess, options)
+def check_names(
+    classifier: Decider,
+    augmentation: str,
+    options: dict[str, Any],
+    outliers: str | ImageSource | None = None,
+    *,
+    small: bool = False,
+) -> None:
+    """Raise ValueError at once for a training that cannot be done as it was asked for.
+
+    That is if the method has no loss, if no augmentation or option has such a name, or if the network's feature map has
+    one cell and BackMix reads it.
+
+    Args:
+        classifier: The classifier that is to be trained.
+        augmentation: The name of the augmentation.
+        options: The options of the augmentation.
+        outliers: The images of unknown classes; "backgrounds" are made with a BackMix.
+        small: Whether images are also shown at three quarters of their side.
+    """
+    head = classifier.network.head
+    head.check_loss()
+    chain = make_augmentation(augmentation, 1, classifier.preprocess, options)
+    mix = backmix_of(chain)
+    if mix is None and outliers == "backgrounds" and head.uses_outliers:
+        mix = BackMix(1)
+    check_map(classifier.network.backbone, classifier.preprocess.image_size, mix, small=small)
 
 
 def make_loader(

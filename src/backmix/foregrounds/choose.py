@@ -27,6 +27,6 @@ def choose_estimator(options: dict[str, Any] | None) -> tuple[ForegroundSource |
     name = options.get("foreground")
     if name is None or name in FOREGROUNDS:
         return None, options
-    if name not in FOREGROUND_SOURCES:
+    if not isinstance(name, str) or name not in FOREGROUND_SOURCES:
         raise ValueError(f"foreground is one of {', '.join([*FOREGROUNDS, *FOREGROUND_SOURCES])}; got {name!r}")
     return FOREGROUND_SOURCES[name](), {**options, "foreground": "masks"}

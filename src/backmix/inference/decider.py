@@ -21,6 +21,7 @@ from backmix.inference.answers import answer_pictures, predictions
 from backmix.inference.evaluation import Outputs, figures, own_answers, unknown_scores
 from backmix.inference.scorer import Scorer
 from backmix.methods.network import create_network
+from backmix.mixing.default_dtype import in_float32
 from backmix.models.precision import resolve_precision
 from backmix.prediction.answer import Prediction
 from backmix.threshold.by_class import decide, fit_class_thresholds
@@ -40,6 +41,7 @@ class Decider(Scorer):
         per_class: Whether the thresholds of single classes decide instead of the threshold for all classes.
     """
 
+    @in_float32
     def __init__(
         self,
         classes: Sequence[str],
@@ -97,6 +99,7 @@ class Decider(Scorer):
             # Errors that do not need a training are raised now: there is no linear head, or a package is missing.
             ready_detector(detector, self.network, self.preprocess, None)
 
+    @in_float32
     def calibrate(
         self,
         source: ImageSource,
@@ -170,6 +173,7 @@ class Decider(Scorer):
             return torch.ones(len(scores), dtype=torch.bool), None
         return decide(scores, predicted, threshold, self.class_thresholds if self.per_class else None)
 
+    @in_float32
     def evaluate(
         self,
         source: ImageSource,
@@ -217,6 +221,7 @@ class Decider(Scorer):
         result["unreadable"] = [{"path": name, "reason": reason} for name, reason in outputs.skipped]
         return result | {"left_out": weak | left_out, "cautions": cautions(scores, self.ready_detector)}
 
+    @in_float32
     def predict(
         self, images: Tensor | Iterable[str | Path | Image.Image], *, batch_size: int = 256, top: int = 3
     ) -> list[Prediction]:

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from backmix.mixing.default_dtype import in_float32
+
 if TYPE_CHECKING:
     from backmix.inference.decider import Decider
 
 
+@in_float32
 @torch.no_grad()
 def evidence_maps(
     classifier: Decider, images: Tensor, classes: Tensor | None = None, *, batch_size: int = 64

@@ -21,6 +21,7 @@ from backmix.inference.feature_cache import default_folder
 from backmix.inference.frozen import FrozenFeatures
 from backmix.inference.pooled_outputs import outputs_of, respond_to_pooled
 from backmix.methods.network import Network
+from backmix.mixing.default_dtype import in_float32
 
 MANY = 400
 """The number of images from which on it pays to write a frozen network for a faster engine, which is done once for a
@@ -65,6 +66,7 @@ class Scorer:
         table = torch.tensor([*(number[matched[name]] if name in matched else -1 for name in source.classes), -1])
         return table[source.labels]
 
+    @in_float32
     def scores(
         self,
         source: ImageSource,
@@ -111,6 +113,7 @@ class Scorer:
         self._training = outputs
         self._ready.clear()
 
+    @in_float32
     def keep_training_outputs(
         self,
         source: ImageSource,
@@ -231,6 +234,7 @@ class Scorer:
                 left_out[name] = in_one_line(error)
         return ready, left_out
 
+    @in_float32
     def run(self, images: Tensor, ready: Mapping[str, Detector | None], batch_size: int) -> Answers:
         """Return the outputs for decoded images (B, 3, S, S) uint8, computed as for the images of a source.
 

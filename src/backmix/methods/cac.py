@@ -91,7 +91,7 @@ class CAC(Method):
         """
         self.check(features, labels)
         with torch.autocast(features.device.type, enabled=False):
-            weight = (self.centres - self.centres.mean(0)) @ self.head.weight.detach().float()
+            weight = (self.centres - self.centres.mean(0)).float() @ self.head.weight.detach().float()
         return class_activation_map(features, weight, labels)
 
     @torch.no_grad()

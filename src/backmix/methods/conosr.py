@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -154,12 +154,14 @@ class ConOSR(Method):
         self.check_features(features)
         # Autocast would round the power iteration of the spectral normalisation.
         with torch.autocast(features.device.type, enabled=False):
-            return F.normalize(self.projection(features.float().mean((2, 3))), dim=1)
+            pooled = features.float().mean((2, 3)).to(cast(nn.Linear, self.projection).bias.dtype)
+            return F.normalize(self.projection(pooled), dim=1)
 
     def _classify(self, rows: Tensor) -> Tensor:
         """Return the logits of the classifier: (..., C) float32 -> (..., K)."""
         with torch.autocast(rows.device.type, enabled=False):
-            logits: Tensor = self.classifier(rows)
+            first = cast(nn.Linear, self.classifier[0])
+            logits: Tensor = self.classifier(rows.to(first.bias.dtype))
             return logits
 
     def _targets(self, batch: TrainingBatch) -> Tensor:

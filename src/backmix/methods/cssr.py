@@ -124,9 +124,11 @@ class CSSR(Method):
         batch, channels, height, width = features.shape
         with torch.autocast(features.device.type, enabled=False):
             cells = features.float().permute(0, 2, 3, 1).reshape(1, -1, channels)
-            hidden = torch.tanh(cells @ self.encode)
+            hidden = torch.tanh(cells @ self.encode.float())
             # (K, B h w, C): the output of the auto-encoder minus its input.
-            errors = torch.baddbmm(cells.expand(self.num_classes, -1, -1), hidden, self.decode, beta=-1).abs().sum(2)
+            errors = (
+                torch.baddbmm(cells.expand(self.num_classes, -1, -1), hidden, self.decode.float(), beta=-1).abs().sum(2)
+            )
             logits = (self.sign * self.gamma * errors).clamp(-_CLIP, _CLIP)
         return logits.reshape(self.num_classes, batch, height, width).transpose(0, 1)
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from backmix.methods import METHODS, Method, TrainingBatch
 from backmix.models import create_backbone
+from backmix.models.option_values import fitting_options
 
 
 class Network(nn.Module):
@@ -76,6 +77,7 @@ def create_network(
     wrong = [name for name in options if name not in accepted]
     if wrong:
         raise ValueError(f"method {method} has no option {', '.join(wrong)}; it has {', '.join(accepted) or 'none'}")
+    options = fitting_options(f"method {method}", METHODS[method], options)
     backbone = create_backbone(model, image_size=image_size, pretrained=pretrained, **(model_options or {}))
     head = METHODS[method](backbone.num_features, num_classes, **options)
     head.prepare(backbone, image_size)

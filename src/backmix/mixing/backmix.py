@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from backmix.mixing.bank import ForegroundBank, resize_map
-from backmix.mixing.checks import check
+from backmix.mixing.checks import check, check_cells
 from backmix.mixing.draw import Draw, device_of, draw_corners, draw_donors_of_other_classes
 from backmix.mixing.estimate import FOREGROUNDS, Estimate
 from backmix.mixing.paste import (
@@ -28,6 +28,7 @@ from backmix.mixing.paste import (
     swapped_cells,
     whole_cells,
 )
+from backmix.mixing.uncompiled import uncompiled
 from backmix.mixing.view import View, from_view
 
 CHOICES = {
@@ -119,8 +120,7 @@ class BackMix(nn.Module):
         }
         for option, value in chosen.items():
             check(value in CHOICES[option], f"{option} is one of {', '.join(CHOICES[option])}; got {value!r}")
-        if not 0 < patch_side <= 1:
-            raise ValueError(f"patch_side is a share of the image's side, above 0 and at most 1; got {patch_side}")
+        check(0 < patch_side <= 1, f"patch_side is a share of the image's side, in 0..1 and above 0; got {patch_side}")
         check(num_patches >= 1, f"num_patches is at least 1; got {num_patches}")
         for name, share in {"foreground_share": foreground_share, "probability": probability}.items():
             check(0 <= share <= 1, f"{name} lies in 0..1; got {share}")
@@ -150,7 +150,19 @@ class BackMix(nn.Module):
         self.bank = bank
         # The index of the batch mixed last, and a function that returns its pasted cells.
         self._last: tuple[Tensor, Callable[[], Tensor]] | None = None
+        # Of the batch mixed last, the donors, and which images were mixed (None: all).
+        self._chosen: tuple[Tensor, Tensor | None] | None = None
 
+    @property
+    def mixed(self) -> Tensor | None:
+        """Which images of the batch mixed last show a part of another image, (B,) bool; None before the first batch."""
+        if self._chosen is None:
+            return None
+        donor, mixed = self._chosen
+        others = donor != torch.arange(len(donor), device=donor.device)
+        return others if mixed is None else mixed & others
+
+    @uncompiled
     def forward(
         self,
         images: Tensor,
@@ -224,6 +236,7 @@ class BackMix(nn.Module):
             if self.how == "swap":
                 # A target without a map of its own would lose its object.
                 mixed = seen if mixed is None else mixed & seen
+        self._chosen = (draw.donor, mixed)
         fill_value = self.fill_value if self.fill == "grey" else None
         donors = None
         if self.fill == "elsewhere" and foreground is not None:
@@ -237,6 +250,7 @@ class BackMix(nn.Module):
             self._last = (index, partial(pasted_cells, draw.paste, draw.side, mixed, size, bank.grid))
         return result
 
+    @uncompiled
     def draw(self, shape: tuple[int, ...], *, labels: Tensor | None = None) -> Draw:
         """Draw donors, places and noise for a batch of shape (B, C, H, W), without reading an image or the bank.
 
@@ -267,6 +281,7 @@ class BackMix(nn.Module):
             noise = torch.randn(size, generator=self.generator, device=device)
         return Draw(donor, mixed, corners, side, race, noise)
 
+    @uncompiled
     @torch.no_grad()
     def observe(
         self, index: Tensor, maps: Tensor, *, view: View | None = None, after: View | None = None, mixed: bool = True
@@ -285,10 +300,15 @@ class BackMix(nn.Module):
             The maps, (B, g, g) float, and which cells they describe, (B, g, g) bool. A cell is false if it was out of
             view, if its map is 0 everywhere or, with foreground="free", if it overlaps a patch or background that was
             pasted into the batch mixed last.
+
+        Raises:
+            ValueError: If the shapes do not fit, or if the maps have one cell each and the bank is read.
         """
         grid = self.bank.grid
         if maps.ndim != 3 or len(maps) != len(index):
             raise ValueError(f"maps must be ({len(index)}, h, w), one for each index; got {tuple(maps.shape)}")
+        if self.estimate.reads_bank:
+            check_cells(maps.shape[1:], self.foreground)
         evidence = (maps != 0).flatten(1).any(1)
         observed = torch.ones(len(maps), grid, grid, dtype=torch.bool, device=maps.device)
         # The fine grid keeps a crop by a fraction of a cell when the maps are brought back.
@@ -309,6 +329,7 @@ class BackMix(nn.Module):
             maps = resize_map(maps.float(), grid)
         return maps, observed
 
+    @uncompiled
     def update(self, index: Tensor, maps: Tensor, *, view: View | None = None, after: View | None = None) -> None:
         """Move the bank towards the class activation maps of a batch. The arguments are those of `observe`.
 
@@ -321,6 +342,7 @@ class BackMix(nn.Module):
         device = self.bank.maps.device
         self.bank.update(index.to(device), seen.to(device), observed.to(device), generator=self.generator)
 
+    @uncompiled
     def foreground_mask(self, index: Tensor, size: tuple[int, int], *, view: View | None = None) -> Tensor:
         """Return the foreground of some images as this augmentation estimates it, to be shown in pictures.
 

@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backmix.mixing.checks import check
+from backmix.mixing.default_dtype import in_float32
 from backmix.mixing.foreground import MOST_PACKED, pack_cells, top_cells, unpack_cells
+from backmix.mixing.uncompiled import uncompiled
 
 FLOAT_BYTES = 64 * 2**20  # Larger banks are kept in bytes: 1.28 million maps of 8x8 take 83 MB.
 
@@ -113,6 +115,7 @@ class ForegroundBank(nn.Module):
         self._top_of = (self.maps, self.maps._version, count)
         return self._top
 
+    @in_float32
     @torch.no_grad()
     def update(
         self,
@@ -167,6 +170,7 @@ class ForegroundBank(nn.Module):
         if not self.all_seen:
             self.seen[index] = self.seen[index] | observed.flatten(1).any(1)
 
+    @uncompiled
     def check_index(self, index: Tensor) -> None:
         """Raise ValueError unless `index` is (B,) int64 within the bank (values are checked only on the CPU)."""
         if index.ndim != 1 or index.dtype != torch.int64:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from backmix.mixing.uncompiled import uncompiled
+
 
 def class_activation_map(features: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
     """Return the class activation maps of a network with global average pooling and a linear head.
@@ -89,6 +91,7 @@ def scale_map(maps: Tensor) -> Tensor:
     return (maps - low) / torch.where(span > 0, span, torch.ones_like(span))
 
 
+@uncompiled
 def check_labels(labels: Tensor, batch: int, num_classes: int) -> None:
     """Raise ValueError unless labels are (batch,) int64 in 0..num_classes-1 (values are checked only on the CPU)."""
     if labels.shape != (batch,) or labels.dtype != torch.int64:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from backmix.mixing.checks import check
 from backmix.mixing.draw import device_of
+from backmix.mixing.uncompiled import uncompiled
 from backmix.mixing.view import View
 
 
@@ -50,6 +51,7 @@ class FlipCrop:
         self.padding = padding
         self.generator = generator
 
+    @uncompiled
     def draw(self, batch: int, height: int, width: int) -> View:
         """Draw a shift, a zoom and a flip for each of `batch` images of height x width pixels."""
         device = device_of(self.generator)
@@ -61,6 +63,7 @@ class FlipCrop:
         half = 0.5 + 0.5 * self.zoom * (2 * torch.rand(batch, 2, generator=self.generator, device=device) - 1)
         return View(torch.cat([corner + 0.5 - half, corner + 0.5 + half], 1), flip)
 
+    @uncompiled
     def apply(self, images: Tensor, view: View) -> Tensor:
         """Show each image through its view. Pixels are copied without zoom and interpolated with zoom.
 

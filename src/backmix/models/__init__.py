@@ -11,6 +11,7 @@ from typing import Any
 
 from backmix.models.backbone import Backbone, ImageSize
 from backmix.models.compact import Compact
+from backmix.models.option_values import fitting_options
 from backmix.models.own import BACKBONES
 from backmix.models.resnet_small import ResNetSmall
 from backmix.models.timm_backbone import TimmBackbone, create_timm_backbone
@@ -72,4 +73,8 @@ def create_backbone(
         )
     if pretrained:
         raise ValueError(f"{name} has no published weights: use pretrained=False, or a timm model such as 'resnet18'")
-    return BACKBONES[name](image_size=image_size, in_channels=in_channels, **options)
+    options = fitting_options(f"model {name}", BACKBONES[name], options)
+    try:
+        return BACKBONES[name](image_size=image_size, in_channels=in_channels, **options)
+    except RuntimeError as error:  # PyTorch refuses layers of no or fewer channels.
+        raise ValueError(f"model {name} cannot be built with {options}: {' '.join(str(error).split())}") from error

@@ -10,6 +10,7 @@ from backmix.mixing.checks import check
 from backmix.mixing.draw import device_of
 from backmix.mixing.foreground import Foreground
 from backmix.mixing.paste import background_statistics, backgrounds_of
+from backmix.mixing.uncompiled import uncompiled
 from backmix.outliers.base import Outliers
 
 FILLS = ("elsewhere", "grey", "mean")
@@ -49,6 +50,7 @@ class Backgrounds(Outliers):
         self.backmix: BackMix = backmix
         self.fill = fill
 
+    @uncompiled
     def forward(
         self,
         images: Tensor,

@@ -46,6 +46,21 @@ def spotlight(picture: Image.Image, evidence: Tensor) -> Image.Image:
     return Image.fromarray(np.rint(shown).clip(0, 255).astype(np.uint8))
 
 
+def hatched(picture: Image.Image, where: Tensor) -> Image.Image:
+    """Return a picture with an area under white and dark stripes, so that the eye does not take it for the image.
+
+    Args:
+        picture: A square RGB picture.
+        where: (h, w) bool, the area over the whole picture.
+    """
+    side = picture.size[0]
+    small = Image.fromarray(where.detach().cpu().numpy().astype(np.uint8) * 255)
+    area = np.asarray(small.resize((side, side), Image.Resampling.NEAREST)) > 0
+    down, across = np.mgrid[:side, :side]
+    stripes = np.where(((down + across) // 4 % 2 == 0)[..., None], (255, 255, 255), (40, 44, 60)).astype(np.uint8)
+    return Image.fromarray(np.where(area[..., None], stripes, np.asarray(picture)))
+
+
 def outlined(picture: Image.Image, box: tuple[float, float, float, float]) -> Image.Image:
     """Return a copy of a picture with a white and black frame around a box.
 

@@ -133,6 +133,13 @@ class AnswerFile:
         finally:
             self.journal.close()
 
+    def withdraw(self) -> None:
+        """Delete the file and its journal if no row was written, because an error came before the first answer."""
+        if not self.counts.total():
+            for path in {self.out, self._rows_at}:
+                path.unlink(missing_ok=True)
+            self.journal.remove()
+
     def _begin(self, settings: Mapping[str, Any]) -> None:
         self.journal.begin(settings)  # Before the file is emptied, the journal marks it as ours.
         self._open_empty()

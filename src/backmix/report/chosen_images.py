@@ -46,6 +46,7 @@ def choose_images(
     split: str | None = None,
     unknown: str | None = None,
     unknown_split: str | None = None,
+    moved: str | None = None,
 ) -> ChosenImages:
     """Find the images of a report: those that the run held out for testing, or those that are given.
 
@@ -58,12 +59,13 @@ def choose_images(
             split, or the images that the run held out if `data` is None too.
         unknown: Further images, which all count as unknown. Images of classes that the run knows are left out.
         unknown_split: The split of `unknown`. If None, "test" if there is such a split.
+        moved: Where the data of the run lies now. If None, where it lay when the run was trained.
 
     Raises:
         RunError: If `split` is given without `data`, and the run does not state its data.
         DataError: If images that were asked for cannot be opened.
     """
-    shares, reason = _shares(run)
+    shares, reason = _shares(run, moved)
     origin, notes, missing, new = "", list[str](), None, False
     tested: ImageSource | None = None
     if data is None and split is None:
@@ -131,9 +133,9 @@ def seen_before(seen: Seen) -> list[str]:
     return found
 
 
-def _shares(run: Path) -> tuple[Shares | None, str]:
+def _shares(run: Path, moved: str | None) -> tuple[Shares | None, str]:
     try:
-        return read_shares(run), ""
+        return read_shares(run, moved), ""
     except RunError as error:
         return None, str(error).replace(str(run), "This run", 1)
 
@@ -153,6 +155,9 @@ def _own_images(shares: Shares | None, reason: str) -> tuple[ImageSource | None,
 
 def _shown(reason: str) -> str:
     # The text that follows has its own advice on how to give other images.
-    for advice in (" Give the images yourself, as DATA.", " Put them back, or give other images, as DATA."):
+    for advice in (
+        " Give the images yourself, as DATA.",
+        " Put them back, say by --moved-to where they are, or give other images, as DATA.",
+    ):
         reason = reason.replace(advice, "")
     return visible(reason, 600)

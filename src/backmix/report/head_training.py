@@ -100,7 +100,11 @@ def _count(value: Any) -> str | None:
 
 def _views(found: Any) -> str | None:
     views = found.get("of_each_image") if isinstance(found, Mapping) else None
-    return f"{views:,}, which the head also learned from" if isinstance(views, int) and views > 0 else None
+    if not isinstance(views, int) or views <= 0:
+        return None
+    mixed = found.get("mixed")
+    share = f"; {percent(mixed)} of them show a part of another image" if finite(mixed) else ""
+    return f"{views:,}, which the head also learned from{share}"
 
 
 def _ran_on(computed: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""Show how BackMix mixes training images: the target, the donor, its map, its background, and the mixed image."""
+"""Show how BackMix mixes training images: the target, the donor, its map, what is masked, and the mixed image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from backmix.foregrounds.choose import choose_estimator
 from backmix.inference.evidence import evidence_maps
 from backmix.mixing import BackMix
 from backmix.mixing.bank import resize_map
-from backmix.pages.pictures import data_uri, outlined, spotlight, thumbnail
+from backmix.mixing.checks import check_cells
+from backmix.pages.pictures import data_uri, hatched, outlined, spotlight, thumbnail
 from backmix.pages.words import quoted, visible
 from backmix.report.run_facts import RunFacts
 from backmix.report.training_images import kept_bank, shares_of, training_positions
@@ -64,7 +65,9 @@ class MixedSamples:
     missing: str | None = None
 
 
-def mixed_samples(facts: RunFacts, classifier: OpenSetClassifier, *, most: int = MOST) -> MixedSamples:
+def mixed_samples(
+    facts: RunFacts, classifier: OpenSetClassifier, *, moved: str | None = None, most: int = MOST
+) -> MixedSamples:
     """Mix some training images in the way that the training of the run did.
 
     The maps are those of the foreground bank in the checkpoint of the training, if the bank still fits the images.
@@ -74,6 +77,7 @@ def mixed_samples(facts: RunFacts, classifier: OpenSetClassifier, *, most: int =
     Args:
         facts: The facts of the run.
         classifier: The classifier of the run.
+        moved: Where the data of the run lies now. If None, where it lay when the run was trained.
         most: The largest number of samples.
     """
     name = str(facts.arguments.get("augmentation", "none"))
@@ -82,15 +86,27 @@ def mixed_samples(facts: RunFacts, classifier: OpenSetClassifier, *, most: int =
             missing="This run was trained without BackMix, so there is nothing mixed to show. To train with it: "
             "backmix fit DATA --augmentation backmix --out RUN."
         )
+    if _mixed_nothing(facts):
+        return MixedSamples(
+            missing="The training mixed no image: 0 % of them show a part of another image. Each was left whole, as "
+            "without BackMix."
+        )
     try:
-        return _samples(facts, classifier, name, most)
+        return _samples(facts, classifier, name, moved, most)
     except (BackmixError, ValueError) as error:  # Raised if images, packages or weights are missing.
         return MixedSamples(missing=f"Samples of the training cannot be shown: {visible(str(error), 600)}")
 
 
-def _samples(facts: RunFacts, classifier: OpenSetClassifier, name: str, most: int) -> MixedSamples:
-    shares = shares_of(facts.folder)
-    data = absolute(shares.data if shares else str(facts.arguments.get("data")))
+def _mixed_nothing(facts: RunFacts) -> bool:
+    """Return whether the run tells the share of images mixed, in epochs or in views, and it is 0."""
+    views = facts.head.get("mixed_views")
+    told = [entry.get("mixed") for entry in facts.history] or [views.get("mixed") if isinstance(views, dict) else None]
+    return all(share == 0 for share in told)
+
+
+def _samples(facts: RunFacts, classifier: OpenSetClassifier, name: str, moved: str | None, most: int) -> MixedSamples:
+    shares = shares_of(facts.folder, moved)
+    data = absolute(shares.data if shares else moved or str(facts.arguments.get("data")))
     split = training_split(recorded(data))
     source = load_source(recorded(data), split)
     bank = kept_bank(facts.folder / CHECKPOINT)
@@ -118,8 +134,10 @@ def _samples(facts: RunFacts, classifier: OpenSetClassifier, name: str, most: in
     else:
         mix = _backmix(name, len(decoded.images), classifier.preprocess, options)
         found = evidence_maps(classifier, decoded.images, decoded.labels)
+        if mix.estimate.reads_bank:
+            check_cells(found.shape[1:], mix.foreground)
         mix.bank.maps.copy_(resize_map(found, mix.bank.grid))
-        mix.bank.seen.fill_(True)
+        mix.bank.seen.copy_((found != 0).flatten(1).any(1))
         index = torch.arange(len(decoded.images))
         maps = "The maps are computed anew by the trained network; those of the training are not kept, or do not fit."
     if mix.foreground not in ("free", "clean"):
@@ -160,13 +178,12 @@ def _show(
         donor = int(draw.donor[row])
         names = [classifier.classes[int(labels[k])] for k in (row, donor)]
         target_name, donor_name = map(quoted, names)
-        left = torch.where(foreground[donor], torch.full_like(images[donor], mix.fill_value), images[donor])
-        rest, result = _picture(left, classifier.preprocess), _picture(mixed[row], classifier.preprocess)
+        donor_picture = thumbnail(_pixels(pixels[donor]))
+        rest, result = hatched(donor_picture, foreground[donor]), _picture(mixed[row], classifier.preprocess)
         if mix.how == "patch":
             for patch in range(mix.num_patches):
                 rest = outlined(rest, _box(draw.cut[patch, :, row], draw.side, size))
                 result = outlined(result, _box(draw.paste[patch, :, row], draw.side, size))
-        donor_picture = thumbnail(_pixels(pixels[donor]))
         shown = [
             Picture(data_uri(thumbnail(_pixels(pixels[row]))), "target", f"Target: image of {target_name}", names[0]),
             Picture(data_uri(donor_picture), "donor", f"Donor: image of {donor_name}", names[1]),
@@ -175,7 +192,11 @@ def _show(
                 "its map",
                 f"Donor, bright where its object {donor_name} is estimated to be",
             ),
-            Picture(data_uri(rest), "its background", "Donor with its estimated object hidden"),
+            Picture(
+                data_uri(rest),
+                "what is masked",
+                "Donor, hatched where its object is estimated to be; what is not hatched may be taken as background",
+            ),
             Picture(data_uri(result), "mixed", f"Mixed image, still labelled {target_name}"),
         ]
         samples.append(shown)

@@ -53,6 +53,7 @@ def write_report(
     split: str | None = None,
     unknown: str | None = None,
     unknown_split: str | None = None,
+    moved: str | None = None,
     workers: int = 2,
     on_images: Callable[[int, int], object] | None = None,
 ) -> Path:
@@ -68,6 +69,7 @@ def write_report(
         split: The split of `data`, or of the data of the run. If None, "test" if there is such a split.
         unknown: Further images, which all count as unknown. Images of classes that the run knows are left out.
         unknown_split: The split of `unknown`. If None, "test" if there is such a split.
+        moved: Where the data of the run lies now. If None, where it lay when the run was trained.
         workers: The number of threads that decode images.
         on_images: A function that is called with the number of images tested so far and the number of all images.
 
@@ -84,12 +86,19 @@ def write_report(
     facts = read_facts(folder)
     asked = settings.Asked(data, split, unknown, unknown_split)
     chosen = choose_images(
-        folder, classifier, facts.config, data=data, split=split, unknown=unknown, unknown_split=unknown_split
+        folder,
+        classifier,
+        facts.config,
+        data=data,
+        split=split,
+        unknown=unknown,
+        unknown_split=unknown_split,
+        moved=moved,
     )
     tested = run_tests(classifier, chosen, workers=workers, on_images=on_images)
     thresholds = Thresholds.of(classifier)
     history = facts.history
-    shares = shares_of(folder)
+    shares = shares_of(folder, moved)
     choice = score_choice_section(facts, thresholds)
     places = [data, unknown, facts.arguments.get("data"), shares.data if shares else None]
     page: dict[str, Any] = {
@@ -107,7 +116,7 @@ def write_report(
         "few": FEW,
         "thresholds": thresholds,
         "galleries": None if tested is None else make_galleries(tested, classifier),
-        "mixed": mixed_samples(facts, classifier),
+        "mixed": mixed_samples(facts, classifier, moved=moved),
         "choice": choice,
         "head": head_training(facts),
         "comparison": comparison(facts),
@@ -129,15 +138,22 @@ def write_report(
 
 
 def training_curves(history: list[dict[str, float]]) -> list[tuple[str, Markup]]:
-    """Return charts of the loss, the accuracy and the learning rate; none if there are no epochs."""
+    """Return charts of the loss, the accuracy, the learning rate and, with BackMix, the share of images mixed.
+
+    There are none if there are no epochs.
+    """
     if not history:
         return []
     loss, accuracy, rate = ([entry[key] for entry in history] for key in ("loss", "accuracy", "lr"))
-    return [
+    curves = [
         ("Loss", plots.training_curve(loss, "loss", from_zero=False)),
         ("Accuracy", plots.training_curve(accuracy, "accuracy", shares=True)),
         ("Learning rate", plots.training_curve(rate, "learning rate")),
     ]
+    mixed = [entry["mixed"] for entry in history if "mixed" in entry]
+    if len(mixed) == len(history):
+        curves.append(("Images mixed", plots.training_curve(mixed, "mixed", shares=True)))
+    return curves
 
 
 def unreadable(facts: RunFacts, tested: Tested | None) -> list[tuple[str, str, str]]:

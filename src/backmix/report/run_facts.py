@@ -44,14 +44,15 @@ class RunFacts:
 
     @property
     def history(self) -> list[dict[str, float]]:
-        """The loss, accuracy and learning rate (`lr`) of each epoch, in order.
+        """The loss, accuracy and learning rate (`lr`) of each epoch, in order, and the share of images `mixed`.
 
-        Entries with a value that is not a finite number are left out.
+        Entries with a value that is not a finite number are left out. Without BackMix, and in runs of earlier versions,
+        no entry has `mixed`.
         """
         found = self.metrics.get("history")
         keys = ("epoch", "loss", "accuracy", "lr")
         return [
-            {key: float(entry[key]) for key in keys}
+            {key: float(entry[key]) for key in (*keys, *(["mixed"] if finite(entry.get("mixed")) else []))}
             for entry in (found if isinstance(found, list) else [])
             if isinstance(entry, dict) and all(finite(entry.get(key)) for key in keys)
         ]

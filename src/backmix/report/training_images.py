@@ -18,10 +18,10 @@ from backmix.runs.held_out import Shares, read_shares
 from backmix.train.checkpoint import load_checkpoint
 
 
-def shares_of(run: Path) -> Shares | None:
-    """Return the images that a run held out; None if the run does not state them."""
+def shares_of(run: Path, moved: str | None = None) -> Shares | None:
+    """Return the images that a run held out; None if the run does not state them. See `read_shares` for `moved`."""
     try:
-        return read_shares(run)
+        return read_shares(run, moved)
     except RunError:
         return None
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from backmix.data.folder import image_key
-from backmix.data.load import load_source, recorded
+from backmix.data.load import absolute, load_source, recorded
 from backmix.data.source import ImageSource, Subset
 from backmix.errors import DataError, RunError, in_one_line
 from backmix.files import write_json
@@ -57,7 +57,9 @@ def open_share(shares: Shares, share: Share, *, data: str | None = None) -> Imag
     try:
         source = load_source(data or recorded(shares.data), share.split)
     except DataError as error:
-        raise DataError(f"the run's own images cannot be opened: {error}") from error
+        raise DataError(
+            f"the run's own images cannot be opened: {error}. If they have moved, --moved-to DATA says where they are."
+        ) from error
     if share.images is None:
         return source
     number = {image_key(source, i): i for i in range(len(source))}
@@ -65,7 +67,7 @@ def open_share(shares: Shares, share: Share, *, data: str | None = None) -> Imag
     if gone:
         raise DataError(
             f"{len(gone)} of {len(share.images)} held-out images are not in {data or shares.data} any more, "
-            f"the first is {gone[0]}. Put them back, or give other images, as DATA."
+            f"the first is {gone[0]}. Put them back, say by --moved-to where they are, or give other images, as DATA."
         )
     return Subset(source, torch.tensor([number[name] for name in share.images], dtype=torch.int64))
 
@@ -78,8 +80,12 @@ def write_shares(run: Path, shares: Shares) -> None:
     write_json(run / FILE, asdict(shares))
 
 
-def read_shares(run: Path) -> Shares:
+def read_shares(run: Path, moved: str | None = None) -> Shares:
     """Read the names of the images that a run held out.
+
+    Args:
+        run: The run folder.
+        moved: Where the data of the run lies now, as DATA; None: where it lay when the run was trained.
 
     Raises:
         RunError: If the run has no file of them, or the file cannot be read.
@@ -97,4 +103,4 @@ def read_shares(run: Path) -> Shares:
     for share in (shares.calibration, shares.test):
         if share.images is not None and not all(isinstance(name, str) for name in share.images):
             raise RunError(f"{path} cannot be read (images are named by text). Give the images yourself, as DATA.")
-    return shares
+    return shares if moved is None else replace(shares, data=absolute(moved))

@@ -7,13 +7,70 @@ from typing import cast
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from backmix.data.loader import Batch
 from backmix.data.preprocess import Preprocess
 from backmix.data.seeds import seed_of
 from backmix.methods.network import Network
 from backmix.mixing import BackMix
+from backmix.train.modes import evaluating
+from backmix.train.recipe import SMALLER
+
+
+@torch.no_grad()
+def check_map(backbone: nn.Module, image_size: int, mix: BackMix | None, *, small: bool = False) -> None:
+    """Raise ValueError if the maps of a network have one cell, and BackMix would take its foreground from them.
+
+    A map of one cell says nothing about the place of an object, so no image would ever be mixed.
+
+    Args:
+        backbone: The network from images to a feature map; it is not changed.
+        image_size: The side of the images in pixels.
+        mix: The BackMix of the training; None: there is none.
+        small: Whether images are also shown at three quarters of their side, see `TrainOptions.small`.
+    """
+    if mix is None or not mix.estimate.reads_bank:
+        return
+    shown = int(SMALLER * image_size) if small else image_size
+    if any(cells > 1 for cells in map_size(backbone, shown)):
+        return
+    name = getattr(backbone, "name", type(backbone).__name__)
+    larger = _size_of_more_cells(backbone, shown)
+    size = "" if larger is None else f" (--image-size {larger} or more)"
+    raise ValueError(
+        f"the feature map of {name} has one cell for images of {shown} px, so BackMix with foreground "
+        f"{mix.foreground!r} cannot tell an object from its background, and nothing would be mixed. Take larger "
+        f"images{size}, a network for small images (--model compact), a network of timm "
+        'that keeps a larger map (in Python model_options={"output_stride": 8}), or a foreground that needs no map: '
+        "--augmentation-option foreground=saliency, or foreground=centre"
+    )
+
+
+def _size_of_more_cells(backbone: nn.Module, image_size: int) -> int | None:
+    """Return a side in pixels at which the map has several cells; None if none was found, as for a fixed size."""
+    for times in (2, 4, 8):
+        try:
+            if max(map_size(backbone, times * image_size)) > 1:
+                return times * image_size
+        except (ValueError, RuntimeError, AssertionError):
+            break
+    return None
+
+
+@torch.no_grad()
+def map_size(backbone: nn.Module, image_size: int) -> tuple[int, int]:
+    """Return the rows and columns of a network's feature map, by a blank image; the network is not changed.
+
+    Args:
+        backbone: The network from images to a feature map.
+        image_size: The side of the image in pixels.
+    """
+    first = next(backbone.parameters(), None)
+    blank = torch.zeros(1, getattr(backbone, "in_channels", 3), image_size, image_size)
+    with evaluating(backbone):
+        features = backbone(blank if first is None else blank.to(first))
+    return features.shape[-2], features.shape[-1]
 
 
 @torch.no_grad()

@@ -44,6 +44,12 @@ class TrainingState:
         state: dict[str, Any] = load_checkpoint(path)
         try:
             before, now = with_defaults(json.loads(state["options"])), json.loads(self.fingerprint)
+            # Checkpoints of earlier versions do not say which images they were trained on.
+            if before.pop("division", None) not in (None, now.pop("division", None)):
+                raise TrainingError(
+                    "cannot resume, because other images are trained on than the training began with, or as other "
+                    "classes, though as many. Put them back as they were, or start a new run."
+                )
             changed = [
                 f"{k}: {before.get(k)!r} -> {now.get(k)!r}" for k in {*before, *now} if before.get(k) != now.get(k)
             ]

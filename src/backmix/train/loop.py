@@ -25,6 +25,7 @@ from backmix.errors import TrainingError, in_one_line
 from backmix.methods import TrainingBatch
 from backmix.methods.network import Network
 from backmix.mixing import BackMix
+from backmix.mixing.default_dtype import in_float32
 from backmix.models.precision import resolve_precision
 from backmix.outliers import Outliers
 from backmix.train.average import Average
@@ -45,12 +46,14 @@ class EpochReport:
         loss: The mean training loss.
         accuracy: The training accuracy, on mixed images, 0..1.
         lr: The learning rate at the end of the epoch.
+        mixed: The share of the images into which BackMix put a part of another image, 0..1; None without BackMix.
     """
 
     epoch: int
     loss: float
     accuracy: float
     lr: float
+    mixed: float | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ def make_accelerator(precision: str = "auto", *, log_dir: Path | None = None) ->
     )
 
 
+@in_float32
 def train(
     network: Network,
     loader: Loader,
@@ -207,6 +211,7 @@ class _Training:
             {
                 **options.to_dict(),
                 "images": loader.num_images,
+                "division": getattr(loader, "division", None),
                 "augmentation": " + ".join(_one_line(part) for part in chain.parts) or "none",
                 "outliers": _one_line(outliers),
             },
@@ -245,6 +250,7 @@ class _Training:
         before = epoch * len(self.loader)
         figures = _Figures(epoch, before, self.steps, options.lr, on_step)
         lr = 0.0
+        mix, shares = self.chain.backmix, []
         for number, batch in enumerate(self.loader.epoch(epoch)):
             step = before + number
             lr = options.lr * network.head.rate((step + 0.5) / self.steps, self.schedule)
@@ -266,6 +272,8 @@ class _Training:
             )
             if self.average is not None:
                 self.average.move(network, step)
+            if mix is not None and mix.mixed is not None:
+                shares.append(mix.mixed.float().mean())
             figures.add(loss, correct, len(batch.labels))
             if (number + 1) % read_every == 0:
                 figures.read()
@@ -276,7 +284,8 @@ class _Training:
                 f"the weights stopped being finite in epoch {epoch + 1}. "
                 f"Try a lower learning rate than {options.lr}; the checkpoint of the epoch before is kept."
             )
-        return EpochReport(epoch, float(totals[0] / totals[2]), float(totals[1] / totals[2]), lr)
+        mixed = float(torch.stack(shares).mean()) if shares else None  # All processes mix the same whole batch.
+        return EpochReport(epoch, float(totals[0] / totals[2]), float(totals[1] / totals[2]), lr, mixed)
 
     def finish(self) -> None:
         """Give the network the averaged weights, the same on all processes, and put it in evaluation mode."""

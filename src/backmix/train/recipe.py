@@ -17,6 +17,9 @@ OPTIMIZERS = ("sgd", "muon", "adamw")
 SCHEDULES = ("one-cycle", "cosine", "cosine-restarts", "step")
 
 
+SMALLER = 0.75  # The side of the images in the first part of a training, see `TrainOptions.small`, as a share.
+
+
 @dataclass(frozen=True)
 class TrainOptions:
     """The options of a training.

@@ -20,7 +20,7 @@ from backmix.methods.network import Network
 from backmix.mixing import BackMix, FlipCrop, View
 from backmix.outliers import Outliers
 from backmix.train.modes import evaluating
-from backmix.train.recipe import TrainOptions
+from backmix.train.recipe import SMALLER, TrainOptions
 
 
 def train_step(
@@ -129,8 +129,8 @@ def _gather(accelerator: Accelerator, batch: Batch) -> Batch:
 
 def _smaller(images: Tensor) -> Tensor:
     if not len(images):  # There may be no outliers from backgrounds yet, and torch cannot resize an empty batch.
-        return images.new_empty(0, images.shape[1], *(int(0.75 * side) for side in images.shape[2:]))
-    return F.interpolate(images, scale_factor=0.75, mode="bilinear", antialias=True)
+        return images.new_empty(0, images.shape[1], *(int(SMALLER * side) for side in images.shape[2:]))
+    return F.interpolate(images, scale_factor=SMALLER, mode="bilinear", antialias=True)
 
 
 def _show(

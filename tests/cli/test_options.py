@@ -1,0 +1,59 @@
+"""Options as KEY=VALUE, typed or in a file, whatever YAML makes of the value."""
+
+import pytest
+import typer
+import yaml
+from typer.testing import CliRunner
+
+from backmix.cli import app
+from backmix.cli import fit_command as module
+from backmix.cli.options import read_options
+
+
+@pytest.fixture
+def asked(monkeypatch, tmp_path):
+    """Call `backmix fit` with a configuration, and return the arguments that reach the training."""
+
+    def call(content, *words):
+        seen = []
+        monkeypatch.setattr(module, "fit_command", lambda arguments, out, **_: seen.append(arguments))
+        (tmp_path / "c.yaml").write_text(content)
+        command = ["fit", "digits", "--out", str(tmp_path / "run"), "--config", str(tmp_path / "c.yaml"), *words]
+        found = CliRunner().invoke(app, command)
+        assert found.exception is None or isinstance(found.exception, SystemExit), found.exception
+        return seen[0] if seen else found.output
+
+    return call
+
+
+def test_values_are_read_as_yaml():
+    given = ["a=1", "b=1e-1", "c=[1, 2]", "d=", "long-name=true", "e=x=y"]
+    assert read_options(given) == {"a": 1, "b": "1e-1", "c": [1, 2], "d": None, "long_name": True, "e": "x=y"}
+    assert read_options(None) == {}
+
+
+@pytest.mark.parametrize(
+    "pair", ["a=[1", "a={b: [}", "a='", 'a="x', "a=!!python/object:os.system x", "a=*b", "=1", "a"]
+)
+def test_what_is_no_value_is_one_sentence(pair):
+    with pytest.raises(typer.BadParameter) as caught:
+        read_options([pair])
+    assert "\n" not in str(caught.value) and pair in str(caught.value)
+
+
+def test_options_of_a_file_arrive_whole(asked):
+    cells = [number / 100 for number in range(40)]
+    content = yaml.safe_dump({"augmentation-option": {"cells": cells, "probability": 0.5, "name": None}})
+    assert asked(content).augmentation_options == {"cells": cells, "probability": 0.5, "name": None}
+    assert asked("augmentation-option: {momentum: 1e-1}").augmentation_options == {"momentum": "1e-1"}
+    assert asked("augmentation-option: momentum=0.2").augmentation_options == {"momentum": 0.2}
+    assert asked("method-option: [weight=1, gamma=2]").method_options == {"weight": 1, "gamma": 2}
+    assert asked("lr: 1e-1\npatch-side: 5e-1").lr == 0.1
+    typed = asked("augmentation-option: {momentum: 0.1}", "--augmentation-option", "grid=4")
+    assert typed.augmentation_options == {"grid": 4}
+
+
+@pytest.mark.parametrize("content", ["augmentation-option: momentum", "epochs: many", "epochs: [1, 2]", "lr: {a: 1}"])
+def test_what_a_file_cannot_mean_is_said(asked, content):
+    said = asked(content)
+    assert isinstance(said, str) and "Traceback" not in said and said.strip()
