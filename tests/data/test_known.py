@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backmix.data.known import choose_known, holdout_split
+from backmix.data.known import check_classes, choose_known, holdout_split
 from backmix.errors import DataError
 
 ANIMALS = ["cat", "dog", "Owl", "café"]
@@ -83,3 +83,10 @@ def test_bad_holdouts():
             holdout_split(torch.zeros(4, dtype=torch.int64), share, generator)
     with pytest.raises(DataError, match=r"labels must be \(N,\); got \(2, 2\)"):
         holdout_split(torch.zeros(2, 2, dtype=torch.int64), 0.5, generator)
+
+
+def test_classes_are_a_list_of_texts():
+    with pytest.raises(DataError, match=r"Give \['cat', 'dog'\]"):
+        check_classes("cat,dog")
+    with pytest.raises(DataError, match="0, which is of type int"):
+        check_classes([0, 1])

@@ -11,7 +11,7 @@ from rich.table import Table
 from torch import Tensor
 
 from backmix.classifier import OpenSetClassifier
-from backmix.cli.console import make_console
+from backmix.cli.console import make_console, say_left_out
 from backmix.cli.fit_words import accepted_in_words
 from backmix.data.load import absolute, calibration_split, load_source
 from backmix.detectors import METHOD, OURS, check_name
@@ -70,13 +70,16 @@ def calibrate_command(
         source, where = open_share(own, own.calibration), "held out by the run"
     else:
         source, where = load_source(data, split or calibration_split(data)), f"of {data}"
+    say_left_out(console, source)
     chosen: dict[str, Any] = {}
     if unknown is None:
         if detectors:
             classifier.detector = detectors[0]
     else:
         names = list(detectors or dict.fromkeys([classifier.detector, METHOD, *OURS]))
-        chosen = choose_detector(classifier, source, load_source(unknown), names, workers=workers)
+        examples = load_source(unknown)
+        say_left_out(console, examples)
+        chosen = choose_detector(classifier, source, examples, names, workers=workers)
         classifier.detector = chosen["detector"]
         _show_choice(console, chosen, unknown)
         chosen["unknown"] = absolute(unknown)

@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from backmix.classifier import OpenSetClassifier
-from backmix.cli.console import image_bar, make_console
+from backmix.cli.console import image_bar, make_console, say_left_out
 from backmix.data.load import load_source, usual_split
 from backmix.detectors import check_name
 from backmix.errors import some_of
@@ -49,6 +49,7 @@ def evaluate_command(
     classifier = OpenSetClassifier.load(run)
     source = load_source(data, split or usual_split(data))
     console = make_console()
+    say_left_out(console, source)
     with image_bar(console, len(source), "evaluating") as advance:
         result = classifier.evaluate(source, detectors=names, workers=workers, on_images=advance)
     folder = run_folder(run)

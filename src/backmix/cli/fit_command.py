@@ -58,7 +58,7 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
     def on_start(options: TrainOptions, split: Split, skipped: list[tuple[str, str]]) -> None:
         for line in start_in_words(session, options, split) if session.chief else []:
             console.print(line)
-        for note in notes(session.data.source):
+        for note in notes(session.data, session.outliers):
             warn(note)
         if session.leaked:
             shown = some_of(session.leaked)
@@ -70,7 +70,7 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
             console.print(line)
         if unused := session.without_effect:
             warn(f"without effect, because only the head is trained: {some_of(unused)}. Take --train all")
-        for note in notes(session.data.source):
+        for note in notes(session.data, session.outliers):
             warn(note)
 
     with training_bar(console, session.chief, session.accelerator) as (on_step, on_epoch):

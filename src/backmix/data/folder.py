@@ -12,8 +12,10 @@ import torch
 from PIL import Image
 
 from backmix.data.content import file_key
-from backmix.data.images import IMAGE_EXTENSIONS, open_image, readable
+from backmix.data.formats import passed_over
+from backmix.data.images import IMAGE_EXTENSIONS, open_image, readable, undeclared_limits
 from backmix.data.source import ImageSource, check_position
+from backmix.data.value_range import Range
 from backmix.errors import DataError, some_of
 
 
@@ -35,6 +37,7 @@ class FolderSource:
         classes: The names of all classes.
         labels: (N,) int64, the index of each image's class in `classes`.
         skipped: The files that do not have the extension of an image, relative to root.
+        ranges: The ranges with which deep pixels are read, see `backmix.data.common_range.use_ranges`.
         empty_classes: The class folders without an image. They are left out of `classes` unless the argument names
             them.
 
@@ -47,6 +50,7 @@ class FolderSource:
         self, root: str | os.PathLike[str], *, classes: Sequence[str] | None = None, min_classes: int = 2
     ) -> None:
         self.root = Path(root)
+        self.ranges: dict[str, Range] = {}
         names = class_folders(self.root)
         self.skipped: list[str] = [
             readable(entry.name)
@@ -79,7 +83,11 @@ class FolderSource:
 
     def read(self, i: int) -> Image.Image:
         """See `ImageSource.read`."""
-        return open_image(self.path(i), name=self.name(i))
+        return open_image(self.path(i), name=self.name(i), ranges=self.ranges)
+
+    def undeclared_limits(self, i: int) -> tuple[str, float, float] | None:
+        """See `backmix.data.common_range.HasRanges`."""
+        return undeclared_limits(self.path(i), name=self.name(i))
 
     def content_key(self, i: int) -> bytes:
         """Return the SHA-256 of the file of image i, see `backmix.data.content.content_key`."""
@@ -99,11 +107,7 @@ class FolderSource:
         notes = []
         if self.empty_classes:
             notes.append(f"no images in {some_of(self.empty_classes, 5, quoted=True)}: left out of the classes")
-        if self.skipped:
-            notes.append(
-                f"{len(self.skipped)} files are not images by their extension: {some_of(self.skipped, 5, quoted=True)}"
-            )
-        return notes
+        return notes + passed_over(self.skipped)
 
     def _too_few(self, filled: list[str], min_classes: int) -> str:
         found = f"images of one class only ({filled[0]!r})" if len(filled) == 1 else f"images of {len(filled)} classes"
@@ -227,3 +231,15 @@ def _nfc(name: str) -> str:
 def image_key(source: ImageSource, i: int) -> str:
     """Return a name by which image i is found again: its path within a folder, or its number in other data."""
     return readable(source.path(i).relative_to(source.root)) if isinstance(source, FolderSource) else str(i)
+
+
+def left_out(source: object) -> list[str]:
+    """Return sentences about the entries of a folder that are not images of classes, see `FolderSource.notes`.
+
+    Args:
+        source: The images, or a part of them. For data that is no folder there are no sentences.
+    """
+    while not isinstance(source, FolderSource):
+        if (source := getattr(source, "source", None)) is None:
+            return []
+    return source.notes()

@@ -159,7 +159,12 @@ def passed_over(names: Iterable[str | os.PathLike[str]]) -> list[str]:
     Args:
         names: The names or paths of files that do not have one of `IMAGE_EXTENSIONS`.
     """
-    kinds = Counter(os.path.splitext(os.fspath(name))[1].lower() for name in names)
+    return passed_over_kinds(os.path.splitext(os.fspath(name))[1].lower() for name in names)
+
+
+def passed_over_kinds(extensions: Iterable[str]) -> list[str]:
+    """Return the sentences of `passed_over` for the extensions of files, in lower case, as in ".heic"."""
+    kinds = Counter(extensions)
     images = {kind: count for kind, count in kinds.items() if kind in _NOT_READ}
     others = {kind: count for kind, count in kinds.items() if kind not in images}
     notes = []

@@ -15,26 +15,35 @@ import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import Any
+from types import TracebackType
+from typing import Any, TypeVar
 
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from backmix.data.deep_pixels import DeepPixels, deep_pixels
 from backmix.data.formats import IMAGE_EXTENSIONS, MissingPluginError, formats, jpeg_xl_size, load_plugin
 from backmix.data.tiff import TooLargeError, is_tiff, read_deep_tiff
-from backmix.data.value_range import Range, Ranges
+from backmix.data.value_range import NO_RANGES, Range, Ranges, is_declared, kind_of, limits_of
 from backmix.errors import DataError, in_one_line
 
-__all__ = ["IMAGE_EXTENSIONS", "MAX_PIXELS", "ImageError", "as_rgb", "open_image", "open_mask", "readable"]
+T = TypeVar("T")
+
+__all__ = [
+    "IMAGE_EXTENSIONS",
+    "MAX_PIXELS",
+    "ImageError",
+    "as_rgb",
+    "open_image",
+    "open_mask",
+    "readable",
+    "undeclared_limits",
+]
 
 MAX_PIXELS = 178_956_970
 """The largest width times height that is decoded. It takes half a gigabyte as RGB, and is the limit of Pillow too."""
 
 OnGuess = Callable[[str, Range], object]
 """A function that is called with the kind of values of an image and the range that was guessed for them."""
-
-_NO_RANGES: Ranges = MappingProxyType({})
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -71,7 +80,7 @@ def open_image(
     *,
     max_pixels: int = MAX_PIXELS,
     name: str | None = None,
-    ranges: Ranges = _NO_RANGES,
+    ranges: Ranges = NO_RANGES,
     on_guess: OnGuess | None = None,
 ) -> Image.Image:
     """Open and decode an image as 8-bit RGB, upright.
@@ -122,7 +131,36 @@ def open_mask(
     return _open(path_or_bytes, max_pixels, name, "L")
 
 
-def as_rgb(image: Image.Image, *, name: str = "picture", ranges: Ranges = _NO_RANGES) -> Image.Image:
+def undeclared_limits(
+    path_or_bytes: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS, name: str | None = None
+) -> tuple[str, float, float] | None:
+    """Return the kind of values of a deep image, and its smallest and largest, if its file declares no range.
+
+    Images of 8 bits a channel are not decoded.
+
+    Args:
+        path_or_bytes: The path of a file, or the encoded bytes of an image.
+        max_pixels: The limit of width times height, as in `open_image`.
+        name: The name of the image in errors, as in `open_image`.
+
+    Returns:
+        The kind (see `backmix.data.value_range.kind_of`) and the two values; None for all other images.
+
+    Raises:
+        ImageError: As in `open_image`.
+    """
+
+    def look(file: Any) -> tuple[str, float, float] | None:
+        deep, _, _ = _decode(file, max_pixels, None)
+        if deep is None:
+            return None
+        low, high = limits_of(deep.values)
+        return None if is_declared(deep.values, deep.declared, high) else (kind_of(deep.values.dtype), low, high)
+
+    return _with_file(path_or_bytes, max_pixels, name, look)
+
+
+def as_rgb(image: Image.Image, *, name: str = "picture", ranges: Ranges = NO_RANGES) -> Image.Image:
     """Convert a picture that Pillow has already opened to 8-bit RGB, upright, by the rules of `open_image`.
 
     Args:
@@ -147,25 +185,33 @@ def _open(
     max_pixels: int,
     name: str | None,
     mode: str,
-    ranges: Ranges = _NO_RANGES,
+    ranges: Ranges = NO_RANGES,
     on_guess: OnGuess | None = None,
 ) -> Image.Image:
+    def picture(file: Any) -> Image.Image:
+        deep, plain, turn = _decode(file, max_pixels, mode)
+        if deep is not None:
+            plain = deep.picture(ranges, on_guess)
+            plain = plain.convert(mode) if plain.mode != mode else plain
+        assert plain is not None
+        return _upright(plain, turn)
+
+    return _with_file(source, max_pixels, name, picture)
+
+
+def _with_file(source: str | os.PathLike[str] | bytes, max_pixels: int, name: str | None, use: Callable[[Any], T]) -> T:
+    """Open a file, or bytes as one, and return what a function makes of it. Any error becomes an ImageError."""
     if max_pixels < 1:
         raise ValueError(f"max_pixels must be at least 1; got {max_pixels}")
 
-    def decode(file: Any, name: str) -> Image.Image:
+    def used(file: Any, name: str) -> T:
         with _guard, _Named(name, max_pixels):
-            deep, plain, turn = _decode(file, max_pixels, mode)
-            if deep is not None:
-                plain = deep.picture(ranges, on_guess)
-                plain = plain.convert(mode) if plain.mode != mode else plain
-        assert plain is not None
-        return _upright(plain, turn)
+            return use(file)
 
     if isinstance(source, bytes):
         if not source:
             raise ImageError(name or "bytes", "empty (0 bytes)")
-        return decode(io.BytesIO(source), name or "bytes")
+        return used(io.BytesIO(source), name or "bytes")
     name = name or readable(source)
     try:
         found = os.stat(source)
@@ -176,7 +222,7 @@ def _open(
         if found.st_size == 0:
             raise ImageError(name, "empty (0 bytes)")
         with Path(source).open("rb") as file:
-            return decode(file, name)
+            return used(file, name)
     except FileNotFoundError:
         raise ImageError(name, "no such file") from None
     except (OSError, ValueError) as error:
@@ -187,9 +233,12 @@ def _open(
 
 
 def _decode(
-    file: Any, max_pixels: int, mode: str
+    file: Any, max_pixels: int, mode: str | None
 ) -> tuple[DeepPixels | None, Image.Image | None, Image.Transpose | None]:
-    """Return the deep pixels of an open binary file, or else its picture, and what sets it upright."""
+    """Return the deep pixels of an open binary file, or else its picture, and what sets it upright.
+
+    Without a mode, a picture of 8 bits a channel is not decoded.
+    """
     if is_tiff(file) and (deep := read_deep_tiff(file, max_pixels)) is not None:
         return deep, None, _TURNS.get(deep.orientation)
     load_plugin(file)
@@ -200,6 +249,8 @@ def _decode(
             raise TooLargeError(f"{image.width}x{image.height} pixels")
         _check_has_pixels(image.size)
         deep = deep_pixels(image, file)
+        if mode is None:
+            return deep, None, None
         image.load()
         turn = _turn(image)
         return deep, None if deep is not None else _plain(image, mode), turn

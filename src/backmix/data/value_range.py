@@ -7,7 +7,9 @@ so the photographs of a run are read with one range, see `backmix.data.common_ra
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,8 @@ Range = tuple[float, float]
 """The value that is black and the value that is white."""
 Ranges = Mapping[str, Range]
 """The range of each kind of values (see `kind_of`), for values whose file declares none."""
+
+NO_RANGES: Ranges = MappingProxyType({})
 
 DEPTHS = (8, 10, 12, 14, 16)
 """The numbers of bits that cameras and programs write into 16 bits."""
@@ -45,6 +49,25 @@ def guess_range(kind: str, low: float, high: float) -> Range:
     return next(((0.0, limit) for limit in limits if low >= 0 and high <= limit), (low, high))
 
 
+def read_ranges(content: Any) -> dict[str, Range]:
+    """Return the ranges in a file of a run or of an exported model.
+
+    Raises:
+        ValueError: If they are not a name with two finite numbers each, black before white.
+    """
+    if not isinstance(content, Mapping):
+        raise ValueError(f"value_ranges holds {type(content).__name__}, not names and pairs of numbers")
+    found: dict[str, Range] = {}
+    for kind, ends in content.items():
+        pair = list(ends) if isinstance(ends, (list, tuple)) else []
+        if len(pair) != 2 or not all(type(end) in (int, float) and math.isfinite(end) for end in pair):
+            raise ValueError(f"value_ranges of {kind!r} must be two numbers; found {str(ends)[:80]}")
+        if not pair[0] <= pair[1]:
+            raise ValueError(f"value_ranges of {kind!r} must go from black to white; found {pair}")
+        found[str(kind)] = (float(pair[0]), float(pair[1]))
+    return found
+
+
 def limits_of(values: npt.NDArray[Any]) -> Range:
     """Return the smallest and the largest finite value.
 
@@ -56,6 +79,11 @@ def limits_of(values: npt.NDArray[Any]) -> Range:
         if not values.size:
             raise ValueError("no finite value in it")
     return float(values.min()), float(values.max())
+
+
+def is_declared(values: npt.NDArray[Any], declared: Range | None, high: float) -> bool:
+    """Return whether a file declares the range of its values: whole numbers above the declared range refute it."""
+    return declared is not None and (values.dtype.kind != "u" or high <= declared[1])
 
 
 def find_range(
@@ -71,7 +99,8 @@ def find_range(
             these values alone, and leaves part of what the numbers could hold unused.
     """
     limits = limits_of(values)
-    if declared is not None and (values.dtype.kind != "u" or limits[1] <= declared[1]):
+    if is_declared(values, declared, limits[1]):
+        assert declared is not None
         return declared
     kind = kind_of(values.dtype)
     if kind in ranges:

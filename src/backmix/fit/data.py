@@ -12,14 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from backmix.data.common_range import common_ranges, ranges_in_words, use_ranges
 from backmix.data.content import content_keys
 from backmix.data.digits import DigitsOnTextures
-from backmix.data.folder import FolderSource, image_key
+from backmix.data.folder import FolderSource, image_key, left_out
 from backmix.data.load import absolute, available_splits, choose_known, load_source, training_split
 from backmix.data.names import split_names
 from backmix.data.near_duplicates import find_near_duplicates
 from backmix.data.source import ImageSource, Subset, auto_image_size, count_per_class
 from backmix.data.split import Split, auto_holdout
+from backmix.data.value_range import Range
 from backmix.errors import DataError
 from backmix.inference.decider import Decider
 from backmix.inference.feature_cache import FeatureCache
@@ -53,6 +55,7 @@ class FitData:
         test_share: The share of each class to test on; by default 0 if the data has a split for it.
         groups: (N,) int64, the group of near-duplicates of each image of `source`, -1 for images that were not
             compared; None if near-duplicates were not searched for.
+        ranges: The ranges with which deep pixels are read, see `common_ranges`.
     """
 
     source: ImageSource
@@ -65,6 +68,7 @@ class FitData:
     holdout: float
     test_share: float
     groups: Tensor | None
+    ranges: dict[str, Range]
 
     @property
     def alike(self) -> int:
@@ -108,6 +112,10 @@ def open_data(
     named = split_names(known_classes) if known_classes and isinstance(known_classes, str) else known_classes
     numbers = choose_known(source.classes, named or None)
     known = torch.isin(source.labels, torch.tensor(numbers)).nonzero().flatten()
+    ranges = common_ranges(source, known.tolist(), workers=workers)
+    use_ranges(source, ranges)
+    if held_out is not None:
+        use_ranges(held_out, ranges)
     train_split = training_split(data)
     test_split = "test" if "test" in splits and train_split != "test" else None
     if holdout is None:
@@ -135,6 +143,7 @@ def open_data(
         holdout,
         test_share,
         groups,
+        ranges,
     )
 
 
@@ -235,7 +244,7 @@ def shown_unknowns(outliers: ImageSource, data: str, source: ImageSource, classe
     return [name for name, count in count_per_class(outliers).items() if count and name in names - set(classes)]
 
 
-def notes(source: ImageSource) -> list[str]:
-    """Return sentences about the entries of a folder that are not images of classes; empty for other data."""
-    found: list[str] = source.notes() if isinstance(source, FolderSource) else []
-    return found
+def notes(data: FitData, outliers: object = None) -> list[str]:
+    """Return sentences about what was left out of folders, and about guesses how their pixels are meant."""
+    found = [note for source in (data.source, data.held_out, outliers) for note in left_out(source)]
+    return list(dict.fromkeys([*found, *ranges_in_words(data.ranges)]))

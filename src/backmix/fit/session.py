@@ -70,6 +70,7 @@ class FitSession:
         known: (N,) int64, the known class of each training image, -1 for others.
         balance: Whether images of rare classes are shown more often.
         options: The training options. A budget may change them when the training begins.
+        outliers: The images of unknown classes that are trained on, "backgrounds" or None.
         leaked: The classes that the outliers share with the data.
     """
 
@@ -134,9 +135,9 @@ class FitSession:
         self._record(self.options)
         if self.what != "head":  # A head has no epochs to log.
             self.accelerator.init_trackers("")
-        self._outliers = load_outliers(arguments.outliers, self.data.classes)
+        self.outliers = load_outliers(arguments.outliers, self.data.classes)
         self.leaked: list[str] = []
-        shown = None if isinstance(self._outliers, str) else self._outliers
+        shown = None if isinstance(self.outliers, str) else self.outliers
         if shown is not None and self.classifier.network.head.uses_outliers:
             self.leaked = shown_unknowns(shown, arguments.data, self.data.source, self.data.classes)
 
@@ -170,7 +171,7 @@ class FitSession:
             "options": self.options,
             "augmentation": arguments.augmentation,
             "augmentation_options": self._augmentation_options(),
-            "outliers": self._outliers,
+            "outliers": self.outliers,
             "held_out": data.held_out,
             "groups": data.groups,
             "choose": self._chooses_score,
@@ -222,7 +223,7 @@ class FitSession:
 
     def _train_head(self, on_frozen: Callable[[FrozenFeatures, Split, int], None]) -> FitReport:
         arguments, data = self.arguments, self.data
-        outliers = self._outliers if self.classifier.network.head.uses_outliers else None
+        outliers = self.outliers if self.classifier.network.head.uses_outliers else None
         if isinstance(outliers, str):
             raise ValueError("--outliers backgrounds are made while all weights are trained: take --train all, or DATA")
         return fit_frozen(
@@ -332,6 +333,7 @@ class FitSession:
             precision=self._precision,
             seed=arguments.seed,
             method_options={**arguments.method_options, **smoothing},
+            value_ranges=self.data.ranges,
         )
 
     def _options_for(self, epochs: int | None) -> TrainOptions:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from backmix.classifier import OpenSetClassifier
-from backmix.data.folder import image_key
+from backmix.data.folder import image_key, left_out
 from backmix.data.load import absolute, load_source, training_split, usual_split
 from backmix.data.source import ImageSource, Subset
 from backmix.errors import BackmixError, RunError
@@ -99,6 +99,8 @@ def choose_images(
                 "them apart by how they were taken, not by what they show; images of your own kind are the better test."
             )
         origin += f"{', and ' if tested is not None else ''}{called(unknown, chosen_split)} as unknown"
+    if data is not None or unknown is not None:
+        notes += [f"{note[0].upper()}{note[1:]}." for source in (tested, others) for note in left_out(source)]
     return ChosenImages(tested, others, new, origin, notes, missing)
 
 
