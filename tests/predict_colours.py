@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from backmix.data.value_range import NO_RANGES
 from backmix.predict.paths import Found
 from backmix.prediction.answer import UNKNOWN, Prediction
 
@@ -17,6 +18,7 @@ class ColourModel:
 
     classes = NAMES
     image_size = 16
+    value_ranges = NO_RANGES
 
     def __init__(self, seconds=0.0):
         self.seconds = seconds

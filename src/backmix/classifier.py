@@ -30,6 +30,8 @@ class OpenSetClassifier(Decider):
             weights of the backbone were trained with, or 0.5.
         std: The standard deviation of each channel for the normalisation, of pixels in 0..1; given together with
             `mean`. None: the deviation that the published weights of the backbone were trained with, or 0.25.
+        value_ranges: The values that are black and white in photographs of more than 8 bits a channel whose files do
+            not say it, by the kind of values, such as {"uint16": (0, 4095)}. None: `fit` finds them.
 
     Raises:
         DataError: If there are fewer than two classes, two classes have the same name, or one is called "unknown".

@@ -17,6 +17,7 @@ from PIL import Image
 
 from backmix.classifier import OpenSetClassifier
 from backmix.cli.export_command import check_out, export_command
+from backmix.cli.predict_command import PredictArguments, predict_command
 from backmix.errors import RunError
 from backmix.onnx_model.contract import KEY, Description
 from backmix.onnx_model.model import OnnxModel
@@ -62,6 +63,53 @@ def test_the_examples_of_the_page_run_without_torch(exported_run, tmp_path):
     assert [line.split()[:2] for line in said] == [["one.jpg", one.label], ["two.png", two.label]]
     assert f"p-value {one.p_value:.3f}" in said[0]
     assert run_alone(ours, tmp_path, "torch", "onnx").split()[0] == one.label
+
+
+def odd_pictures(folder):
+    """Pictures of which a plain `convert("RGB")` makes others than `backmix predict` does."""
+    folder.mkdir()
+    y, x = np.mgrid[0:72, 0:48]
+    disc = np.hypot(y - 20, x - 24) < 14
+    clear = np.zeros((72, 48, 4), np.uint8)
+    clear[disc] = (230, 160, 180, 255)
+    Image.fromarray(clear).save(folder / "cut-out.png")
+    Image.fromarray(clear[..., 2:]).save(folder / "grey-cut-out.png")
+    Image.fromarray(clear).quantize(8).save(folder / "palette.png", transparency=0)
+    grey = np.where(disc, 200, 40)
+    for name, factor in (("16.png", 257), ("12.png", 16), ("dark.png", 1)):
+        Image.fromarray((grey * factor).astype(np.uint16)).save(folder / name)
+    turned = Image.Exif()
+    turned[274] = 6
+    Image.fromarray(grey.astype(np.uint8)).save(folder / "turned.tif", exif=turned)
+    Image.fromarray((grey * 257).astype(np.uint16)).save(folder / "turned.png", exif=turned)
+    colours = np.dstack([grey, 255 - grey, grey]).astype(np.uint8)
+    Image.fromarray(colours).save(folder / "turned.jpg", exif=turned, quality=95)
+    Image.fromarray(colours).convert("CMYK").save(folder / "cmyk.jpg", quality=95)
+    return sorted(folder.iterdir())
+
+
+@pytest.mark.parametrize("ranges", [{}, {"uint16": (0.0, 4095.0)}])
+def test_the_python_of_the_page_answers_as_predict_does(tmp_path, ranges):
+    page = Path(__file__).parents[2] / "docs" / "export.md"
+    alone = re.findall(r"^```py\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)[0]
+    classifier = calibrated(model="compact-s")
+    classifier.value_ranges = ranges
+    classifier.save(tmp_path / "run")
+    export_command(tmp_path / "run", out=tmp_path / "model.onnx")
+    files = odd_pictures(tmp_path / "odd")
+    paths = [f"odd/{file.name}" for file in files]
+    code, found = re.subn(r"(?m)^paths = .*$", f"paths = {paths!r}", alone)
+    assert found == 1
+    said = run_alone(code + "\nprint(json.dumps([score.tolist(), p_value.tolist()]))", tmp_path, "backmix", "torch")
+    scores, p_values = json.loads(said.splitlines()[-1])
+    out = tmp_path / "answers.json"
+    predict_command(tmp_path / "model.onnx", [tmp_path / "odd"], PredictArguments(out=out))
+    answers = {Path(row["path"]).name: row for row in json.loads(out.read_text())}
+    assert [answers[file.name]["error"] for file in files] == [None] * len(files)
+    due = [answers[file.name]["unknown_score"] for file in files]
+    assert scores == pytest.approx(due, abs=1e-5)
+    assert p_values == pytest.approx([answers[file.name]["p_value"] for file in files], abs=1e-6)
+    assert len({round(score, 4) for score in scores}) > 5  # The pictures do not all look alike to it.
 
 
 def run_alone(code, folder, *absent):

@@ -5,6 +5,7 @@ import importlib
 import io
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,9 +13,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from command_folders import colour, small
+from deep_files import png
 from PIL import Image
+from typer.testing import CliRunner
 
 from backmix.classifier import OpenSetClassifier
+from backmix.cli import app
 from backmix.cli.evaluate_command import evaluate_command
 from backmix.cli.fit_command import fit_command
 from backmix.cli.predict_command import KINDS, PredictArguments, predict_command
@@ -109,7 +113,7 @@ def test_training_lists_what_it_cannot_read_and_goes_on(untidy, tmp_path, capsys
     assert {Path(name).name for name, _ in report.skipped} == names
     for name in names:  # Whether they fell to training or to calibration.
         assert said.count(f"{name}: ") == 1
-    assert "notes.txt" in said
+    assert "1 file is no image by the extension: .txt (1)" in said
     unreadable = json.loads((run / "metrics.json").read_text())["unreadable"]
     assert {Path(entry["path"]).name for entry in unreadable} == names and all(entry["reason"] for entry in unreadable)
     assert OpenSetClassifier.load(run).classes == ["=blue", "[red] :cat: ["]
@@ -269,7 +273,9 @@ def test_another_model_cannot_go_on(trained, pictures, tmp_path):
     classifier = OpenSetClassifier.load(trained)
     classifier.accept = 0.5
     classifier.save(other)
-    with pytest.raises(OutputError, match=r"other settings .model: [0-9a-f]{12}\.\.\. then, [0-9a-f]{12}\.\.\. now"):
+    with pytest.raises(
+        OutputError, match=r"other settings .model: [0-9a-f]{12}\.\.\. then, [0-9a-f]{12}\.\.\. now.: .* calibrated"
+    ):
         predict_command(other, [pictures / "test"], PredictArguments(out=out, resume=True))
     with pytest.raises(OutputError, match="top: 3 then, 1 now"):
         predict_command(trained, [pictures / "test"], PredictArguments(out=out, resume=True, top=1))
@@ -418,3 +424,58 @@ def test_what_fails_before_the_first_answer_leaves_no_file(trained, pictures, tm
     monkeypatch.undo()
     report = predict_command(trained, [pictures / "test" / "red"], PredictArguments(out=out, batch_size=2))
     assert len(read_rows(out)) == report.answered > 0
+
+
+def test_kinds_that_cannot_be_read_are_told(trained, pictures, tmp_path, capsys):
+    folder = tmp_path / "new"
+    folder.mkdir()
+    for name in ("IMG_1.CR2", "IMG_2.nef", "IMG_3.cr2"):
+        (folder / name).write_bytes(b"raw")
+    with pytest.raises(
+        DataError, match=r"no image in .*; 3 files of kinds that cannot be read: .cr2 \(2\), .nef \(1\)"
+    ):
+        predict_command(trained, [folder])
+    Image.new("RGB", (40, 40)).save(folder / "a.jpg")
+    (folder / "list.txt").write_text("x")
+    for paths in ([folder], [folder / "*"]):
+        assert predict_command(trained, paths).answered == 1
+        said = capsys.readouterr().err
+        assert "3 files of kinds that cannot be read: .cr2 (2), .nef (1)" in said
+        assert "1 file is no image by the extension: .txt (1)" in said
+
+
+def test_a_missing_folder_and_nothing_readable_are_failures(trained, tmp_path):
+    with pytest.raises(DataError, match="there is no folder or file .*nowhere"):
+        predict_command(trained, [tmp_path / "nowhere"])
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "1.jpg").write_bytes(b"no image")
+    out = tmp_path / "answers.csv"
+    code = CliRunner().invoke(app, ["predict", str(trained), str(tmp_path / "bad"), "--out", str(out)])
+    assert code.exit_code == 1 and "none of the images could be read" in code.output
+    assert len(read_rows(out)) == 1
+
+
+def test_a_run_that_is_calibrated_while_it_is_loaded_does_not_pass(trained, pictures, tmp_path, monkeypatch):
+    from backmix.cli import predict_command as predict
+
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    real = predict.load_predictor
+
+    def slow(path):
+        loaded = real(path)
+        classifier = OpenSetClassifier.load(run)
+        classifier.accept = 0.5
+        classifier.save(run)
+        return loaded
+
+    monkeypatch.setattr(predict, "load_predictor", slow)
+    with pytest.raises(RunError, match="was changed while it was loaded"):
+        predict_command(run, [pictures / "test"], PredictArguments(out=tmp_path / "answers.csv"))
+    assert not (tmp_path / "answers.csv").exists()
+
+
+def test_deep_images_of_an_unknown_range_are_told(trained, tmp_path, capsys):
+    (tmp_path / "deep.png").write_bytes(png(np.full((40, 40, 1), 900, np.uint16)))
+    predict_command(trained, [tmp_path / "deep.png"])
+    assert "of 1 image nothing says which values are black and white" in " ".join(capsys.readouterr().err.split())

@@ -54,16 +54,17 @@ def test_what_is_no_image_is_listed_or_passed_over(tmp_path):
         ".git/1.png",
     )
     (tmp_path / "a" / "notes.txt").write_text("text")
-    (tmp_path / "b" / "photo.heic").write_bytes(b"x")
+    (tmp_path / "b" / "photo.cr2").write_bytes(b"x")
     (tmp_path / "labels.csv").write_text("text")
     (tmp_path / "c" / "d").mkdir(parents=True)
     source = FolderSource(str(tmp_path))
     assert relative(source) == ["a/1.png", "b/1.png"] and source.classes == ["a", "b"]
-    assert source.skipped == ["labels.csv", "a/notes.txt", "b/photo.heic"]
+    assert source.skipped == ["labels.csv", "a/notes.txt", "b/photo.cr2"]
     assert source.empty_classes == ["c"]
     assert source.notes() == [
         "no images in 'c': left out of the classes",
-        "3 files are not images by their extension: 'labels.csv', 'a/notes.txt', 'b/photo.heic'",
+        "1 file of a kind that cannot be read: .cr2 (1)",
+        "2 files are not images by the extension: .csv (1), .txt (1)",
     ]
 
 

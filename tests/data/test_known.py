@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backmix.data.known import choose_known, holdout_split
+from backmix.data.known import check_classes, choose_known, holdout_split
 from backmix.data.names import split_names
 from backmix.errors import DataError
 
@@ -96,3 +96,10 @@ def test_names_with_commas_and_blanks_can_be_typed():
         choose_known(classes, ["xyz"])
     with pytest.raises(DataError, match="no class 'a'"):
         choose_known(["a ", " a"], ["a"])
+
+
+def test_classes_are_a_list_of_texts():
+    with pytest.raises(DataError, match=r"Give \['cat', 'dog'\]"):
+        check_classes("cat,dog")
+    with pytest.raises(DataError, match="0, which is of type int"):
+        check_classes([0, 1])

@@ -1,5 +1,8 @@
 """From what a network says to answers: each in its place, whatever cannot be read."""
 
+import io
+
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -51,3 +54,56 @@ def test_pictures_are_answered_in_full_batches_and_stand_in_order(tmp_path, batc
     assert found[1].error and not any(each.error for each in found if each is not found[1])
     assert found[2].path == "2" and found[0].path == str(paths[0])
     assert sizes == [batch_size] * (5 // batch_size) + ([5 % batch_size] if 5 % batch_size else [])
+
+
+def first_pixels(given, **options):
+    """The answers to some images: the colour of the first pixel, or the error."""
+
+    def answer(images, names, size):
+        return [Prediction(name, str(image[:, 0, 0].tolist())) for name, image in zip(names, images, strict=True)]
+
+    def decode(picture):
+        return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[:, :1, :1]
+
+    return [each.error or each.label for each in answer_pictures(given, decode, answer, 8, **options)]
+
+
+def test_arrays_and_encoded_bytes_are_pictures():
+    colour = np.full((5, 4, 3), (10, 20, 30), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(colour).save(buffer, "PNG")
+    clear = np.dstack([colour, np.zeros((5, 4), np.uint8)])
+    given = [colour, buffer.getvalue(), colour[..., :1], colour[..., 0], clear, np.full((4, 4), 2570, np.uint16)]
+    grey = "[10, 10, 10]"
+    assert first_pixels(given, ranges={"uint16": (0, 65535)}) == ["[10, 20, 30]"] * 2 + [grey] * 2 + [
+        "[255, 255, 255]",
+        grey,
+    ]
+
+
+def test_what_has_no_pixels_is_an_error_and_never_an_answer():
+    empty = Image.new("RGB", (40, 36)).crop((10, 10, 10, 30))
+    arrays = [np.zeros(shape, np.uint8) for shape in ((0, 20, 3), (20, 0, 3), (0,))]
+    found = first_pixels([empty, Image.new("RGB", (3, 3)), *arrays])
+    assert found[0] == "has no pixels (0x20)" and found[1] == "[0, 0, 0]"
+    assert all("has no pixels" in error for error in found[2:])
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ((Image.new("RGB", (3, 3)), 0), "torchvision"),
+        (torch.zeros(3, 3, 3), "one tensor"),
+        (np.zeros((3, 8, 8), np.uint8), "colours in the order red, green, blue"),
+        (np.zeros((8, 8, 3)), "float64"),
+        (7, "image 0 is a int"),
+    ],
+)
+def test_what_is_no_picture_is_told_what_would_be_one(given, hint):
+    with pytest.raises(TypeError, match=hint):
+        first_pixels([given])
+
+
+def test_no_class_is_told_if_none_is_asked_for():
+    answer = predictions(["x"], ["a", "b", "c"], LOGITS[:1], torch.zeros(1), torch.tensor([True]), None, 0)[0]
+    assert (answer.label, answer.top) == ("a", [])

@@ -80,28 +80,50 @@ def test_the_tolerance_accepts_more_and_makes_no_p_value_smaller(held_out, new, 
 
 @settings(deadline=None)
 @given(scores)
-def test_the_tolerance_is_a_hundred_thousandth_of_the_spread(held_out):
+def test_the_tolerance_is_a_hundred_thousandth_of_the_spread_or_a_millionth_of_the_largest(held_out):
     exact = [Fraction(value) for value in held_out if math.isfinite(value)]
     mean = sum(exact, Fraction()) / max(1, len(exact))
     variance = sum(((value - mean) ** 2 for value in exact), Fraction()) / max(1, len(exact))
     # Decimals have no smallest exponent that matters here: hypothesis draws differences whose squares floats lack.
     deviation = (Decimal(variance.numerator) / Decimal(variance.denominator)).sqrt()
     found = ConformalThreshold.fit(tensor(held_out)).tolerance
-    assert found == pytest.approx(1e-5 * float(deviation), rel=1e-12, abs=5e-324)
+    largest = max((abs(value) for value in held_out if math.isfinite(value)), default=0.0)
+    assert found == pytest.approx(max(1e-5 * float(deviation), 1e-6 * largest), rel=1e-12, abs=5e-324)
     assert ConformalThreshold.fit(tensor(held_out[::-1])).tolerance == found
 
 
 @pytest.mark.parametrize(
-    "held_out", [[0.1], [0.1] * 7, [-1e300] * 3, [math.inf], [-math.inf, math.inf], [2.5, math.inf, -math.inf]]
+    ("held_out", "largest"),
+    [
+        ([0.1], 0.1),
+        ([0.1] * 7, 0.1),
+        ([-1e300] * 3, 1e300),
+        ([math.inf], 0.0),
+        ([-math.inf, math.inf], 0.0),
+        ([2.5, math.inf, -math.inf], 2.5),
+        ([0.0] * 4, 0.0),
+    ],
 )
-def test_without_spread_there_is_no_tolerance(held_out):
-    assert ConformalThreshold.fit(tensor(held_out), 0.1).tolerance == 0
+def test_without_spread_the_tolerance_is_a_millionth_of_the_largest(held_out, largest):
+    assert ConformalThreshold.fit(tensor(held_out), 0.1).tolerance == 1e-6 * largest
 
 
 def test_without_a_tolerance_the_next_number_above_the_threshold_is_rejected():
-    rule = ConformalThreshold.fit(tensor([0.1] * 9), 0.9)
-    assert rule.accept(tensor([0.1, math.nextafter(0.1, 1)])).tolist() == [True, False]
-    assert rule.p_value(tensor([0.1, math.nextafter(0.1, 1)])).tolist() == [1.0, 0.1]
+    rule = ConformalThreshold.fit(tensor([0.0] * 9), 0.9)
+    assert rule.accept(tensor([0.0, math.nextafter(0.0, 1)])).tolist() == [True, False]
+    assert rule.p_value(tensor([0.0, math.nextafter(0.0, 1)])).tolist() == [1.0, 0.1]
+
+
+def test_scores_near_one_that_differ_by_little_are_equal_up_to_the_rounding_of_float32():
+    # Cosines to a class mean: values near -1, a spread of 1e-3, of which 1e-5 is 1e-8. One step of float32 is 6e-8.
+    values = -0.99 + 1e-3 * torch.randn(200, generator=torch.Generator().manual_seed(0))
+    rule = ConformalThreshold.fit(values, 0.9)
+    at = torch.tensor(rule.threshold, dtype=torch.float32)
+    for _ in range(4):  # Sums of another order differ by a few steps.
+        at = torch.nextafter(at, torch.tensor(0.0))
+    assert rule.accept(at[None]).item()
+    assert not rule.accept(at[None] + 2e-6).item()
+    assert rule.p_value(at[None]) == rule.p_value(tensor([rule.threshold]))
 
 
 def test_the_largest_numbers_have_a_tolerance_too():
@@ -122,7 +144,7 @@ def test_the_image_that_is_the_threshold_is_accepted_when_its_last_digits_change
     assert rule.accept(tensor([again])).item() and rule.p_value(tensor([again])).item() > rule.alpha
     assert rule.p_value(tensor([again])).item() == rule.p_value(tensor([rule.threshold])).item()
     # A rule that accepted everything would pass the lines above.
-    beyond = rule.threshold + 1.1e-5 * deviation
+    beyond = rule.threshold + 1.1 * rule.tolerance
     assert not rule.accept(tensor([beyond])).item() and rule.p_value(tensor([beyond])).item() <= rule.alpha
 
 

@@ -56,7 +56,7 @@ class Answers:
             uploads = uploads_in(given, self.folder)
             if not uploads:
                 return None, NO_PICTURE, ""
-            picture = read_picture(uploads[0], self.max_pixels)
+            picture = read_picture(uploads[0], self.max_pixels, self.classifier.value_ranges or {})
             with self._network:
                 seen = look_at(self.classifier, uploads[0], picture)
                 plain, evidence = picture_and_evidence(self.classifier, picture)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from backmix.classifier import OpenSetClassifier
 from backmix.data.images import ImageError, open_image
+from backmix.data.value_range import NO_RANGES, Ranges
 from backmix.inference.evidence import evidence_maps
 from backmix.pages.pictures import data_uri, spotlight, thumbnail
 from backmix.prediction.answer import Prediction
@@ -47,8 +48,8 @@ class Seen:
     small: str = ""
 
 
-def read_picture(upload: Upload, max_pixels: int) -> Image.Image:
-    """Open a file as a picture.
+def read_picture(upload: Upload, max_pixels: int, ranges: Ranges = NO_RANGES) -> Image.Image:
+    """Open a file as a picture, with the ranges of a run for deep pixels.
 
     Raises:
         ImageError: If the file is no picture, is damaged, or is too large. The error names no path.
@@ -57,7 +58,7 @@ def read_picture(upload: Upload, max_pixels: int) -> Image.Image:
         content = Path(upload.path).read_bytes()
     except OSError:
         raise ImageError(upload.name, "the file is not there any more; drop it again") from None
-    return open_image(content, max_pixels=max_pixels, name=upload.name)
+    return open_image(content, max_pixels=max_pixels, name=upload.name, ranges=ranges)
 
 
 def look(
@@ -138,7 +139,7 @@ def uploads_in(given: object, folder: Path) -> list[Upload]:
 
 def _opened(classifier: OpenSetClassifier, upload: Upload, max_pixels: int) -> tuple[Seen, Tensor | None]:
     try:
-        picture = read_picture(upload, max_pixels)
+        picture = read_picture(upload, max_pixels, classifier.value_ranges or {})
     except ImageError as error:
         return Seen(upload, Prediction(upload.name, error=error.reason)), None
     seen = Seen(upload, Prediction(upload.name), data_uri(thumbnail(picture, SMALL)))

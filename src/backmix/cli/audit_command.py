@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 
 from backmix.audit.class_map import read_class_map
 from backmix.audit.gather import choose_masks, gather, masks_of_unknown
 from backmix.audit.journal import fingerprint, has_answers
-from backmix.audit.models.base import ModelOptions, check_answers
+from backmix.audit.models.base import AuditedModel, ModelOptions, check_answers
 from backmix.audit.models.load import TORCHSCRIPT, load_model
 from backmix.audit.page import FILE as PAGE
 from backmix.audit.page import write_audit_page
@@ -24,8 +26,9 @@ from backmix.audit.rows import write_rows
 from backmix.audit.run import AuditRun
 from backmix.cli.arguments import AuditArguments
 from backmix.cli.audit_words import say
-from backmix.cli.console import image_bar, make_console
+from backmix.cli.console import image_bar, make_console, say_left_out
 from backmix.cli.stop_signals import advice_when_stopped
+from backmix.data.common_range import use_ranges
 from backmix.data.content import HasContentKey, content_keys
 from backmix.data.load import absolute, load_source, usual_split
 from backmix.data.source import ImageSource, auto_image_size
@@ -84,6 +87,7 @@ def audit_command(
         unknown_masks=None if unknown[0] is None else masks_of_unknown(masks, unknown[0]),
         scenes=scenes[0],
     )
+    _prepare(console, model, [source, unknown[0], scenes[0]])
     items = gathered.items
     batch_size = arguments.batch_size or (256 if side <= 64 else 64)
     settings = {
@@ -146,6 +150,14 @@ def _asked(arguments: AuditArguments, masks: str, data: _Opened, scenes: _Opened
         "unknown": [arguments.unknown and absolute(arguments.unknown), unknown[1], _digest(unknown[0])],
         "seed": arguments.seed,
     }
+
+
+def _prepare(console: Console, model: AuditedModel, sources: Sequence[ImageSource | None]) -> None:
+    """Say what is passed over in folders, and let deep pixels be read as a run of backmix reads them."""
+    for source in sources:
+        say_left_out(console, source)
+        if source is not None:
+            use_ranges(source, getattr(model, "value_ranges", {}))
 
 
 def gap_above(result: dict[str, Any], most: float) -> str | None:

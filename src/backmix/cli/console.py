@@ -26,6 +26,14 @@ def make_console() -> Console:
     return console
 
 
+def say_left_out(console: Console, *sources: object) -> None:
+    """Print which files of folders of images are passed over, and why."""
+    from backmix.data.folder import source_notes
+
+    for note in dict.fromkeys(note for source in sources for note in source_notes(source)):
+        console.print(note, style="yellow")
+
+
 @contextmanager
 def training_bar(console: Console, chief: bool, accelerator: Accelerator) -> Iterator[tuple[Any, Any]]:
     """Show a progress bar with loss, accuracy and time left, or print a line an epoch if there is no terminal.

@@ -34,3 +34,6 @@ def predict(
     report = predict_command(model, paths, arguments)
     if report.stopped is not None:
         raise typer.Exit(128 + report.stopped)
+    if report.unreadable and not report.answered:
+        typer.echo("none of the images could be read; see the reasons above or in the file of answers", err=True)
+        raise typer.Exit(1)

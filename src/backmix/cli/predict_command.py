@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -19,8 +20,9 @@ from backmix.cli.console import make_console
 from backmix.cli.predict_bar import answering_bar
 from backmix.cli.predict_streams import AnswerStream, AnswerTable
 from backmix.cli.stop_signals import Stop, StopSignals
+from backmix.data.formats import passed_over_kinds
 from backmix.data.images import IMAGE_EXTENSIONS, readable
-from backmix.errors import BackmixError, DataError
+from backmix.errors import BackmixError, DataError, RunError
 from backmix.predict.file import AnswerFile
 from backmix.predict.parquet import need_pyarrow
 from backmix.predict.paths import Found, find_images
@@ -83,22 +85,30 @@ def predict_command(
     out, kind = _where_to(arguments)
     _check_apart(paths, arguments.sort_into)
 
-    def find() -> Iterator[Found]:
-        return find_images(paths, recursive=arguments.recursive, leave_out=arguments.sort_into)
+    _check_there(paths)
+    passed: list[str] = []
 
-    coming = find()
+    def find(passed: list[str] | None = None) -> Iterator[Found]:
+        return find_images(paths, recursive=arguments.recursive, leave_out=arguments.sort_into, passed=passed)
+
+    coming = find(passed)
     first = next(coming, None)
     if first is None:
         named = printable(", ".join(map(str, paths)))
-        raise DataError(f"no image in {named}; looked for {', '.join(sorted(IMAGE_EXTENSIONS))}")
+        why = "".join(f"; {note}" for note in passed_over_kinds(passed))
+        raise DataError(f"no image in {named}; looked for {', '.join(sorted(IMAGE_EXTENSIONS))}{why}")
+    # The name of the run comes first: a run that is calibrated again while it is loaded must not pass for the old one.
+    begun_with = fingerprint(model) if out is not None else ""
     predictor = load_predictor(model)
+    if out is not None and fingerprint(model) != begun_with:
+        raise RunError(f"{model} was changed while it was loaded. Run the same command again")
     with StopSignals() as signals:
         console = make_console() if out or not kind else _error_console()
         images: Iterator[Found] = chain([first], coming)
         sink: _Sink
         file: AnswerFile | None = None
         if out and kind:
-            settings = _settings(model, paths, arguments)
+            settings = _settings(begun_with, paths, arguments)
             sink = file = AnswerFile(out, kind, settings, resume=arguments.resume, overwrite=arguments.overwrite)
             images = (one for one in images if not file.answered.take(one.path))
         else:
@@ -106,6 +116,7 @@ def predict_command(
         sorter = _sorter(arguments, predictor, file)
         resumed = sink.counts.total()
         stopped: int | None = None
+        guesses: list[str] = []
         try:
             with answering_bar(_error_console(), None if "-" in map(str, paths) else find, resumed) as advance:
                 answers = answer_images(
@@ -114,6 +125,7 @@ def predict_command(
                     workers=arguments.workers or default_workers(),
                     batch_size=arguments.batch_size or default_batch_size(predictor.image_size),
                     top=arguments.top,
+                    on_guess=lambda kind, limits: guesses.append(f"{kind}, {limits[0]:g} to {limits[1]:g}"),
                 )
                 for done, (one, answer) in enumerate(answers, resumed + 1):
                     # Writing to a pipe that nobody reads may block, and must not delay Ctrl-C.
@@ -137,8 +149,37 @@ def predict_command(
             raise
         sink.close(complete=stopped is None)
     report = _report(sink, resumed, stopped)
+    notes = [*passed_over_kinds(passed), *_guessed(guesses)]
+    for line in notes:
+        _error_console().print(printable(line), style="yellow")
     console.print(printable(_closing_line(report, out, arguments, sorter)))
     return report
+
+
+def _check_there(paths: Sequence[str | Path]) -> None:
+    """Raise DataError for a folder that does not exist: it was named on purpose, and holds an unknown number of images.
+
+    A missing file of an image has a row that says so. A name without the extension of a file is taken for a folder.
+    """
+    for given in paths:
+        path = os.fspath(given)
+        if path == "-" or any(sign in path for sign in "*?[") or os.path.lexists(path):
+            continue
+        if path.endswith(os.sep) or not os.path.splitext(path)[1]:
+            raise DataError(f"there is no folder or file {printable(readable(path))}")
+
+
+def _guessed(guesses: list[str]) -> list[str]:
+    """Return a sentence on images whose range of values had to be guessed."""
+    if not guesses:
+        return []
+    kinds = Counter(guesses)
+    shown = ", ".join(f"{kind} ({count})" for kind, count in kinds.most_common(5))
+    images = "1 image" if len(guesses) == 1 else f"{len(guesses)} images"
+    return [
+        f"of {images} nothing says which values are black and white, as the run was trained on none of this kind; each "
+        f"was judged by its own values: {shown}"
+    ]
 
 
 def _where_to(arguments: PredictArguments) -> tuple[Path | None, str | None]:
@@ -182,12 +223,12 @@ def _check_apart(paths: Sequence[str | Path], sort_into: Path | None) -> None:
                 )
 
 
-def _settings(model: str | Path, paths: Sequence[str | Path], arguments: PredictArguments) -> dict[str, Any]:
+def _settings(model: str, paths: Sequence[str | Path], arguments: PredictArguments) -> dict[str, Any]:
     """Return the settings that the answers depend on, and those that give a path the same meaning as before."""
     sort_into = arguments.sort_into
     relative = any(str(path) == "-" or not os.path.isabs(path) for path in paths)
     return {
-        "model": fingerprint(model),
+        "model": model,
         "top": arguments.top,
         "sort into": None if sort_into is None else readable(os.path.abspath(sort_into)),
         "link": None if sort_into is None else arguments.link or Link.copy.value,

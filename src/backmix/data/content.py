@@ -39,7 +39,10 @@ def content_key(source: ImageSource, i: int) -> bytes:
     if isinstance(source, Subset):
         return content_key(source.source, int(source.indices[i]))
     if isinstance(source, HasContentKey):
-        return source.content_key(i)
+        key = source.content_key(i)
+        # With other ranges, the same file has other pixels.
+        ranges = getattr(source, "ranges", None)
+        return hashlib.sha256(key + repr(sorted(ranges.items())).encode()).digest() if ranges else key
     picture = source.read(i)
     return hashlib.sha256(f"{picture.mode} {picture.size} ".encode() + picture.tobytes()).digest()
 

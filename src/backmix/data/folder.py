@@ -13,7 +13,8 @@ from PIL import Image
 from backmix.data.content import file_key
 from backmix.data.entries import entries, folders_in, images_in, is_folder, is_image, is_passed_over, walk
 from backmix.data.entries import natural_key as natural_key
-from backmix.data.images import open_image, readable
+from backmix.data.formats import passed_over
+from backmix.data.images import open_image, readable, undeclared_limits
 from backmix.data.layout import (
     folder_to_give,
     inner_folders_to_leave_out,
@@ -23,7 +24,8 @@ from backmix.data.layout import (
     server_folders,
 )
 from backmix.data.names import match_names, respelt_in_words
-from backmix.data.source import ImageSource, Subset, check_position
+from backmix.data.source import ImageSource, check_position
+from backmix.data.value_range import Range
 from backmix.errors import DataError, some_of
 
 
@@ -48,6 +50,7 @@ class FolderSource:
         classes: The names of all classes.
         labels: (N,) int64, the index of each image's class in `classes`.
         skipped: The files that do not have the extension of an image, relative to root.
+        ranges: The ranges with which deep pixels are read, see `backmix.data.common_range.use_ranges`.
         empty_classes: The class folders without an image. They are left out of `classes` unless the argument names
             them.
         left_out: The folders and files that were left out, relative to root, and the reason for each.
@@ -66,6 +69,7 @@ class FolderSource:
         loose: bool = False,
     ) -> None:
         self.root = Path(root)
+        self.ranges: dict[str, Range] = {}
         names = class_folders(self.root, loose=loose)
         self.left_out: dict[str, str] = not_classes(self.root, names)
         self._given, self._read_loose = list(classes or ()), loose
@@ -108,7 +112,11 @@ class FolderSource:
 
     def read(self, i: int) -> Image.Image:
         """See `ImageSource.read`."""
-        return open_image(self.path(i), name=self.name(i))
+        return open_image(self.path(i), name=self.name(i), ranges=self.ranges)
+
+    def undeclared_limits(self, i: int) -> tuple[str, float, float] | None:
+        """See `backmix.data.common_range.HasRanges`."""
+        return undeclared_limits(self.path(i), name=self.name(i))
 
     def content_key(self, i: int) -> bytes:
         """Return the SHA-256 of the file of image i, see `backmix.data.content.content_key`."""
@@ -139,11 +147,7 @@ class FolderSource:
             notes.append(f"no images in {some_of(self.empty_classes, 5, quoted=True)}: left out of the classes")
         if respelt := respelt_in_words(list(self._called), [_nfc(name) for name in self._given]):
             notes.append(respelt)
-        if self.skipped:
-            notes.append(
-                f"{len(self.skipped)} files are not images by their extension: {some_of(self.skipped, 5, quoted=True)}"
-            )
-        return notes + layout_notes(self.root, self._names)
+        return [*notes, *passed_over(self.skipped), *layout_notes(self.root, self._names)]
 
     def _images_of(self, folder: str) -> list[str]:
         """Return the paths of the images of a class folder, relative to root, and keep what was left out."""
@@ -221,8 +225,13 @@ def image_key(source: ImageSource, i: int) -> str:
     return readable(source.path(i).relative_to(source.root)) if isinstance(source, FolderSource) else str(i)
 
 
-def source_notes(source: ImageSource) -> list[str]:
-    """Return sentences about the entries of a folder that are not images of classes; empty for other data."""
-    if isinstance(source, Subset):
-        return source_notes(source.source)
-    return source.notes() if isinstance(source, FolderSource) else []
+def source_notes(source: object) -> list[str]:
+    """Return sentences about the entries of a folder that are not images of classes, see `FolderSource.notes`.
+
+    Args:
+        source: The images, or a part of them. For data that is no folder there are no sentences.
+    """
+    while not isinstance(source, FolderSource):
+        if (source := getattr(source, "source", None)) is None:
+            return []
+    return source.notes()

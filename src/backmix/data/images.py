@@ -2,6 +2,8 @@
 
 The content of a file is not trusted. Only formats that cannot contain programs are tried (no EPS, no PSD, no plugins
 for old scientific formats), and the size in the header is checked before any pixel is decoded.
+
+HEIC and JPEG XL are read if their plugins of Pillow are installed: pip install 'backmix[formats]'.
 """
 
 from __future__ import annotations
@@ -11,30 +13,37 @@ import os
 import stat
 import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError, features
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
-from backmix.errors import DataError
+from backmix.data.deep_pixels import DeepPixels, deep_pixels
+from backmix.data.formats import IMAGE_EXTENSIONS, MissingPluginError, formats, jpeg_xl_size, load_plugin
+from backmix.data.tiff import TooLargeError, is_tiff, read_deep_tiff
+from backmix.data.value_range import NO_RANGES, Range, Ranges, is_declared, kind_of, limits_of
+from backmix.errors import DataError, in_one_line
+
+T = TypeVar("T")
+
+__all__ = [
+    "IMAGE_EXTENSIONS",
+    "MAX_PIXELS",
+    "ImageError",
+    "as_rgb",
+    "open_image",
+    "open_mask",
+    "readable",
+    "undeclared_limits",
+]
 
 MAX_PIXELS = 178_956_970
 """The largest width times height that is decoded. It takes half a gigabyte as RGB, and is the limit of Pillow too."""
 
-# MPO is not in the list, because Pillow reads an MPO file as the JPEG at its start.
-_FORMATS = ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM"]
-if "avif" in features.get_supported():
-    _FORMATS.append("AVIF")
-
-IMAGE_EXTENSIONS = frozenset(
-    f".{name}"
-    for names in ("jpg jpeg jpe jfif mpo", "png apng", "gif", "bmp", "webp", "tif tiff", "ppm pgm pbm pnm", "avif")
-    for name in names.split()
-)
-"""The file extensions of images, in lower case."""
+OnGuess = Callable[[str, Range], object]
+"""A function that is called with the kind of values of an image and the range that was guessed for them."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -67,21 +76,32 @@ class ImageError(DataError):
 
 
 def open_image(
-    path_or_bytes: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS, name: str | None = None
+    path_or_bytes: str | os.PathLike[str] | bytes,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    name: str | None = None,
+    ranges: Ranges = NO_RANGES,
+    on_guess: OnGuess | None = None,
 ) -> Image.Image:
     """Open and decode an image as 8-bit RGB, upright.
 
     The EXIF orientation is applied. Only the first frame of an animation or a multi-page file is read. Transparent
     parts are laid over white, because web pages and viewers show them so, and the person who labelled the image saw
-    them so. 16-bit greys are divided by 257 and never clipped. Wider integers and floats have no declared range, so the
-    range is taken from the values: values within 0..1 (floats), 0..255 or 0..65535 are scaled from that range, and
-    other values from their smallest and largest value. CMYK is converted without its colour profile.
+    them so. CMYK is converted without its colour profile.
+
+    More than 8 bits a channel are scaled from the range that the file declares (12 bits in a TIFF by its tags, sBIT of
+    a PNG). If it declares none, the range is that of `ranges`, or else a guess by the values: whole numbers of 16 bits
+    are taken as 8, 10, 12, 14 or 16 bits, other values within 0..1 (floats), 0..255 or 0..65535 are scaled from that
+    range, and all else from the smallest to the largest value.
 
     Args:
         path_or_bytes: The path of a file, or the encoded bytes of an image.
         max_pixels: The width times height above which an image is refused by its header alone. Pillow's own limit
             (twice `PIL.Image.MAX_IMAGE_PIXELS`) applies as well.
         name: The name of the image in errors; by default the path, or "bytes".
+        ranges: The range of each kind of values whose file declares none, as a run keeps it, see
+            `backmix.data.value_range`.
+        on_guess: A function that is called with the kind of values and their range if it had to be guessed.
 
     Returns:
         A decoded RGB image without metadata, which does not depend on the open file.
@@ -89,7 +109,7 @@ def open_image(
     Raises:
         ImageError: If the file is missing, unreadable, empty, not an image, broken, cut off or too large.
     """
-    return _open(path_or_bytes, max_pixels, name, "RGB")
+    return _open(path_or_bytes, max_pixels, name, "RGB", ranges, on_guess)
 
 
 def open_mask(
@@ -111,34 +131,87 @@ def open_mask(
     return _open(path_or_bytes, max_pixels, name, "L")
 
 
-def as_rgb(image: Image.Image, *, name: str = "picture") -> Image.Image:
+def undeclared_limits(
+    path_or_bytes: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS, name: str | None = None
+) -> tuple[str, float, float] | None:
+    """Return the kind of values of a deep image, and its smallest and largest, if its file declares no range.
+
+    Images of 8 bits a channel are not decoded.
+
+    Args:
+        path_or_bytes: The path of a file, or the encoded bytes of an image.
+        max_pixels: The limit of width times height, as in `open_image`.
+        name: The name of the image in errors, as in `open_image`.
+
+    Returns:
+        The kind (see `backmix.data.value_range.kind_of`) and the two values; None for all other images.
+
+    Raises:
+        ImageError: As in `open_image`.
+    """
+
+    def look(file: Any) -> tuple[str, float, float] | None:
+        deep, _, _ = _decode(file, max_pixels, None)
+        if deep is None:
+            return None
+        low, high = limits_of(deep.values)
+        return None if is_declared(deep.values, deep.declared, high) else (kind_of(deep.values.dtype), low, high)
+
+    return _with_file(path_or_bytes, max_pixels, name, look)
+
+
+def as_rgb(image: Image.Image, *, name: str = "picture", ranges: Ranges = NO_RANGES) -> Image.Image:
     """Convert a picture that Pillow has already opened to 8-bit RGB, upright, by the rules of `open_image`.
 
     Args:
         image: The picture, of any mode. It is not changed.
         name: The name of the picture in errors.
+        ranges: The range of each kind of deep values, see `open_image`.
 
     Raises:
-        ImageError: If its pixels cannot be decoded.
+        ImageError: If it has no pixels, as a crop of no width has, or its pixels cannot be decoded.
     """
-    with _guard:
-        try:
-            image.load()
-            turn, plain = _turn(image), _to_rgb(image)
-        except Exception as error:  # See `_decode`.
-            raise ImageError(name, f"broken or cut off: {error or type(error).__name__}") from None
-    plain = plain if turn is None else plain.transpose(turn)
-    plain.info.clear()
-    return plain
+    with _guard, _Named(name):
+        _check_has_pixels(image.size)
+        image.load()
+        turn = _turn(image)
+        deep = deep_pixels(image)
+        plain = _plain(image, "RGB") if deep is None else deep.picture(ranges).convert("RGB")
+    return _upright(plain, turn)
 
 
-def _open(source: str | os.PathLike[str] | bytes, max_pixels: int, name: str | None, mode: str) -> Image.Image:
+def _open(
+    source: str | os.PathLike[str] | bytes,
+    max_pixels: int,
+    name: str | None,
+    mode: str,
+    ranges: Ranges = NO_RANGES,
+    on_guess: OnGuess | None = None,
+) -> Image.Image:
+    def picture(file: Any) -> Image.Image:
+        deep, plain, turn = _decode(file, max_pixels, mode)
+        if deep is not None:
+            plain = deep.picture(ranges, on_guess)
+            plain = plain.convert(mode) if plain.mode != mode else plain
+        assert plain is not None
+        return _upright(plain, turn)
+
+    return _with_file(source, max_pixels, name, picture)
+
+
+def _with_file(source: str | os.PathLike[str] | bytes, max_pixels: int, name: str | None, use: Callable[[Any], T]) -> T:
+    """Open a file, or bytes as one, and return what a function makes of it. Any error becomes an ImageError."""
     if max_pixels < 1:
         raise ValueError(f"max_pixels must be at least 1; got {max_pixels}")
+
+    def used(file: Any, name: str) -> T:
+        with _guard, _Named(name, max_pixels):
+            return use(file)
+
     if isinstance(source, bytes):
         if not source:
             raise ImageError(name or "bytes", "empty (0 bytes)")
-        return _decode(io.BytesIO(source), max_pixels, name or "bytes", mode)
+        return used(io.BytesIO(source), name or "bytes")
     name = name or readable(source)
     try:
         found = os.stat(source)
@@ -149,7 +222,7 @@ def _open(source: str | os.PathLike[str] | bytes, max_pixels: int, name: str | N
         if found.st_size == 0:
             raise ImageError(name, "empty (0 bytes)")
         with Path(source).open("rb") as file:
-            return _decode(file, max_pixels, name, mode)
+            return used(file, name)
     except FileNotFoundError:
         raise ImageError(name, "no such file") from None
     except (OSError, ValueError) as error:
@@ -159,81 +232,94 @@ def _open(source: str | os.PathLike[str] | bytes, max_pixels: int, name: str | N
         raise ImageError(name, f"cannot be read: {reason}") from None
 
 
-def _decode(file: Any, max_pixels: int, name: str, mode: str) -> Image.Image:
-    """Decode an open binary file. Any error of Pillow becomes an ImageError."""
-    with _guard:
-        try:
-            with Image.open(file, formats=_FORMATS) as image:
-                if image.width * image.height > max_pixels:
-                    raise ImageError(name, _too_large(f"{image.width}x{image.height} pixels", max_pixels))
-                if min(image.size) < 1:
-                    raise ImageError(name, f"has no pixels ({image.width}x{image.height})")
-                image.load()
-                turn = _turn(image)
-                plain = _to_rgb(image) if mode == "RGB" else _to_grey(image)
-        except ImageError:
-            raise
-        except UnidentifiedImageError:
-            known = ", ".join(_FORMATS)
-            raise ImageError(name, f"not an image ({known} are read), or its header is broken") from None
-        except Image.DecompressionBombError:
-            raise ImageError(name, _too_large("far more pixels", max_pixels)) from None
-        except MemoryError:
-            raise ImageError(name, "does not fit into memory") from None
-        except Exception as error:  # On damaged files, Pillow raises many kinds of error, such as struct.error.
-            raise ImageError(name, f"broken or cut off: {error or type(error).__name__}") from None
+def _decode(
+    file: Any, max_pixels: int, mode: str | None
+) -> tuple[DeepPixels | None, Image.Image | None, Image.Transpose | None]:
+    """Return the deep pixels of an open binary file, or else its picture, and what sets it upright.
+
+    Without a mode, a picture of 8 bits a channel is not decoded.
+    """
+    if is_tiff(file) and (deep := read_deep_tiff(file, max_pixels)) is not None:
+        return deep, None, _TURNS.get(deep.orientation)
+    load_plugin(file)
+    if (size := jpeg_xl_size(file)) is not None and size[0] * size[1] > max_pixels:
+        raise TooLargeError(f"{size[0]}x{size[1]} pixels")  # The plugin decodes when it opens the file.
+    with Image.open(file, formats=formats()) as image:
+        if image.width * image.height > max_pixels:
+            raise TooLargeError(f"{image.width}x{image.height} pixels")
+        _check_has_pixels(image.size)
+        deep = deep_pixels(image, file)
+        if mode is None:
+            return deep, None, None
+        image.load()
+        turn = _turn(image)
+        return deep, None if deep is not None else _plain(image, mode), turn
+
+
+class _Named:
+    """A context in which any error of a decoder becomes an ImageError."""
+
+    def __init__(self, name: str, max_pixels: int = MAX_PIXELS) -> None:
+        self._name, self._max_pixels = name, max_pixels
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if error is None or isinstance(error, ImageError):
+            return
+        # On damaged files, Pillow raises many kinds of error, such as struct.error; a decoder in Rust raises a
+        # BaseException.
+        if not isinstance(error, Exception) and kind is not None and kind.__name__ != "PanicException":
+            return
+        raise ImageError(self._name, self._reason(error)) from None
+
+    def _reason(self, error: BaseException) -> str:
+        if isinstance(error, UnidentifiedImageError):
+            return f"not an image ({', '.join(formats())} are read), or its header is broken"
+        if isinstance(error, (TooLargeError, Image.DecompressionBombError)):
+            found = str(error) if isinstance(error, TooLargeError) else "far more pixels"
+            return (
+                f"{found}, more than the {self._max_pixels} allowed; refused without decoding. Shrink it, or raise "
+                "max_pixels"
+            )
+        if isinstance(error, MemoryError):
+            return "does not fit into memory"
+        if isinstance(error, (NoPixelsError, MissingPluginError)):
+            return str(error)
+        return f"broken or cut off: {in_one_line(error)}"
+
+
+class NoPixelsError(ValueError):
+    """An image has no width or no height."""
+
+
+def _check_has_pixels(size: tuple[int, int]) -> None:
+    if min(size) < 1:
+        raise NoPixelsError(f"has no pixels ({size[0]}x{size[1]})")
+
+
+def _upright(plain: Image.Image, turn: Image.Transpose | None) -> Image.Image:
     plain = plain if turn is None else plain.transpose(turn)
     plain.info.clear()
     return plain
 
 
-def _too_large(found: str, max_pixels: int) -> str:
-    return f"{found}, more than the {max_pixels} allowed; refused without decoding. Shrink it, or raise max_pixels"
-
-
 def _turn(image: Image.Image) -> Image.Transpose | None:
     """Return the operation that sets the image upright, by its EXIF orientation; None if it needs none."""
+    if image.format == "JXL" and not getattr(image, "jpeg", False):
+        return None  # The decoder has turned it already.
     try:
         return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # Damaged EXIF data does not mean that the pixels are damaged.
         return None
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Convert a loaded image of any mode to RGB, always as a new image."""
-    if _is_deep(image):
-        return _to_8_bit(image).convert("RGB")
-    if image.has_transparency_data:
+def _plain(image: Image.Image, mode: str) -> Image.Image:
+    """Convert a loaded image of 8 bits a channel to "RGB" or "L", always as a new image."""
+    if mode == "RGB" and image.has_transparency_data:
         colours = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), colours).convert("RGB")
-    return image.convert("RGB")
-
-
-def _to_grey(image: Image.Image) -> Image.Image:
-    return _to_8_bit(image) if _is_deep(image) else image.convert("L")
-
-
-def _is_deep(image: Image.Image) -> bool:
-    return image.mode in ("I", "F") or image.mode.startswith("I;16")
-
-
-def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Scale a 16-bit, 32-bit or float grey image to 8 bits, mode "L"."""
-    values: npt.NDArray[Any] = np.asarray(image)
-    if image.mode.startswith("I;16"):
-        grey = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    else:
-        numbers = values.astype(np.float64)
-        finite = np.isfinite(numbers)
-        if not finite.any():
-            raise ValueError("no finite value in it")
-        low, high = numbers[finite].min(), numbers[finite].max()
-        limits = ([1.0] if image.mode == "F" else []) + [255.0, 65535.0]
-        ranges = [(0.0, limit) for limit in limits if low >= 0 and high <= limit]
-        low, high = ranges[0] if ranges else (low, high)
-        numbers = np.nan_to_num(numbers, nan=low, posinf=high, neginf=low)
-        grey = np.rint((numbers - low) / ((high - low) or 1.0) * 255).astype(np.uint8)
-    return Image.fromarray(grey)
+    return image.convert(mode)
 
 
 def readable(path: str | os.PathLike[str]) -> str:

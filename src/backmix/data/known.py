@@ -105,6 +105,14 @@ def _class_number(classes: Sequence[str], entry: str | int) -> int:
 
 def check_classes(classes: Sequence[str]) -> None:
     """Raise DataError unless there are at least two class names, all different, and none is called "unknown"."""
+    if isinstance(classes, str):
+        raise DataError(f"classes are a list of names; got one text, {classes!r}. Give {classes.split(',')!r}")
+    if not all(isinstance(name, str) for name in classes):
+        other = next(name for name in classes if not isinstance(name, str))
+        raise DataError(
+            f"names of classes are texts; got {other!r}, which is of type {type(other).__name__}. Give "
+            f"[str(name) for name in classes]"
+        )
     if len(classes) < 2:
         raise DataError(f"an open-set classifier needs at least two known classes; got {some_of(classes) or 'none'}")
     if len(set(classes)) != len(classes):

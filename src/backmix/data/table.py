@@ -13,8 +13,9 @@ from PIL import Image
 from backmix.data.content import bytes_key, file_key
 from backmix.data.entries import natural_key
 from backmix.data.folder import check_class_names
-from backmix.data.images import ImageError, open_image, open_mask
+from backmix.data.images import ImageError, open_image, open_mask, undeclared_limits
 from backmix.data.source import check_position
+from backmix.data.value_range import Range
 from backmix.errors import DataError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class TableSource:
     Attributes:
         classes: The names of all classes; a class may have no image here.
         labels: (N,) int64, the index of each image's class in `classes`; -1 if the table has -1 or nothing.
+        ranges: The ranges with which deep pixels are read, see `backmix.data.common_range.use_ranges`.
 
     Raises:
         DataError: If there is no column of images or of labels, a label has no name, or two names differ only in case.
@@ -47,6 +49,7 @@ class TableSource:
 
     def __init__(self, table: datasets.Dataset, origin: str) -> None:
         self._origin = origin
+        self.ranges: dict[str, Range] = {}
         image = _image_column(table, origin)
         label = _label_column(table, origin)
         self.classes, self.labels = _classes_and_labels(table, label, origin)
@@ -62,10 +65,14 @@ class TableSource:
     def read(self, i: int) -> Image.Image:
         """See `ImageSource.read`."""
         try:
-            return open_image(self._encoded(self._images, i))
+            return open_image(self._encoded(self._images, i), ranges=self.ranges)
         except ImageError as error:
             # The name is looked up only here, because that is as slow as reading the image.
             raise ImageError(self.name(i), error.reason) from None
+
+    def undeclared_limits(self, i: int) -> tuple[str, float, float] | None:
+        """See `backmix.data.common_range.HasRanges`."""
+        return undeclared_limits(self._encoded(self._images, i))
 
     def content_key(self, i: int) -> bytes:
         """Return the SHA-256 of the encoded image in row i, see `backmix.data.content.content_key`."""

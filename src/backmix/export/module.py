@@ -110,4 +110,5 @@ def describe(classifier: OpenSetClassifier) -> Description:
         model=classifier.settings["model"],
         method=classifier.settings["method"],
         backmix=__version__,
+        value_ranges=dict(classifier.value_ranges or {}),
     )

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from backmix.data.common_range import common_ranges, ranges_in_words, use_ranges
 from backmix.data.content import content_keys
 from backmix.data.digits import DigitsOnTextures
 from backmix.data.folder import FolderSource, image_key, source_notes
@@ -22,6 +23,7 @@ from backmix.data.parquet import HubSource
 from backmix.data.source import ImageSource, Subset, auto_image_size, count_per_class
 from backmix.data.split import Split, auto_holdout
 from backmix.data.tool_copies import join_copies
+from backmix.data.value_range import Range
 from backmix.errors import DataError, some_of
 from backmix.fit.data_checks import MOST_COMPARED, open_test, shared_images
 from backmix.inference.decider import Decider
@@ -56,6 +58,7 @@ class FitData:
         test_share: The share of each class to test on; by default 0 if the data has a split for it.
         groups: (N,) int64, the group of near-duplicates of each image of `source`, -1 for images that were not
             compared; None if near-duplicates were not searched for.
+        ranges: The ranges with which deep pixels are read, see `common_ranges`.
         warnings: Sentences for people about these images.
     """
 
@@ -69,6 +72,7 @@ class FitData:
     holdout: float
     test_share: float
     groups: Tensor | None
+    ranges: dict[str, Range] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -116,6 +120,10 @@ def open_data(
     numbers, warnings = _known_numbers(source, choose_known(source.classes, named or None), bool(named), min_images)
     classes = [source.classes[number] for number in numbers]
     known = torch.isin(source.labels, torch.tensor(numbers)).nonzero().flatten()
+    ranges = common_ranges(source, known.tolist(), workers=workers)
+    use_ranges(source, ranges)
+    if held_out is not None:
+        use_ranges(held_out, ranges)
     train_split = training_split(data)
     test_split = "test" if "test" in splits and train_split != "test" else None
     test: ImageSource | None = None
@@ -159,6 +167,7 @@ def open_data(
         holdout,
         test_share,
         groups,
+        ranges,
         warnings,
     )
 
@@ -317,7 +326,7 @@ def shown_unknowns(outliers: ImageSource, data: str, source: ImageSource, classe
 def notes(data: FitData) -> list[str]:
     """Return sentences for people about the data of a training: what was left out, and what to be careful about."""
     held_out = [] if data.held_out is None else [f"{data.val_split}: {note}" for note in source_notes(data.held_out)]
-    return [*source_notes(data.source), *held_out, *data.warnings]
+    return [*source_notes(data.source), *held_out, *ranges_in_words(data.ranges), *data.warnings]
 
 
 def outlier_notes(outliers: ImageSource | str | None) -> list[str]:

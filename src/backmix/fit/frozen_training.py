@@ -83,7 +83,7 @@ def fit_frozen(
     chain = check_views(augmentation, classifier.preprocess, augmentation_options, views)
     check_map(classifier.network.backbone, classifier.preprocess.image_size, backmix_of(chain))
     check_images(classifier, outliers, held_out)
-    labels = classifier.labels_for(source)
+    labels = classifier.labels_to_train(source, workers)
     split = divide(labels, classifier.classes, held_out is None, holdout, test_share, groups, seed)
     frozen = FrozenFeatures(
         classifier.network.backbone.eval(), classifier.preprocess, precision=classifier.precision, folder=cache

@@ -339,6 +339,7 @@ class FitSession:
             precision=self._precision,
             seed=arguments.seed,
             method_options={**arguments.method_options, **smoothing},
+            value_ranges=self.data.ranges,
         )
 
     def _options_for(self, epochs: int | None) -> TrainOptions:

@@ -103,7 +103,7 @@ def fit(
     estimator, augmentation_options = choose_estimator(augmentation_options)
     check_names(classifier, augmentation, augmentation_options, outliers, small=bool(options and options.small))
     check_images(classifier, outliers, held_out)
-    labels = classifier.labels_for(source)
+    labels = classifier.labels_to_train(source, workers)
     seed = options.seed if options is not None else 0
     split = split or divide(labels, classifier.classes, held_out is None, holdout, test_share, groups, seed)
     options = options or default_options(len(split.train))

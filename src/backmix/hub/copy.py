@@ -81,9 +81,10 @@ def write_shared_copy(
 ) -> SharedCopy:
     """Write a copy of a run for sharing: its weights, classes, calibration, cleaned config.yaml and model card.
 
-    The checkpoint, logs, report, pictures, metrics.json, and the files that name images (held-out.json,
-    images.json, seen.json) are not copied. The copy keeps the parts of config.yaml and calibration.json that the classifier needs. Of the rest it
-    keeps numbers and backmix's own names. These files get new fingerprints, so the copy is a run like any other.
+    The checkpoint, logs, report, pictures, metrics.json, and the files that name images (held-out.json, images.json,
+    seen.json) are not copied. The copy keeps the parts of config.yaml and calibration.json that the classifier needs.
+    Of the rest it keeps numbers and backmix's own names. These files get new fingerprints, so the copy is a run like
+    any other.
 
     Args:
         run: The folder of the run.

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
 
 from backmix.data.images import ImageError, as_rgb, open_image, readable
+from backmix.data.value_range import NO_RANGES, Ranges
 from backmix.prediction import UNKNOWN, Prediction
 
 
@@ -33,14 +37,14 @@ def predictions(
         p_values: (B,) float, the p-values; None if nothing was calibrated.
         top: The number of likeliest classes to give.
     """
-    best = logits.softmax(1).topk(min(top, len(classes)), 1)
+    best = logits.softmax(1).topk(min(max(top, 1), len(classes)), 1)
     return [
         Prediction(
             name,
             classes[order[0]] if known else UNKNOWN,
             score,
             p_value,
-            [(classes[k], p) for k, p in zip(order, probability, strict=True)],
+            [(classes[k], p) for k, p in zip(order[:top], probability[:top], strict=True)],
         )
         for name, known, score, p_value, order, probability in zip(
             names,
@@ -55,22 +59,28 @@ def predictions(
 
 
 def answer_pictures(
-    images: Iterable[str | Path | Image.Image],
+    images: Iterable[Any],
     decode: Callable[[Image.Image], Tensor],
     answer: Callable[[Tensor, list[str], int], list[Prediction]],
     batch_size: int,
+    ranges: Ranges = NO_RANGES,
 ) -> list[Prediction]:
     """Decode paths and pictures, and answer them in full batches.
 
     Args:
-        images: Paths, or pictures of any size.
+        images: Paths, encoded images as bytes, or pictures of any size, of Pillow or as arrays (H, W, 3), (H, W, 4) or
+            (H, W).
         decode: A function that turns a picture into (3, S, S) uint8.
         answer: A function that takes (B, 3, S, S) images, their names and the batch size, and returns their
             predictions.
         batch_size: The number of images per batch.
+        ranges: The ranges with which deep pixels are read, see `backmix.data.value_range`.
 
     Returns:
         One prediction for each image, in order. An unreadable image has an error and no label.
+
+    Raises:
+        TypeError: If one of the images is none of these.
     """
     answers: list[Prediction] = []
     pending: list[tuple[int, str, Tensor]] = []
@@ -83,10 +93,10 @@ def answer_pictures(
             pending.clear()
 
     for number, image in enumerate(images):
-        name = str(number) if isinstance(image, Image.Image) else readable(image)
+        name = readable(image) if isinstance(image, (str, os.PathLike)) else str(number)
         answers.append(Prediction(name))
         try:
-            picture = as_rgb(image) if isinstance(image, Image.Image) else open_image(image)
+            picture = _picture(image, name, ranges)
             pending.append((number, name, decode(picture)))
         except ImageError as error:
             answers[number] = Prediction(name, error=error.reason)
@@ -94,3 +104,34 @@ def answer_pictures(
             flush()
     flush()
     return answers
+
+
+def _picture(image: Any, name: str, ranges: Ranges) -> Image.Image:
+    if isinstance(image, np.ndarray):
+        image = _from_array(image, name)
+    if isinstance(image, Image.Image):
+        return as_rgb(image, name=name, ranges=ranges)
+    if isinstance(image, (str, os.PathLike, bytes)):
+        return open_image(image, name=name, ranges=ranges)
+    found = f"image {name} is a {type(image).__name__}"
+    if isinstance(image, tuple):
+        found += "; data sets of torchvision give (picture, number), of which the picture is wanted"
+    if isinstance(image, Tensor):
+        found += "; several go into one tensor (N, 3, S, S) uint8"
+    raise TypeError(f"predict takes paths, pictures of Pillow, encoded bytes and uint8 arrays (H, W, 3); {found}")
+
+
+def _from_array(array: npt.NDArray[Any], name: str) -> Image.Image:
+    """Return an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) as a picture."""
+    if array.size == 0:
+        raise ImageError(name, f"has no pixels (an array {array.shape})")
+    plain = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    colour = plain.ndim == 3 and plain.shape[2] in (3, 4)
+    if plain.dtype == np.uint8 and (plain.ndim == 2 or colour):
+        return Image.fromarray(plain)
+    if plain.dtype == np.uint16 and plain.ndim == 2:
+        return Image.fromarray(plain)
+    raise TypeError(
+        f"arrays must be (H, W, 3), (H, W, 4) or (H, W) of uint8, with colours in the order red, green, blue; image "
+        f"{name} is {array.shape} {array.dtype}"
+    )

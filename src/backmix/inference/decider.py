@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
@@ -14,6 +17,7 @@ from torch import Tensor
 from backmix.data.known import check_classes
 from backmix.data.preprocess import Preprocess
 from backmix.data.source import ImageSource
+from backmix.data.value_range import Range
 from backmix.detectors import DETECTORS, METHOD, OURS, check_name, default_detector
 from backmix.detectors.fitting import cautions, ready_detector
 from backmix.errors import DataError, some_of
@@ -58,6 +62,7 @@ class Decider(Scorer):
         method_options: dict[str, Any] | None = None,
         mean: tuple[float, float, float] | None = None,
         std: tuple[float, float, float] | None = None,
+        value_ranges: Mapping[str, Range] | None = None,
     ) -> None:
         check_classes(classes)
         if (mean is None) != (std is None):
@@ -92,6 +97,7 @@ class Decider(Scorer):
             mean, std = getattr(backbone, "mean", None), getattr(backbone, "std", None)
         preprocess = Preprocess(image_size, mean, std) if mean and std else Preprocess(image_size)
         super().__init__(classes, network, preprocess, resolve_precision(precision))
+        self.value_ranges = None if value_ranges is None else dict(value_ranges)
         self.thresholds: dict[str, ConformalThreshold] = {}
         self.class_thresholds: list[ConformalThreshold | None] = []
         self.per_class = False
@@ -223,12 +229,17 @@ class Decider(Scorer):
 
     @in_float32
     def predict(
-        self, images: Tensor | Iterable[str | Path | Image.Image], *, batch_size: int = 256, top: int = 3
+        self,
+        images: Tensor | Iterable[str | Path | Image.Image | bytes | npt.NDArray[np.uint8]],
+        *,
+        batch_size: int = 256,
+        top: int = 3,
     ) -> list[Prediction]:
         """Answer each image with a class name or "unknown".
 
         Args:
-            images: (N, 3, S, S) uint8 images that `preprocess` decoded, or paths, or pictures of any size.
+            images: (N, 3, S, S) uint8 images that `preprocess` decoded, or a list of paths, of encoded images as bytes,
+                or of pictures of any size, which are pictures of Pillow or uint8 arrays (H, W, 3).
             batch_size: The number of images per batch.
             top: The number of likeliest classes to give.
 
@@ -236,14 +247,23 @@ class Decider(Scorer):
             One prediction for each image, in order. An unreadable image has an error and no label.
 
         Raises:
-            TypeError: If one path or picture is given that is not in a list.
-            ValueError: If a tensor has another shape or dtype.
+            TypeError: If one path or picture is given that is not in a list, or something else.
+            ValueError: If a tensor has another shape or dtype, `batch_size` is below 1, or `top` below 0.
         """
+        if batch_size < 1 or top < 0:
+            raise ValueError(f"batch_size is at least 1 and top at least 0; got {batch_size} and {top}")
         if isinstance(images, (str, bytes, Path, Image.Image)):
-            raise TypeError(f"predict takes several images; put this one into a list: [{images!r}]")
+            shown = textwrap.shorten(repr(images), 100, placeholder=" ...")
+            raise TypeError(f"predict takes several images; put this one into a list: [{shown}]")
+        if isinstance(images, np.ndarray) and images.ndim != 4:
+            raise TypeError(
+                f"predict takes several images; put this one into a list, or give (N, H, W, 3): it is {images.shape}"
+            )
         if isinstance(images, Tensor):
             return self._answers(images, [str(i) for i in range(len(images))], batch_size, top=top)
-        return answer_pictures(images, self.preprocess.decode, partial(self._answers, top=top), batch_size)
+        return answer_pictures(
+            images, self.preprocess.decode, partial(self._answers, top=top), batch_size, self.value_ranges or {}
+        )
 
     def _answers(self, images: Tensor, names: list[str], batch_size: int, *, top: int) -> list[Prediction]:
         size = self.preprocess.image_size

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import PIL
@@ -78,8 +79,9 @@ class FrozenFeatures:
         self.engine: Engine = choose_engine(
             backbone, preprocess, precision=precision, folder=usable, build=build, key=key
         )
-        # Another version of Pillow or of its JPEG library may decode to other pixels.
+        # Another version of Pillow, of its JPEG library or of tifffile may decode to other pixels.
         decoder = f"pillow {PIL.__version__} {pillow_features.version('jpg')} {pillow_features.version('zlib')}"
+        decoder += f" tifffile {version('tifffile')}"
         self.space = hashlib.sha256(f"{key} {self.engine.name} {decoder}".encode()).hexdigest()
 
     def of(

@@ -9,9 +9,11 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from backmix.data.common_range import common_ranges, use_ranges
 from backmix.data.names import match_names
 from backmix.data.preprocess import Preprocess
 from backmix.data.source import ImageSource
+from backmix.data.value_range import Range
 from backmix.detectors import METHOD, Detector, check_name
 from backmix.detectors.fitting import ready_detector
 from backmix.detectors.training_outputs import TrainingOutputs, evenly_spread
@@ -39,6 +41,8 @@ class Scorer:
 
     Attributes:
         training_outputs: The outputs that detectors are fitted on, see `keep_training_outputs`; None if not kept.
+        value_ranges: The range of each kind of deep values whose file declares none, see
+            `backmix.data.common_range.common_ranges`; None before a training.
         frozen: Whether the backbone has its published weights and only the head was trained. Pooled features are then
             computed by the fastest engine of the machine and kept in `cache_folder`.
         cache_folder: The folder of the features that are kept between runs; None: nothing is kept.
@@ -49,6 +53,7 @@ class Scorer:
         self.network = network
         self.preprocess = preprocess
         self.precision = precision
+        self.value_ranges: dict[str, Range] | None = None
         self.frozen = False
         self.cache_folder: Path | None = default_folder()
         self._training: TrainingOutputs | Callable[[], TrainingOutputs] | None = None
@@ -59,12 +64,29 @@ class Scorer:
     def labels_for(self, source: ImageSource) -> Tensor:
         """Return the labels of a source in the numbers of this classifier; -1 for unknown classes.
 
-        Classes are matched by name, see `backmix.data.names.match_names`.
+        Classes are matched by name, see `backmix.data.names.match_names`. From then on the source reads deep pixels
+        with `value_ranges`.
+
+        Raises:
+            TypeError: If it is no source of images.
         """
+        if not isinstance(source, ImageSource):
+            where = repr(str(source)) if isinstance(source, (str, Path)) else repr(getattr(source, "root", "FOLDER"))
+            raise TypeError(
+                f"images with labels are given as backmix.data.load_source opens them; got {type(source).__name__}. "
+                f"Give load_source({where})"
+            )
+        use_ranges(source, self.value_ranges or {})
         number = {name: i for i, name in enumerate(self.classes)}
         matched = match_names(source.classes, self.classes)
         table = torch.tensor([*(number[matched[name]] if name in matched else -1 for name in source.classes), -1])
         return table[source.labels]
+
+    def labels_to_train(self, source: ImageSource, workers: int) -> Tensor:
+        """Return the labels of training images, see `labels_for`, and find `value_ranges` by them if there are none."""
+        if self.value_ranges is None:
+            self.value_ranges = common_ranges(source, workers=workers)
+        return self.labels_for(source)
 
     @in_float32
     def scores(

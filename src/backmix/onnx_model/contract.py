@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import sys
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from msgspec import Meta, ValidationError, convert
 
+from backmix.data.value_range import Range, read_ranges
 from backmix.prediction.answer import UNKNOWN
 
 FORMAT = 1
@@ -84,6 +85,8 @@ class Description:
         model: The name of the backbone.
         method: The name of the training objective.
         backmix: The version of backmix that wrote the file.
+        value_ranges: The ranges with which deep pixels are read whose file declares none, see
+            `backmix.data.value_range`. Files of earlier versions have none.
     """
 
     classes: list[str]
@@ -96,6 +99,7 @@ class Description:
     model: str
     method: str
     backmix: str
+    value_ranges: dict[str, Range] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the text that is written into a file. Infinite thresholds become the string "inf"."""
@@ -122,6 +126,7 @@ class Description:
             raise ValueError(
                 f"it has export format {content['format']!r}, and this version reads {FORMAT}. Export the run again"
             )
+        content.setdefault("value_ranges", {})
         names = [entry.name for entry in fields(cls)]
         missing = [name for name in names if name not in content]
         if missing:
@@ -131,7 +136,8 @@ class Description:
         if rows is not None and len(rows) != len(found.classes):
             raise ValueError(f"it describes {len(found.classes)} classes and {len(rows)} thresholds for them")
         own = None if rows is None else [None if one is None else float(one) for one in rows]
-        return replace(found, threshold=float(found.threshold), class_thresholds=own)
+        ranges = read_ranges(found.value_ranges)
+        return replace(found, threshold=float(found.threshold), class_thresholds=own, value_ranges=ranges)
 
 
 _TEXT = ("text", str)
@@ -147,6 +153,7 @@ _ENTRIES: dict[str, tuple[str, Any]] = {
     "model": _TEXT,
     "method": _TEXT,
     "backmix": _TEXT,
+    "value_ranges": ("two numbers for each kind of values", dict[str, Annotated[list[float], Meta(max_length=2)]]),
 }
 
 

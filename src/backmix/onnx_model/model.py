@@ -45,6 +45,7 @@ class OnnxModel:
         self.image_size = description.image_size
         self.accept = description.accept
         self.detector = description.detector
+        self.value_ranges = description.value_ranges
 
     @classmethod
     def load(cls, path: str | Path, *, threads: int | None = None) -> OnnxModel:

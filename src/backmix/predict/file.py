@@ -156,8 +156,11 @@ class AnswerFile:
             changes = "; ".join(
                 f"{name}: {_short(old.get(name))} then, {_short(settings.get(name))} now" for name in differ
             )
+            # A calibration in between leaves other thresholds, and two do not belong into one file.
+            again = ": the run was trained or calibrated again since" if "model" in differ else ""
             raise OutputError(
-                f"{self.out} was begun with other settings ({changes}). Give those again, or --overwrite to begin again"
+                f"{self.out} was begun with other settings ({changes}){again}. Give those again, or --overwrite to "
+                "begin again"
             )
         if not self.journal.end:  # The session was killed before a row was safe; it may have left copies.
             self._open_empty()

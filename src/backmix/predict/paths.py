@@ -44,6 +44,7 @@ def find_images(
     recursive: bool = True,
     leave_out: str | os.PathLike[str] | None = None,
     stdin: BinaryIO | None = None,
+    passed: list[str] | None = None,
 ) -> Iterator[Found]:
     """Yield the images in the order of the given paths; images of one folder or pattern are sorted by name.
 
@@ -57,6 +58,8 @@ def find_images(
         recursive: Whether to enter the folders inside folders.
         leave_out: A folder that is not entered.
         stdin: A stream to read instead of standard input.
+        passed: A list that is extended by the extensions of the files that are passed over, as in ".heic"; each file
+            counts once for each time that its folder is read.
 
     Raises:
         DataError: If standard input is not a list of paths.
@@ -64,7 +67,7 @@ def find_images(
     """
     if isinstance(paths, (str, bytes, os.PathLike)):  # Each letter would be a path, and "/" the whole disk.
         raise TypeError(f"find_images takes several paths; put this one into a list: [{paths!r}]")
-    return _find(paths, recursive, leave_out, stdin)
+    return _find(paths, recursive, leave_out, stdin, passed)
 
 
 def _find(
@@ -72,17 +75,18 @@ def _find(
     recursive: bool,
     leave_out: str | os.PathLike[str] | None,
     stdin: BinaryIO | None,
+    passed: list[str] | None,
 ) -> Iterator[Found]:
     shut = None if leave_out is None else os.path.realpath(leave_out)
     for given in paths:
         path = os.fspath(given)
         if path == "-":
             for line in read_list(stdin or sys.stdin.buffer):
-                yield from _expand(line, recursive, shut)
+                yield from _expand(line, recursive, shut, passed)
         elif _is_pattern(path) and not os.path.lexists(path):
-            yield from _match_all(path, recursive, shut)
+            yield from _match_all(path, recursive, shut, passed)
         else:
-            yield from _expand(path, recursive, shut)
+            yield from _expand(path, recursive, shut, passed)
 
 
 def read_list(stream: BinaryIO) -> Iterator[str]:
@@ -148,12 +152,12 @@ def _names_of(entries: list[bytes], separator: bytes) -> Iterator[str]:
             yield os.fsdecode(name)
 
 
-def _expand(path: str, recursive: bool, shut: str | None) -> Iterator[Found]:
+def _expand(path: str, recursive: bool, shut: str | None, passed: list[str] | None) -> Iterator[Found]:
     # os.path.isdir does not raise an error for a name that is too long or inaccessible.
-    return _walk(path, recursive, shut) if os.path.isdir(path) else iter([Found(path)])
+    return _walk(path, recursive, shut, passed) if os.path.isdir(path) else iter([Found(path)])
 
 
-def _walk(top: str, recursive: bool, shut: str | None) -> Iterator[Found]:
+def _walk(top: str, recursive: bool, shut: str | None, passed: list[str] | None) -> Iterator[Found]:
     folders = [top]
     while folders:
         folder = folders.pop()
@@ -164,12 +168,16 @@ def _walk(top: str, recursive: bool, shut: str | None) -> Iterator[Found]:
         except OSError as error:
             yield Found(folder, f"a folder that cannot be listed: {error.strerror or error}")
             continue
-        yield from (Found(os.path.join(folder, name)) for name in files if is_image(name))
+        for name in files:
+            if is_image(name):
+                yield Found(os.path.join(folder, name))
+            elif passed is not None:
+                passed.append(os.path.splitext(name)[1].lower())
         if recursive:
             folders += (os.path.join(folder, name) for name in reversed(inside))
 
 
-def _match_all(pattern: str, recursive: bool, shut: str | None) -> Iterator[Found]:
+def _match_all(pattern: str, recursive: bool, shut: str | None, passed: list[str] | None) -> Iterator[Found]:
     """Yield the images that a pattern matches. A matching folder is entered, unless `**` enters it anyway."""
     parts = [part for part in pattern.split(os.sep) if part]
     any_kind = bool(ending := os.path.splitext(parts[-1])[1]) and not _is_pattern(ending)
@@ -180,10 +188,12 @@ def _match_all(pattern: str, recursive: bool, shut: str | None) -> Iterator[Foun
         if os.path.isdir(path):
             if deep and parts[-1] != "**":
                 continue
-            matches = _walk(path, recursive or deep, shut)
+            matches = _walk(path, recursive or deep, shut, passed)
         elif (any_kind or is_image(path)) and not _lies_in(path, shut):
             matches = iter([Found(path)])
         else:
+            if passed is not None and not is_image(path):
+                passed.append(os.path.splitext(path)[1].lower())
             continue
         for match in matches:
             found = True

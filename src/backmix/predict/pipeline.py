@@ -7,13 +7,15 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 
-from backmix.data.images import ImageError, open_image, readable
+from backmix.data.images import ImageError, OnGuess, open_image, readable
 from backmix.data.square import central_square
+from backmix.data.value_range import Ranges
 from backmix.predict.paths import Found
 from backmix.predict.predictor import Predictor
 from backmix.prediction.answer import Prediction
@@ -38,7 +40,13 @@ def default_batch_size(image_size: int) -> int:
 
 
 def answer_images(
-    found: Iterable[Found], predictor: Predictor, *, workers: int, batch_size: int, top: int
+    found: Iterable[Found],
+    predictor: Predictor,
+    *,
+    workers: int,
+    batch_size: int,
+    top: int,
+    on_guess: OnGuess | None = None,
 ) -> Iterator[tuple[Found, Prediction]]:
     """Yield the answers in the order of the paths, each as soon as its batch is answered.
 
@@ -51,14 +59,16 @@ def answer_images(
         workers: The number of threads that decode images.
         batch_size: The number of images that the model sees at a time.
         top: The number of likeliest classes in each answer.
+        on_guess: A function that is called, by any thread, for an image whose range of values had to be guessed.
     """
     waiting: deque[tuple[Found, Future[Pixels | str]]] = deque()
     coming = iter(found)
     pool = ThreadPoolExecutor(workers, "decode")
+    decode = partial(_decode, size=predictor.image_size, ranges=predictor.value_ranges, on_guess=on_guess)
 
     def look_ahead(images: int) -> None:
         for one in islice(coming, max(0, images - len(waiting))):
-            waiting.append((one, pool.submit(_decode, one, predictor.image_size)))
+            waiting.append((one, pool.submit(decode, one)))
 
     try:
         look_ahead(batch_size)
@@ -90,17 +100,18 @@ def _answer(
         yield one, Prediction(name, error=result) if isinstance(result, str) else next(answers)
 
 
-def _decode(found: Found, size: int) -> Pixels | str:
+def _decode(found: Found, *, size: int, ranges: Ranges, on_guess: OnGuess | None) -> Pixels | str:
     """Return the central square (S, S, 3), or the reason why there is none."""
     if found.problem is not None:
         return found.problem
     try:
+        opened = partial(open_image, found.path, ranges=ranges, on_guess=on_guess)
         try:
-            picture = open_image(found.path, max_pixels=LARGE)
+            picture = opened(max_pixels=LARGE)
         except ImageError:
             # The image is too large to be decoded beside others, or it is unreadable, and fails here again.
             with _large:
-                return np.asarray(central_square(open_image(found.path), size))
+                return np.asarray(central_square(opened(), size))
         return np.asarray(central_square(picture, size))
     except ImageError as error:
         return error.reason

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from backmix.data.value_range import Ranges
 from backmix.errors import RunError, in_one_line
 from backmix.files import sha256
 from backmix.prediction.answer import Prediction
@@ -32,6 +33,10 @@ class Predictor(Protocol):
     @property
     def image_size(self) -> int:
         """The side S of the images, in pixels."""
+
+    @property
+    def value_ranges(self) -> Ranges:
+        """The ranges with which deep pixels are read, see `backmix.data.value_range`."""
 
     def answer(self, images: npt.NDArray[np.uint8], names: Sequence[str], *, top: int) -> list[Prediction]:
         """Return one prediction for each image, in order.
@@ -65,6 +70,11 @@ class RunPredictor:
     def image_size(self) -> int:
         """The side S of the images, in pixels."""
         return self._classifier.preprocess.image_size
+
+    @property
+    def value_ranges(self) -> Ranges:
+        """The ranges with which deep pixels are read, see `backmix.data.value_range`."""
+        return self._classifier.value_ranges or {}
 
     def answer(self, images: npt.NDArray[np.uint8], names: Sequence[str], *, top: int) -> list[Prediction]:
         """Return one prediction for each image, see `Predictor.answer`."""

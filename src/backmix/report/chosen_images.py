@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from backmix.classifier import OpenSetClassifier
+from backmix.data.folder import source_notes
 from backmix.data.load import absolute, load_source, recorded, usual_split
 from backmix.data.names import respelt_in_words
 from backmix.data.source import ImageSource, Subset
@@ -106,6 +107,8 @@ def choose_images(
                 "them apart by how they were taken, not by what they show; images of your own kind are the better test."
             )
         origin += f"{', and ' if tested is not None else ''}{called(unknown, chosen_split)} as unknown"
+    if data is not None or unknown is not None:
+        notes += [f"{note[0].upper()}{note[1:]}." for source in (tested, others) for note in source_notes(source)]
     return ChosenImages(tested, others, new, origin, notes, missing)
 
 

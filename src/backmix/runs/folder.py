@@ -16,6 +16,7 @@ from safetensors.torch import load, load_file, save
 from torch import Tensor
 
 from backmix.data.preprocess import Preprocess
+from backmix.data.value_range import read_ranges
 from backmix.detectors.training_outputs import TrainingOutputs
 from backmix.errors import RunError, in_one_line
 from backmix.files import sha256, write_bytes, write_json, write_text
@@ -69,6 +70,7 @@ def save_run(classifier: Decider, folder: Path, *, extra: dict[str, Any] | None 
         "std": list(preprocess.std),
         "precision": classifier.precision,
         "frozen": classifier.frozen,
+        "value_ranges": {kind: list(ends) for kind, ends in (classifier.value_ranges or {}).items()},
         **(extra or {}),
     }
     write_config(folder, config, CHECKED if training is None else (*CHECKED, TRAINING))
@@ -176,6 +178,7 @@ def load_run(folder: Path, *, calibrated: bool = True, kind: type[Decider] = Dec
                 precision=config["precision"],
                 model_options=without_weight_sources(config["model_options"]),
                 method_options=config["method_options"],
+                value_ranges=read_ranges(config.get("value_ranges", {})),  # Earlier versions kept none.
             )
         classifier.preprocess = Preprocess(config["image_size"], tuple(config["mean"]), tuple(config["std"]))
         classifier.network.load_state_dict(weights)

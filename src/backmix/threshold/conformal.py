@@ -17,8 +17,9 @@ from torch import Tensor
 from backmix.threshold.default import ACCEPT
 
 RULE = "split-conformal"
-# Rounding in float32 changes a score by about 1e-7 of the spread. The differences between images are far above 1e-5.
-_TOLERANCE = 1e-5
+# Rounding in float32 changes a score by about 1e-7 of the score, and of the spread. The differences between images are
+# far above 1e-5 of the spread. A score may be large against its spread, as cosines near 1 are, so there is a floor.
+_OF_SPREAD, _OF_LARGEST = 1e-5, 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,13 +85,16 @@ class ConformalThreshold:
 
     @cached_property
     def tolerance(self) -> float:
-        """The largest difference of two scores that count as equal: 1e-5 times the spread of the held-out scores.
+        """The largest difference of two scores that count as equal.
 
-        The spread is the population standard deviation (divided by n) of the finite scores; it is 0 for fewer than two
-        of them. It is computed with exact sums, so it is the same number on every machine.
+        It is 1e-5 times the spread of the held-out scores, or 1e-6 times the largest of them by absolute value where
+        that is more. The spread is the population standard deviation (divided by n) of the finite scores; it is 0 for
+        fewer than two of them. It is computed with exact sums, so it is the same number on every machine.
         """
-        finite = self.scores[self.scores.isfinite()].tolist()
-        return _TOLERANCE * statistics.pstdev(finite) if finite else 0.0
+        finite: list[float] = self.scores[self.scores.isfinite()].tolist()
+        if not finite:
+            return 0.0
+        return max(_OF_SPREAD * statistics.pstdev(finite), _OF_LARGEST * max(map(abs, finite)))
 
     @property
     def alpha(self) -> float:

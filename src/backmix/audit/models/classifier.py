@@ -29,6 +29,7 @@ class ClassifierModel:
         self.score: str | None = classifier.detector
         self.fingerprint = fingerprint
         self.notes: list[str] = []
+        self.value_ranges = classifier.value_ranges or {}
 
     def answers(self, images: Tensor) -> Answers:
         """See `AuditedModel.answers`."""

@@ -53,6 +53,7 @@ class OwnOnnx:
         self.score: str | None = self._model.detector
         self.fingerprint = sha256(path)
         self.notes: list[str] = []
+        self.value_ranges = self._model.value_ranges
 
     def answers(self, images: Tensor) -> Answers:
         """See `AuditedModel.answers`."""
