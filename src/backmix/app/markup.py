@@ -17,10 +17,15 @@ from backmix.prediction.rows import FORMATS
 MEDIA = {"csv": "text/csv", "json": "application/json"}
 
 
-def heading(classes: Sequence[str]) -> str:
-    """Return the heading of the page: its purpose, and the classes that the network knows."""
+def heading(classes: Sequence[str], advice: Sequence[str] = ()) -> str:
+    """Return the heading of the page: its purpose, and the classes that the network knows.
+
+    Args:
+        classes: The names of the classes.
+        advice: Sentences that say that the run should not be used, which stand first.
+    """
     names = [visible(name) for name in classes]
-    return fragment("app", "heading", names=names, few=listed(names, 4))
+    return fragment("app", "heading", names=names, few=listed(names, 4), advice=advice)
 
 
 def share_note(accept: float, rule: Rule | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,9 @@ from backmix.data.load import load_source, usual_split
 from backmix.detectors import check_name
 from backmix.errors import some_of
 from backmix.files import write_json
+from backmix.metrics.usefulness import Verdict
 from backmix.pages.words import hundredths, plain_percent
+from backmix.runs.advice import advice, read_metrics
 from backmix.runs.fetch import run_folder
 from backmix.runs.folder import read_config
 
@@ -66,6 +67,9 @@ def evaluate_command(
     console.print(
         f"{images['known']} known images, {images['unknown']} unknown" + (f" ({some_of(unknown)})" if unknown else "")
     )
+    verdict = Verdict.from_dict(result["verdict"])
+    for line in advice(verdict, config, read_metrics(folder), len(classifier.classes)):
+        console.print(line, style="bold red")
     if result["accuracy"] is None:
         console.print("No image of a known class: accuracy and AUROC cannot be given.")
     else:
@@ -93,8 +97,5 @@ def evaluate_command(
 
 def read_seconds(run: Path) -> float | None:
     """Return the seconds that the training of a run took, or None if they are not recorded."""
-    try:
-        seconds: float | None = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["seconds"]
-        return seconds
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    seconds: float | None = read_metrics(run).get("seconds")
+    return seconds

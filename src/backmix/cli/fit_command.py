@@ -14,8 +14,10 @@ from backmix.errors import some_of
 from backmix.fit.arguments import FitArguments
 from backmix.fit.data import notes
 from backmix.fit.fit_report import FitReport
+from backmix.fit.run_metrics import verdict_of
 from backmix.fit.session import FitSession
 from backmix.inference.frozen import FrozenFeatures
+from backmix.runs.advice import advice
 from backmix.runs.held_out import write_shares
 from backmix.train.recipe import TrainOptions
 
@@ -94,6 +96,9 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
             warn(note)
         for caution in cautions([session.classifier.detector], session.classifier.ready_detector).values():
             warn(caution)
+        used = {"images": {"train": len(report.split.train)}}
+        for line in advice(verdict_of(report, test), session.recorded, used, len(session.data.classes)):
+            console.print(line, style="bold red")
         console.print(f"accuracy on held-out images {report.held_out_accuracy:.3f}")
         for line in result_in_words(test, session.classifier):
             console.print(line)

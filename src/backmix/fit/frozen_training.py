@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from backmix import metrics
 from backmix.data.source import ImageSource
 from backmix.data.split import Split, divide, repeat_rare
 from backmix.detectors import default_detector
@@ -122,9 +121,8 @@ def fit_frozen(
     classifier.keep_training_outputs(source, split.train, references=report.references, workers=workers)
     shown, where = (source, split.held.tolist()) if held_out is None else (held_out, None)
     outputs = classifier.calibrate(shown, positions=where, workers=workers)
-    accuracy = metrics.closed_accuracy(outputs.logits.argmax(1), outputs.labels)
     skipped = list(dict.fromkeys(found.skipped + outputs.skipped))
-    return FitReport([], split, accuracy, skipped, mix, report)
+    return FitReport([], split, outputs.accuracy, skipped, mix, report, verdict=classifier.judged(outputs))
 
 
 class _Mixing(NamedTuple):

@@ -25,6 +25,7 @@ from backmix.fit.fine_tuning import LEAST_SECONDS, fine_tune
 from backmix.fit.fit_report import Comparison, FitReport
 from backmix.fit.frozen_training import fit_frozen
 from backmix.fit.repeat import as_config
+from backmix.fit.run_metrics import run_metrics
 from backmix.fit.training import fit
 from backmix.inference.decider import Decider
 from backmix.inference.feature_cache import default_folder
@@ -252,6 +253,11 @@ class FitSession:
         return found
 
     @property
+    def recorded(self) -> dict[str, Any]:
+        """What config.yaml holds of the arguments and of what was chosen."""
+        return self._recorded
+
+    @property
     def without_effect(self) -> list[str]:
         """The options that were given and have no effect, because only the head is trained."""
         if self.what != "head":
@@ -279,20 +285,7 @@ class FitSession:
         skipped = report.skipped + [(entry["path"], entry["reason"]) for entry in (test or {}).get("unreadable", [])]
         write_json(
             self.out / "metrics.json",
-            {
-                "held_out_accuracy": report.held_out_accuracy,
-                "images": {
-                    "train": len(report.split.train),
-                    "held_out": len(self.classifier.thresholds[self.classifier.detector].scores),
-                    "test": test and test["images"]["known"],
-                },
-                "seconds": round(time.monotonic() - self.begin, 1),
-                "unreadable": [{"path": name, "reason": reason} for name, reason in skipped],
-                "history": [asdict(entry) for entry in report.history],
-                "test": test,
-                "head": report.head and report.head.to_dict(),
-                "comparison": report.comparison and asdict(report.comparison),
-            },
+            run_metrics(report, test, self.classifier, seconds=time.monotonic() - self.begin, unreadable=skipped),
         )
         arguments, data, chosen = self.arguments, self.data, self._recorded["chosen"]
         detector = self.classifier.detector

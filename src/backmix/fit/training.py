@@ -11,7 +11,6 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from backmix import metrics
 from backmix.augmentations import Chain, make_augmentation
 from backmix.data.loader import Decoded, Loader, ResidentLoader, WorkerLoader, decode
 from backmix.data.source import ImageSource, Subset, find_unreadable
@@ -26,6 +25,7 @@ from backmix.foregrounds.choose import choose_estimator
 from backmix.inference.decider import Decider
 from backmix.inference.evaluation import feature_maps
 from backmix.methods import Method, TrainingBatch
+from backmix.metrics.usefulness import Verdict
 from backmix.mixing import BackMix
 from backmix.outliers import Outliers, make_outliers
 from backmix.train.bank import fill_bank
@@ -139,8 +139,8 @@ def fit(
         on_epoch=on_epoch,
     )
     head = learn_after_training(classifier, source, labels, split, workers, groups if choose else None, choose, seed)
-    accuracy, unread = calibrate(classifier, source, split, held_out, workers)
-    return FitReport(history, split, accuracy, skipped + unread, backmix_of(chain), head)
+    accuracy, unread, judged = calibrate(classifier, source, split, held_out, workers)
+    return FitReport(history, split, accuracy, skipped + unread, backmix_of(chain), head, verdict=judged)
 
 
 def backmix_of(chain: Chain | None) -> BackMix | None:
@@ -267,13 +267,17 @@ def learn_after_training(
 
 def calibrate(
     classifier: Decider, source: ImageSource, split: Split, held_out: ImageSource | None, workers: int
-) -> tuple[float, list[tuple[str, str]]]:
-    """Fit the thresholds, and return the accuracy on the held-out images and the unreadable ones among them."""
+) -> tuple[float, list[tuple[str, str]], Verdict]:
+    """Fit the thresholds.
+
+    Returns:
+        The accuracy on the held-out images, the unreadable ones among them, and whether that is more than a guess.
+    """
     if held_out is None:
         outputs = classifier.calibrate(source, positions=split.held.tolist(), workers=workers)
     else:
         outputs = classifier.calibrate(held_out, workers=workers)
-    return metrics.closed_accuracy(outputs.logits.argmax(1), outputs.labels), outputs.skipped
+    return outputs.accuracy, outputs.skipped, classifier.judged(outputs)
 
 
 def check_names(classifier: Decider, augmentation: str, options: dict[str, Any]) -> None:

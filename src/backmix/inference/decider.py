@@ -21,6 +21,7 @@ from backmix.inference.answers import answer_pictures, predictions
 from backmix.inference.evaluation import Outputs, figures, own_answers, unknown_scores
 from backmix.inference.scorer import Scorer
 from backmix.methods.network import create_network
+from backmix.metrics.usefulness import Verdict, judge
 from backmix.models.precision import resolve_precision
 from backmix.prediction.answer import Prediction
 from backmix.threshold.by_class import decide, fit_class_thresholds
@@ -189,8 +190,9 @@ class Decider(Scorer):
 
         Returns:
             The figures, see `backmix.inference.evaluation.figures`. In addition, `unreadable` lists the images left out
-            and the reasons, `left_out` why detectors that were not requested by name have no figures, and `cautions`
-            why the figures of others cannot be relied on. Detectors with a caution are left out of "all".
+            and the reasons, `left_out` why detectors that were not requested by name have no figures, `cautions` why
+            the figures of others cannot be relied on, and `verdict` whether anything is no better than a guess.
+            Detectors with a caution are left out of "all".
 
         Raises:
             ValueError: If a name does not exist, or a detector that was requested by name has no scores here.
@@ -215,7 +217,19 @@ class Decider(Scorer):
             accepted[self.detector] = self.decide(scores[self.detector], outputs.logits.argmax(1))[0]
         result = figures(outputs, scores, accepted, own)
         result["unreadable"] = [{"path": name, "reason": reason} for name, reason in outputs.skipped]
+        auroc = result["detectors"].get(self.detector, {}).get("auroc")
+        result["verdict"] = self.judged(outputs, auroc).to_dict()
         return result | {"left_out": weak | left_out, "cautions": cautions(scores, self.ready_detector)}
+
+    def judged(self, outputs: Outputs, auroc: float | None = None) -> Verdict:
+        """Judge by the outputs for images that nothing was fitted on whether this classifier is of any use.
+
+        Args:
+            outputs: The outputs of the network.
+            auroc: The AUROC of the detector that decides; None if it was not measured.
+        """
+        unknown = int((outputs.labels < 0).sum())
+        return judge(outputs.labels, outputs.logits.argmax(1), self.classes, auroc=auroc, unknown=unknown)
 
     def predict(
         self, images: Tensor | Iterable[str | Path | Image.Image], *, batch_size: int = 256, top: int = 3

@@ -11,6 +11,7 @@ from backmix.report.chosen_images import ChosenImages
 from backmix.report.promise import choice, promise
 from backmix.report.run_facts import RunFacts
 from backmix.report.tested import Tested, Thresholds
+from backmix.runs.advice import advice
 
 FEW = 30  # The number of images of a kind below which shares come with a warning.
 
@@ -56,6 +57,7 @@ class Summary:
         figures: The main figures.
         promise: Sentences on promised and observed acceptance.
         caveats: The limits of the figures, one or two sentences each.
+        advice: Sentences that say that the run should not be used, and what to do; empty if it is fine.
     """
 
     lead: list[str]
@@ -63,6 +65,7 @@ class Summary:
     figures: list[Figure] = field(default_factory=list)
     promise: list[str] = field(default_factory=list)
     caveats: list[str] = field(default_factory=list)
+    advice: list[str] = field(default_factory=list)
 
 
 def summarise(tested: Tested, chosen: ChosenImages, thresholds: Thresholds, facts: RunFacts) -> Summary:
@@ -80,6 +83,7 @@ def summarise(tested: Tested, chosen: ChosenImages, thresholds: Thresholds, fact
         _figures(tested, right, caught),
         [*promise(tested, thresholds), *choice(facts)],
         caveats(tested, chosen, thresholds, facts),
+        advice(tested.verdict(), facts.config, facts.metrics, len(tested.classes)),
     )
 
 
