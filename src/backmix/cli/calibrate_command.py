@@ -23,7 +23,7 @@ from backmix.pages.words import hundredths, plain_percent
 from backmix.runs.folder import load_run, save_calibration
 from backmix.runs.held_out import Shares, open_share, read_shares
 from backmix.threshold.by_class import decide
-from backmix.threshold.conformal import min_held_out
+from backmix.threshold.conformal import min_held_out, most_accepted
 
 
 def calibrate_command(
@@ -83,14 +83,13 @@ def calibrate_command(
     outputs = classifier.calibrate(source, accept=accept, per_class=per_class, workers=workers)
     for name, reason in outputs.skipped:
         console.print(f"skipped {name}: {reason}", style="yellow")
-    save_calibration(classifier, run, extra={"chosen": chosen} if chosen else None)
     threshold = classifier.thresholds[classifier.detector]
+    check_reach(classifier, where)
+    save_calibration(classifier, run, extra={"chosen": chosen} if chosen else None)
     console.print(
         f"{len(threshold.scores)} known images {where}; {classifier.detector} decides: above a score of "
         f"{threshold.threshold:.4g} an image is unknown, which accepts {classifier.accept:.1%} of known images or more"
     )
-    if threshold.note:
-        console.print(threshold.note, style="yellow")
     for caution in cautions([classifier.detector], classifier.ready_detector).values():
         console.print(caution, style="yellow")
     tested = _test(classifier, shares, console, workers)
@@ -109,6 +108,23 @@ def calibrate_command(
         "each class decides by its own threshold" if classifier.per_class else "one threshold decides for all"
     )
     return classifier
+
+
+def check_reach(classifier: OpenSetClassifier, where: str) -> None:
+    """Raise DataError if the held-out images are too few for the share to accept, so that none would be unknown.
+
+    Args:
+        classifier: The calibrated classifier.
+        where: Which images they are, in words.
+    """
+    held_out, needed = len(classifier.thresholds[classifier.detector].scores), min_held_out(classifier.accept)
+    if held_out < needed:
+        most = most_accepted(held_out)
+        raise DataError(
+            f"--accept {classifier.accept:g} takes {needed} known photos that were not trained on, and there are "
+            f"{held_out} {where}: nothing would ever be called unknown, so nothing was saved. The most that these "
+            f"allow is --accept {most:g}. More photos allow more: backmix calibrate RUN DATA"
+        )
 
 
 def class_table(classifier: OpenSetClassifier, held_out: Outputs, tested: tuple[Tensor, Tensor] | None) -> Table:

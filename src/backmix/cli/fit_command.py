@@ -85,9 +85,11 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
         write_shares(out, shares)
         test, skipped = session.write(report, shares)
         list_skipped(skipped)
-        threshold = session.classifier.thresholds[session.classifier.detector]
-        if threshold.note:
-            warn(threshold.note)
+        if session.classifier.accept != session.accept:
+            held = len(session.classifier.thresholds[session.classifier.detector].scores)
+            warn(
+                f"some held-out photos cannot be read: the {held} others allow to accept {session.classifier.accept:g}"
+            )
         if report.comparison is not None:
             console.print(comparison_in_words(report.comparison))
         for line in head_in_words(report.head) if report.head is not None else []:

@@ -6,6 +6,7 @@ from typing import Any
 
 from backmix.data.source import LARGEST_AUTO
 from backmix.data.split import Split
+from backmix.fit.acceptance import accept_in_words
 from backmix.fit.fit_report import Comparison
 from backmix.fit.head import HeadReport
 from backmix.fit.leave_classes_out import ScoreChoice
@@ -110,6 +111,7 @@ def _images_in_words(session: FitSession, split: Split) -> list[str]:
     ]
     if data.alike:
         lines.append(f"{data.alike} images have a near-duplicate; those alike are on the same side")
+    lines += accept_in_words(session.accept, session.held)
     if session.balance:
         lines.append("classes are of uneven size: images of rare ones are shown more than once an epoch")
     return lines
@@ -142,6 +144,8 @@ def accepted_in_words(share: float, images: int, classifier: Decider) -> str:
         classifier: The calibrated classifier.
     """
     held_out = len(classifier.thresholds[classifier.detector].scores)
+    if classifier.thresholds[classifier.detector].note is not None:
+        return f"{plain_percent(share)}, as everything else: too few images are held out"
     low, high = accepted_by_chance(held_out, classifier.accept, images)
     # With a threshold for each class, each class accepts slightly more than promised, so a high share is expected.
     within = low <= share and (share <= high or classifier.per_class)

@@ -30,6 +30,7 @@ def run_metrics(
     """
     return {
         "verdict": verdict_of(report, test).to_dict(),
+        "accept": classifier.accept,
         "held_out_accuracy": report.held_out_accuracy,
         "images": {
             "train": len(report.split.train),

@@ -15,6 +15,7 @@ from accelerate.utils import broadcast_object_list
 
 from backmix.data.split import Split
 from backmix.files import write_json, write_text
+from backmix.fit.acceptance import choose_accept, count_held_out, keep_in_reach
 from backmix.fit.arguments import FitArguments
 from backmix.fit.auto_options import auto_options
 from backmix.fit.begun import CHECKPOINT, begun_choices, check_out
@@ -35,6 +36,7 @@ from backmix.models import BACKBONES
 from backmix.outliers.dataset import load_outliers
 from backmix.runs.folder import FORMAT, read_config, save_run
 from backmix.runs.held_out import Shares
+from backmix.threshold.default import ACCEPT
 from backmix.train.loop import EpochReport, Progress, make_accelerator
 from backmix.train.recipe import TrainOptions
 from backmix.version import __version__
@@ -69,6 +71,8 @@ class FitSession:
         cache: The folder in which features are kept between runs; None: nothing is kept.
         classifier: The classifier that is trained.
         known: (N,) int64, the known class of each training image, -1 for others.
+        accept: The share of known images that the threshold is to accept.
+        held: The number of images that are held out for the threshold.
         balance: Whether images of rare classes are shown more often.
         options: The training options. A budget may change them when the training begins.
         leaked: The classes that the outliers share with the data.
@@ -127,8 +131,11 @@ class FitSession:
         if self.what == "head" and asked == "auto" and self.accelerator.device.type == "cpu":
             self._precision = "fp32"  # The fastest engine on a CPU computes in float32.
         self._image_bar = image_bar if self.chief else None
+        self.accept = ACCEPT if arguments.accept is None else arguments.accept
         self.classifier = self._make_classifier(self.image_size)
         self.known = self.classifier.labels_for(self.data.source)
+        self.held = count_held_out(self.data, self.classifier, self.known, arguments.seed)
+        self.accept = self.classifier.accept = choose_accept(arguments.accept, self.held)
         self.balance = is_uneven(self.known) if arguments.balance is None else arguments.balance
         self.options = self._options_for(self._begun.get("epochs") or arguments.epochs)
         out.mkdir(parents=True, exist_ok=True)
@@ -193,6 +200,7 @@ class FitSession:
             report = self._train_head(on_frozen)
         if self.what == "auto":
             report = self._train_all_too(report, options)
+        keep_in_reach(self.classifier)
         self.accelerator.end_training()
         return report
 
@@ -320,7 +328,7 @@ class FitSession:
             method=arguments.method,
             image_size=image_size,
             detector=arguments.detector,
-            accept=arguments.accept,
+            accept=self.accept,
             pretrained=self.model.pretrained,
             precision=self._precision,
             seed=arguments.seed,

@@ -143,7 +143,9 @@ def _is_threshold_of_fit(classifier: OpenSetClassifier, config: Mapping[str, Any
     held = classifier.thresholds.get(classifier.detector)
     if held is None or classifier.per_class or not isinstance(arguments, Mapping) or not isinstance(images, Mapping):
         return False
-    return arguments.get("accept") == classifier.accept and images.get("held_out") == len(held.scores)
+    # Runs of earlier versions do not tell the share in metrics.json.
+    accept = metrics.get("accept", arguments.get("accept"))
+    return accept == classifier.accept and images.get("held_out") == len(held.scores)
 
 
 def threshold_section(

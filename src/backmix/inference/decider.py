@@ -25,7 +25,7 @@ from backmix.metrics.usefulness import Verdict, judge
 from backmix.models.precision import resolve_precision
 from backmix.prediction.answer import Prediction
 from backmix.threshold.by_class import decide, fit_class_thresholds
-from backmix.threshold.conformal import ConformalThreshold
+from backmix.threshold.conformal import ConformalThreshold, min_held_out
 from backmix.threshold.default import ACCEPT
 
 
@@ -154,6 +154,21 @@ class Decider(Scorer):
             found[self.detector], predicted, len(self.classes), accept=self.accept
         )
         return outputs
+
+    def set_accept(self, accept: float) -> None:
+        """Change the share of known images to accept of a calibrated classifier, from the same held-out scores.
+
+        Args:
+            accept: The share of known images to accept, above 0 and below 1. A class with too few held-out images for
+                it loses its own threshold.
+        """
+        fewest = min_held_out(accept)
+        self.accept = accept
+        self.thresholds = {name: ConformalThreshold(own.scores, accept) for name, own in self.thresholds.items()}
+        self.class_thresholds = [
+            ConformalThreshold(own.scores, accept) if own is not None and len(own.scores) >= fewest else None
+            for own in self.class_thresholds
+        ]
 
     def decide(self, scores: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor | None]:
         """Decide which images are accepted as known, and give their p-values.
