@@ -28,9 +28,15 @@ def heading(classes: Sequence[str], advice: Sequence[str] = ()) -> str:
     return fragment("app", "heading", names=names, few=listed(names, 4), advice=advice)
 
 
-def share_note(accept: float, rule: Rule | None) -> str:
-    """Return a note on the effect of the share of known photographs to accept."""
-    return fragment("app", "note", rule=rule, meaning=what_it_means(accept))
+def share_note(accept: float, rule: Rule | None, refused: float | None = None) -> str:
+    """Return a note on the effect of the share of known photographs to accept.
+
+    Args:
+        accept: The share.
+        rule: The thresholds at it; None if there are none.
+        refused: The estimated share of photographs of other things that is called unknown at it; None: not known.
+    """
+    return fragment("app", "note", rule=rule, meaning=what_it_means(accept, refused))
 
 
 def answer_card(answer: Prediction, classes: Sequence[str], rule: Rule | None) -> str:

@@ -58,6 +58,7 @@ def _serve(run: Path, arguments: AppArguments, port: int, folder: Path) -> Any:
     from backmix.runs.advice import advice, read_metrics
     from backmix.runs.fetch import run_folder
     from backmix.runs.folder import read_config
+    from backmix.runs.refused import estimates
 
     classifier = OpenSetClassifier.load(run).to("cuda" if torch.cuda.is_available() else "cpu")
     # Gradio reads these variables when it is imported. They keep this process from contacting other machines.
@@ -71,8 +72,10 @@ def _serve(run: Path, arguments: AppArguments, port: int, folder: Path) -> Any:
     }
     from starlette.middleware import Middleware
 
-    answers = Answers(classifier, folder, max_pixels=arguments.max_pixels, max_files=arguments.max_files)
     here, metrics = run_folder(run), read_metrics(run_folder(run))
+    refused = estimates(metrics, classifier.detector)
+    limits = {"max_pixels": arguments.max_pixels, "max_files": arguments.max_files}
+    answers = Answers(classifier, folder, refused=refused, **limits)
     verdict = Verdict.from_dict(metrics.get("verdict"))
     page = build_page(answers, advice(verdict, read_config(here), metrics, len(classifier.classes)))
     largest = arguments.max_upload * 10**6

@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from backmix.classifier import OpenSetClassifier
+from backmix.cli.acceptance_words import acceptance
 from backmix.cli.console import image_bar, make_console
 from backmix.data.load import load_source, usual_split
 from backmix.detectors import check_name
@@ -18,6 +19,7 @@ from backmix.pages.words import hundredths, plain_percent
 from backmix.runs.advice import advice, read_metrics
 from backmix.runs.fetch import run_folder
 from backmix.runs.folder import read_config
+from backmix.runs.refused import refused_in_words
 
 
 def evaluate_command(
@@ -86,6 +88,10 @@ def evaluate_command(
         console.print(caution, style="yellow")
     for reason in result["left_out"].values():
         console.print(f"left out: {reason}", style="yellow")
+    if "acceptance" in result:
+        console.print(acceptance(result["acceptance"], classifier.accept))
+        if not images["unknown"]:
+            console.print(refused_in_words(read_metrics(folder), classifier.detector, classifier.accept))
     console.print(
         f"accepted: of known images; rejected: of unknown ones; the threshold is to accept {classifier.accept:.0%} "
         "of known images. * decides."

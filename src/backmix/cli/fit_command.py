@@ -19,6 +19,7 @@ from backmix.fit.session import FitSession
 from backmix.inference.frozen import FrozenFeatures
 from backmix.runs.advice import advice
 from backmix.runs.held_out import write_shares
+from backmix.runs.refused import refused_in_words
 from backmix.train.recipe import TrainOptions
 
 
@@ -104,5 +105,8 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
         console.print(f"accuracy on held-out images {report.held_out_accuracy:.3f}")
         for line in result_in_words(test, session.classifier):
             console.print(line)
+        if not test or not test["images"]["unknown"]:
+            found = {"head": report.head and report.head.to_dict()}
+            console.print(refused_in_words(found, session.classifier.detector, session.classifier.accept))
         console.print(f"{time.monotonic() - session.begin:.0f} s; written to {out}")
     return report

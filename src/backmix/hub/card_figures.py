@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from backmix.hub.card_words import count, number, percent
 from backmix.metrics.chance import accepted_by_chance, accepted_in_the_long_run
+from backmix.runs.refused import refused_in_words
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -169,6 +170,7 @@ def threshold_section(
     ]
     if held.note is not None or not classifier.per_class:
         parts.append(spread_in_words(held))
+    parts.append(refused_in_words(metrics or {}, classifier.detector, classifier.accept))
     if chosen:
         parts.append(
             f"{count(chosen.get('images'))} example images of no known class chose this unknown score among others. "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from backmix.inference.answers import answer_pictures, predictions
 from backmix.inference.evaluation import Outputs, figures, own_answers, unknown_scores
 from backmix.inference.scorer import Scorer
 from backmix.methods.network import create_network
+from backmix.metrics.acceptance import SHARES, acceptance_table
 from backmix.metrics.usefulness import Verdict, judge
 from backmix.models.precision import resolve_precision
 from backmix.prediction.answer import Prediction
@@ -206,7 +208,8 @@ class Decider(Scorer):
         Returns:
             The figures, see `backmix.inference.evaluation.figures`. In addition, `unreadable` lists the images left out
             and the reasons, `left_out` why detectors that were not requested by name have no figures, `cautions` why
-            the figures of others cannot be relied on, and `verdict` whether anything is no better than a guess.
+            the figures of others cannot be relied on, `verdict` whether anything is no better than a guess, and
+            `acceptance` what one threshold for all classes does to these images at several shares to accept.
             Detectors with a caution are left out of "all".
 
         Raises:
@@ -232,6 +235,12 @@ class Decider(Scorer):
             accepted[self.detector] = self.decide(scores[self.detector], outputs.logits.argmax(1))[0]
         result = figures(outputs, scores, accepted, own)
         result["unreadable"] = [{"path": name, "reason": reason} for name, reason in outputs.skipped]
+        if self.detector in self.thresholds and self.detector in scores:
+            of, known = scores[self.detector], outputs.labels >= 0
+            rows = acceptance_table(
+                self.thresholds[self.detector].scores, of[known], of[~known], {*SHARES, self.accept}
+            )
+            result["acceptance"] = [asdict(row) for row in rows]
         auroc = result["detectors"].get(self.detector, {}).get("auroc")
         result["verdict"] = self.judged(outputs, auroc).to_dict()
         return result | {"left_out": weak | left_out, "cautions": cautions(scores, self.ready_detector)}
