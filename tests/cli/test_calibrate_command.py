@@ -43,6 +43,7 @@ def test_again_with_the_runs_own_images_changes_nothing(run, capsys):
     said = capsys.readouterr().out
     assert "36 known images held out by the run; max_logit decides: above a score of" in said
     assert "on 36 test images of known classes it accepts" in said and "promised 95.0 %" in said
+    assert "what a share to accept costs" in said and "How many photos of other things are refused is not known" in said
     assert "by the class that an image is taken for" in said and "one threshold decides for all" in said
 
 

@@ -29,9 +29,9 @@ def estimate_refused(
     """Return the estimated share of unknown images that is refused, by the share of known images to accept.
 
     The known classes are divided into folds. For each, a head is fitted on images of the other classes, a threshold on
-    images of those classes that the head did not see, and the images of the fold's classes are the unknown ones. Heads
-    that see fewer classes are a little worse than the one of all classes; classes that a person put side by side
-    resemble one another more than strange things do. So the figures are rough, and rather too low than too high.
+    images of those classes that the head did not see, and the images of the fold's classes are the unknown ones. The
+    figures are rough: heads that see fewer classes are a little worse, and what comes later may resemble the known
+    classes more than they resemble one another, or less.
 
     Args:
         regression: The logistic regressions on the features.
