@@ -7,7 +7,14 @@ from functools import partial
 from pathlib import Path
 
 from backmix.cli.console import image_bar, make_console, training_bar
-from backmix.cli.fit_words import comparison_in_words, frozen_in_words, head_in_words, result_in_words, start_in_words
+from backmix.cli.fit_words import (
+    comparison_in_words,
+    frozen_in_words,
+    head_in_words,
+    result_in_words,
+    start_in_words,
+    without_effect,
+)
 from backmix.data.split import Split
 from backmix.detectors.fitting import cautions
 from backmix.errors import some_of
@@ -53,9 +60,10 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
         listed = len(skipped)
 
     def on_short(epoch_seconds: float, left: float) -> None:
+        longer = "it will take longer" if epoch_seconds > left else "these are few to learn from"
         warn(
             f"one epoch takes about {epoch_seconds:.0f} s, and {max(0.0, left):.0f} s are left of "
-            f"{arguments.budget}: it will take longer. A smaller --image-size or --model compact-s is quicker."
+            f"{arguments.budget}: {longer}. A smaller --image-size or --model compact-s is quicker."
         )
 
     def on_start(options: TrainOptions, split: Split, skipped: list[tuple[str, str]]) -> None:
@@ -71,7 +79,7 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
     def on_frozen(frozen: FrozenFeatures, split: Split, images: int) -> None:
         for line in frozen_in_words(session, frozen, split, images) if session.chief else []:
             console.print(line)
-        if unused := session.without_effect:
+        if unused := without_effect(session):
             warn(f"without effect, because only the head is trained: {some_of(unused)}. Take --train all")
         for note in notes(session.data.source):
             warn(note)

@@ -7,11 +7,9 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
-from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 
 from backmix.data.split import Split
 from backmix.files import write_json, write_text
@@ -19,20 +17,21 @@ from backmix.fit.acceptance import choose_accept, count_held_out, keep_in_reach
 from backmix.fit.arguments import FitArguments
 from backmix.fit.auto_options import auto_options
 from backmix.fit.begun import CHECKPOINT, begun_choices, check_out
-from backmix.fit.budget import epochs_within, read_duration
-from backmix.fit.choices import ModelChoice, choose_model, choose_training
+from backmix.fit.budget import read_duration
+from backmix.fit.choices import ModelChoice, choose_model_for, choose_training
 from backmix.fit.data import ImageBar, held_out_shares, is_uneven, open_data, shown_unknowns, test_figures
 from backmix.fit.fine_tuning import LEAST_SECONDS, fine_tune
 from backmix.fit.fit_report import Comparison, FitReport
 from backmix.fit.frozen_training import fit_frozen
+from backmix.fit.processes import from_first_process
+from backmix.fit.quicker import LEAST_EPOCHS, TooSlow, affordable, quicker, seconds_of
 from backmix.fit.repeat import as_config
 from backmix.fit.run_metrics import run_metrics
 from backmix.fit.training import fit
 from backmix.inference.decider import Decider
-from backmix.inference.feature_cache import default_folder
+from backmix.inference.feature_cache import cache_folder
 from backmix.inference.frozen import FrozenFeatures
 from backmix.methods import METHODS, Method
-from backmix.models import BACKBONES
 from backmix.outliers.dataset import load_outliers
 from backmix.runs.folder import FORMAT, read_config, save_run
 from backmix.runs.held_out import Shares
@@ -40,8 +39,6 @@ from backmix.threshold.default import ACCEPT
 from backmix.train.loop import EpochReport, Progress, make_accelerator
 from backmix.train.recipe import TrainOptions
 from backmix.version import __version__
-
-T = TypeVar("T")
 
 
 class FitSession:
@@ -76,6 +73,9 @@ class FitSession:
         balance: Whether images of rare classes are shown more often.
         options: The training options. A budget may change them when the training begins.
         leaked: The classes that the outliers share with the data.
+        quicker: Why a smaller network or smaller images took the place of those that were chosen; None if none did.
+        recorded: What config.yaml holds of the arguments and of what was chosen.
+        expected: The seconds that the training of all weights takes without a budget; None if it is short.
     """
 
     def __init__(
@@ -144,6 +144,8 @@ class FitSession:
             self.accelerator.init_trackers("")
         self._outliers = load_outliers(arguments.outliers, self.data.classes)
         self.leaked: list[str] = []
+        self.quicker: str | None = None
+        self.expected: float | None = None
         shown = None if isinstance(self._outliers, str) else self._outliers
         if shown is not None and self.classifier.network.head.uses_outliers:
             self.leaked = shown_unknowns(shown, arguments.data, self.data.source, self.data.classes)
@@ -164,7 +166,7 @@ class FitSession:
             on_frozen: A function that is called instead if the head is trained, with what computes the features, the
                 split and the number of images.
             on_short: A function that is called with the seconds of an epoch and the seconds left, if they are too few
-                for one epoch.
+                for `LEAST_EPOCHS` epochs and a person chose both the network and the size of the images.
             on_step: See `backmix.train.train`.
             on_epoch: See `backmix.train.train`.
         """
@@ -185,24 +187,41 @@ class FitSession:
             "balance": self.balance,
             "workers": self.workers,
             "accelerator": self.accelerator,
-            "plan": partial(self._plan, on_short)
-            if self.seconds is not None and not self._begun.get("epochs")
-            else None,
+            "plan": None if self._begun.get("epochs") else partial(self._plan, on_short),
             "checkpoint": self.out / CHECKPOINT,
             "resume": self.resume,
             "on_start": begin,
             "on_step": on_step,
             "on_epoch": on_epoch,
         }
-        if self.what == "all":
-            report = fit(self.classifier, data.source, holdout=data.holdout, test_share=data.test_share, **options)
-        else:
-            report = self._train_head(on_frozen)
+        report = self._train_all(options) if self.what == "all" else self._train_head(on_frozen)
         if self.what == "auto":
             report = self._train_all_too(report, options)
         keep_in_reach(self.classifier)
         self.accelerator.end_training()
         return report
+
+    def _train_all(self, options: dict[str, Any]) -> FitReport:
+        """Train all weights, of a smaller network or on smaller images where the time buys too few epochs."""
+        options |= {"holdout": self.data.holdout, "test_share": self.data.test_share}
+        try:
+            return fit(self.classifier, self.data.source, **options)
+        except TooSlow as slow:
+            found = self._quicker(slow.times)
+            assert found is not None
+            model, size = found
+            before = f"{self.model.model} at {self.image_size} px"
+            self.quicker = f"{slow} of {self.arguments.budget}, so {model} at {size} px takes the place of {before}"
+            self.model, self.image_size = replace(self.model, model=model), size
+            self.data = replace(self.data, image_size=size)
+        self.classifier = self._make_classifier(self.image_size)
+        self.options = self._options_for(None)
+        return fit(self.classifier, self.data.source, **{**options, "options": self.options})
+
+    def _quicker(self, times: float = 1.0) -> tuple[str, int] | None:
+        arguments = self.arguments
+        free = {"free_model": arguments.model is None, "free_size": arguments.image_size is None}
+        return quicker(self.model.model, self.image_size, times, **free)
 
     @property
     def _chooses_score(self) -> bool:
@@ -221,9 +240,15 @@ class FitSession:
         frozen = self.classifier
         # Training at the size of the photographs takes less time than at that of the published weights.
         tuned = self._make_classifier(self.data.image_size)
-        self.classifier, report = fine_tune(
-            frozen, tuned, self.data.source, report, cache=self.cache, seed=self.arguments.seed, **options
-        )
+        try:
+            self.classifier, report = fine_tune(
+                frozen, tuned, self.data.source, report, cache=self.cache, seed=self.arguments.seed, **options
+            )
+        except TooSlow as slow:
+            self.what = "head"
+            self._record(self.options)
+            why = f"{slow} of {self.arguments.budget}, too little for {LEAST_EPOCHS} epochs of all weights"
+            return replace(report, comparison=Comparison("head", report.held_out_accuracy, None, 0, why))
         self.what = "all" if self.classifier is tuned else "head"
         self.image_size = self.classifier.preprocess.image_size
         self._record(self.options)
@@ -260,19 +285,6 @@ class FitSession:
         found: str | None = getattr(self.classifier.network.backbone, "weights_from", None)
         return found
 
-    @property
-    def recorded(self) -> dict[str, Any]:
-        """What config.yaml holds of the arguments and of what was chosen."""
-        return self._recorded
-
-    @property
-    def without_effect(self) -> list[str]:
-        """The options that were given and have no effect, because only the head is trained."""
-        if self.what != "head":
-            return []
-        names = ("epochs", "budget", "batch_size", "lr")
-        return [f"--{name.replace('_', '-')}" for name in names if getattr(self.arguments, name) is not None]
-
     def held_out(self, split: Split) -> Shares:
         """Return the names of the images that the training held out, so that they can be found again."""
         return held_out_shares(self.arguments.data, self.data, split, self.known)
@@ -288,14 +300,14 @@ class FitSession:
             The figures of the test (None if no images are kept for it), and the (name, reason) of all unreadable
             images.
         """
-        save_run(self.classifier, self.out, extra=self._recorded)
+        save_run(self.classifier, self.out, extra=self.recorded)
         test = test_figures(self.classifier, shares, self.workers)
         skipped = report.skipped + [(entry["path"], entry["reason"]) for entry in (test or {}).get("unreadable", [])]
         write_json(
             self.out / "metrics.json",
             run_metrics(report, test, self.classifier, seconds=time.monotonic() - self.begin, unreadable=skipped),
         )
-        arguments, data, chosen = self.arguments, self.data, self._recorded["chosen"]
+        arguments, data, chosen = self.arguments, self.data, self.recorded["chosen"]
         detector = self.classifier.detector
         text = as_config(arguments, data, self.options, balance=self.balance, detector=detector, chosen=chosen)
         write_text(self.out / "fit.yaml", text)
@@ -306,18 +318,8 @@ class FitSession:
         return {**self.arguments.augmentation_options, **patch}
 
     def _choose_model(self) -> ModelChoice:
-        if "model" in self._begun:
-            return ModelChoice(self._begun["model"], self._begun["pretrained"], "as the run was begun")
-        arguments, pretrained = self.arguments, self.arguments.pretrained
-        head = arguments.train == "head" or METHODS.get(arguments.method, Method).learns_at_once
-        if pretrained is None and head and arguments.model not in BACKBONES:
-            pretrained = True  # The head is trained on features of published weights, however small the images are.
-        return choose_model(
-            self.data.image_size,
-            model=arguments.model,
-            pretrained=pretrained,
-            accelerator=self.accelerator.device.type != "cpu",
-        )
+        accelerator = self.accelerator.device.type != "cpu"
+        return choose_model_for(self.arguments, self._begun, self.data.image_size, accelerator=accelerator)
 
     def _make_classifier(self, image_size: int) -> Decider:
         arguments = self.arguments
@@ -348,21 +350,24 @@ class FitSession:
         )
 
     def _plan(
-        self,
-        on_short: Callable[[float, float], None],
-        measure: Callable[[TrainOptions], float],
-        options: TrainOptions,
+        self, on_short: Callable[[float, float], None], measure: Callable[..., float], options: TrainOptions
     ) -> TrainOptions:
-        """Return options with as many epochs as fit into the rest of the budget."""
-        budget, begin = self.seconds, self.begin
-        assert budget is not None
-        measured = measure(options)
-        epoch_seconds, left = from_first_process(
-            lambda: (measured, budget - (time.monotonic() - begin)), self.accelerator
-        )
-        if epoch_seconds > left:
-            on_short(epoch_seconds, left)
-        self._record(self._options_for(epochs_within(left, epoch_seconds, most=options.epochs)))
+        """Return options with as many epochs as fit into the rest of the budget; without one, measure the time.
+
+        Raises:
+            TooSlow: If these are fewer than `LEAST_EPOCHS`, and something quicker can take the place of this training.
+        """
+        if self.seconds is None:
+            images = int((self.known >= 0).sum())
+            self.expected = seconds_of(measure, options, images)
+            return options
+        # All weights after a head can be left alone.
+        alternative = self.what == "auto" or (self.quicker is None and self._quicker() is not None)
+        epochs, begin, budget = options.epochs, self.begin, self.seconds
+        measured = measure(options, seconds=min(10.0, budget / 20))
+        found = from_first_process(lambda: (measured, budget - (time.monotonic() - begin)), self.accelerator)
+        epochs = affordable(*found, epochs, alternative=alternative, on_short=on_short)
+        self._record(self._options_for(epochs))
         return self.options
 
     def _record(self, options: TrainOptions) -> None:
@@ -378,22 +383,7 @@ class FitSession:
         training = asdict(options)
         if self.what == "head":  # No epoch and no rate had a part in it.
             training = {"trained": "head", "seed": options.seed, "precision": options.precision}
-        self._recorded = {"arguments": asdict(self.arguments), "chosen": chosen, "training": training}
+        self.recorded = {"arguments": asdict(self.arguments), "chosen": chosen, "training": training}
         config = self.out / "config.yaml"
         if self.chief and "files" not in (read_config(self.out) if config.is_file() else {}):
-            write_text(config, yaml.safe_dump({"format": FORMAT, "backmix": __version__, **self._recorded}))
-
-
-def cache_folder(asked: str | None) -> Path | None:
-    """Return the folder of the features that are kept between runs; None if nothing is kept."""
-    if asked is None:
-        return default_folder()
-    return None if asked == "none" else Path(asked).expanduser()
-
-
-def from_first_process(find: Callable[[], T], accelerator: Accelerator) -> T:
-    """Return the result of `find` in the first process to all processes."""
-    found: list[Any] = [find() if accelerator.is_main_process else None]
-    if accelerator.num_processes > 1:
-        broadcast_object_list(found)
-    return found[0]  # type: ignore[no-any-return]
+            write_text(config, yaml.safe_dump({"format": FORMAT, "backmix": __version__, **self.recorded}))

@@ -36,9 +36,9 @@ RESIDENT_BYTES = 2 * 2**30  # Decoded data sets up to this size are kept in memo
 MIN_SIZE_FOR_CROPS = 96  # From this image size on, a random resized crop replaces the shifted crop.
 
 
-Plan = Callable[[Callable[[TrainOptions], float], TrainOptions], TrainOptions]
+Plan = Callable[[Callable[..., float], TrainOptions], TrainOptions]
 """A function that chooses the options of a training. Its arguments are a function that measures the seconds of an epoch
-with some options, and the options to begin with."""
+with some options, for about the time `seconds` (10 s without), and the options to begin with."""
 
 
 def fit(
@@ -212,12 +212,11 @@ def planned(
     """
     without_crops = {name: getattr(options, name) for name in ("pad", "flip", "zoom")}
 
-    def measure(how: TrainOptions) -> float:
+    def measure(how: TrainOptions, seconds: float = 10.0) -> float:
         chain, others = make_parts()
-        how = replace(how, **without_crops)
-        return measure_epoch(
-            classifier.network, loader, classifier.preprocess, how, chain, outliers=others, folder=folder
-        )
+        how, network = replace(how, **without_crops), classifier.network
+        rest: dict[str, Any] = {"outliers": others, "seconds": seconds, "folder": folder}
+        return measure_epoch(network, loader, classifier.preprocess, how, chain, **rest)
 
     return replace(plan(measure, options), **without_crops)
 
