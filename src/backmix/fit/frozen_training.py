@@ -26,7 +26,6 @@ from backmix.inference.decider import Decider
 from backmix.inference.frozen import FrozenFeatures
 from backmix.mixing import BackMix
 
-
 LEAST_TIMED = 200  # A pass over fewer images is soon done.
 TIMED = 48  # The number of images that are timed.
 
