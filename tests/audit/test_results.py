@@ -63,6 +63,13 @@ def test_the_same_on_plain_colours_with_true_and_estimated_masks(tmp_path, masks
     assert cleared["accuracy"]["mixed-random"] == cleared["accuracy"]["original"] == 1
     assert any("estimated" in note for note in caught["notes"]) == (masks == "saliency")
     assert caught["masks"]["estimated"] == (masks == "saliency") and caught["masks"]["source"] == masks
+    if masks == "true":
+        assert "quality" not in caught["masks"] and all("masks" not in of for of in caught["classes"].values())
+    else:
+        # A model of the rim does not know the object alone; whether the masks miss it cannot be told from this.
+        assert any("masked object alone" in of["masks"]["why"] for of in caught["classes"].values())
+        assert all(of["masks"]["good"] for of in cleared["classes"].values())
+        assert cleared["masks"]["quality"]["alone"] == 1 and caught["masks"]["quality"]["found"] > 0.9
     first = caught["background_decides"][0]
     assert first["answers"]["repasted"] == first["class"] and set(first["donors"]) == set(SETS[4:])
     answered = first["answers"]["mixed-random"], first["answers"]["mixed-next"]

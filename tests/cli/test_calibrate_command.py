@@ -43,6 +43,7 @@ def test_again_with_the_runs_own_images_changes_nothing(run, capsys):
     said = capsys.readouterr().out
     assert "36 known images held out by the run; max_logit decides: above a score of" in said
     assert "on 36 test images of known classes it accepts" in said and "promised 95.0 %" in said
+    assert "what a share to accept costs" in said and "How many photos of other things are refused is not known" in said
     assert "by the class that an image is taken for" in said and "one threshold decides for all" in said
 
 
@@ -54,6 +55,16 @@ def test_a_detector_whose_statistics_cannot_hold_is_said(run, capsys):
     calibrate_command(run, detectors=["shrunk_mahalanobis"])
     assert "training images for" not in capsys.readouterr().out
     assert OpenSetClassifier.load(run).detector == "shrunk_mahalanobis"
+
+
+def test_a_share_that_the_images_do_not_allow_is_not_saved(run):
+    """36 images allow 36 of 37 at most; a threshold for 0.99 would call nothing unknown."""
+    before = (run / "calibration.json").read_bytes(), (run / "config.yaml").read_bytes()
+    with pytest.raises(DataError, match=r"takes 99 known photos.*36 held out by the run.*most .* is --accept 0\.972"):
+        calibrate_command(run, accept=0.99)
+    assert ((run / "calibration.json").read_bytes(), (run / "config.yaml").read_bytes()) == before
+    calibrate_command(run, accept=0.972)
+    assert OpenSetClassifier.load(run).thresholds["max_logit"].note is None
 
 
 def test_another_share_and_thresholds_by_class(run, capsys):
@@ -79,8 +90,10 @@ def test_another_share_and_thresholds_by_class(run, capsys):
 
 
 def test_other_images(run, pictures, capsys):
-    calibrate_command(run, str(pictures))
-    # Its test split, of which the grey ones are not known.
+    # Its test split, of which the grey ones are not known: one image too few for a share of 0.95.
+    with pytest.raises(DataError, match=r"there are 18 of .*most .* is --accept 0\.947"):
+        calibrate_command(run, str(pictures))
+    calibrate_command(run, str(pictures), accept=0.9)
     assert f"18 known images of {pictures}" in capsys.readouterr().out
     calibrate_command(run, str(pictures), split="train")
     assert len(calibration(run)["thresholds"]["max_logit"]["scores"]) == 120

@@ -24,6 +24,8 @@ def test_evaluate_counts_other_classes_as_unknown(trained, pictures, tmp_path, c
         assert entry.keys() >= FIGURES and all(0 <= entry[figure] <= 1 for figure in FIGURES)
     said = capsys.readouterr().out
     assert "18 known images, 6 unknown (grey)" in said and "max_logit*" in said
+    assert [row["accept"] for row in written["acceptance"]] == [0.8, 0.9, 0.95, 0.99]
+    assert "what a share to accept costs" in said and "strangers refused" in said
 
 
 def test_evaluate_takes_the_split_and_the_detectors_asked_for(trained, pictures):

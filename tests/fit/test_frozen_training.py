@@ -150,3 +150,20 @@ def test_rare_classes_count_more_where_sizes_are_balanced(folder, tmp_path):
         fit_frozen(made, uneven, cache=tmp_path, balance=balance)
         heads.append(made.network.head.head.bias.detach().clone())
     assert not torch.equal(*heads)
+
+
+def test_the_time_of_the_pass_is_measured_by_a_part_of_it(folder, tmp_path, monkeypatch):
+    """The timed part is part of the pass: no image is computed twice, and the model is the same."""
+    told, source, options = [], FolderSource(folder), {"holdout": 0.25, "test_share": 0.25}
+
+    def start(frozen, *_):
+        told.append(frozen.seconds_of_pass)
+
+    plain = fit_frozen(classifier(), source, cache=tmp_path / "plain", on_start=start, **options)
+    monkeypatch.setattr("backmix.fit.frozen_training.LEAST_TIMED", 100)
+    made, again = classifier(), classifier()
+    timed = fit_frozen(made, source, cache=tmp_path / "timed", on_start=start, **options)
+    assert told[0] is None and told[1] > 0
+    assert timed.head.computed == plain.head.computed and timed.held_out_accuracy == plain.held_out_accuracy
+    assert fit_frozen(again, source, cache=tmp_path / "timed", on_start=start, **options).head.computed == 0
+    assert all(map(torch.equal, made.network.state_dict().values(), again.network.state_dict().values()))

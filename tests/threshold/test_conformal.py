@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backmix.threshold.conformal import ConformalThreshold, min_held_out, rank_of_threshold
+from backmix.threshold.conformal import ConformalThreshold, min_held_out, most_accepted, rank_of_threshold
 
 score = st.one_of(
     st.integers(-3, 3).map(float), st.floats(-1e6, 1e6, allow_nan=False), st.sampled_from([math.inf, -math.inf])
@@ -232,11 +232,24 @@ def test_fewest_held_out_images(accept, needed):
         assert ConformalThreshold.fit(torch.arange(float(needed - 1)), accept).threshold == math.inf
 
 
+@given(st.integers(1, 20_000))
+def test_the_largest_share_that_the_images_allow(held_out):
+    most = most_accepted(held_out)
+    assert min_held_out(most) <= held_out and most <= held_out / (held_out + 1) < most + 1e-3
+    assert rank_of_threshold(held_out, most) <= held_out
+
+
+def test_the_largest_share_of_some_images():
+    assert [most_accepted(held_out) for held_out in (1, 2, 19, 84, 99, 999)] == [0.5, 0.666, 0.95, 0.988, 0.99, 0.999]
+    with pytest.raises(ValueError, match="must be a held-out image"):
+        most_accepted(0)
+
+
 def test_too_few_images_accept_all_and_say_so():
     rule = ConformalThreshold.fit(torch.arange(10.0), 0.95)
     assert rule.accept(tensor([-math.inf, 1e300, math.inf])).all()
     assert (rule.p_value(tensor([math.inf])) > rule.alpha).all()
-    assert "at least 19 held-out known images, and there are 10" in rule.note
+    assert "at least 19 held-out known images, and there are 10" in rule.note and "0.909 or less" in rule.note
     assert ConformalThreshold.fit(torch.arange(19.0), 0.95).note is None
 
 

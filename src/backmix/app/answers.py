@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from backmix.app.acceptance import answers_at, rule_at
@@ -14,6 +14,7 @@ from backmix.app.pictures import Seen, look, look_at, picture_and_evidence, read
 from backmix.classifier import OpenSetClassifier
 from backmix.data.images import ImageError
 from backmix.pages.words import count, visible
+from backmix.runs.refused import estimated_at
 
 NO_PICTURE = '<p class="bm-empty">Drop a picture, and the answer stands here.</p>'
 NO_PICTURES = '<p class="bm-empty">Drop pictures, and a table of answers stands here.</p>'
@@ -28,9 +29,20 @@ class Answers:
         folder: The folder of the uploads. No file outside it is opened.
         max_pixels: The width times height above which a picture is refused.
         max_files: The largest number of files that are answered at once.
+        refused: The estimated share of photographs of other things that is called unknown, by the share of known ones
+            to accept.
     """
 
-    def __init__(self, classifier: OpenSetClassifier, folder: Path, *, max_pixels: int, max_files: int) -> None:
+    def __init__(
+        self,
+        classifier: OpenSetClassifier,
+        folder: Path,
+        *,
+        max_pixels: int,
+        max_files: int,
+        refused: Mapping[float, float] | None = None,
+    ) -> None:
+        self.refused = refused or {}
         self.classifier = classifier
         self.folder = folder
         self.max_pixels = max_pixels
@@ -39,7 +51,7 @@ class Answers:
 
     def note(self, accept: float) -> str:
         """Return a note on the effect of a share, as HTML."""
-        return share_note(accept, rule_at(self.classifier, accept))
+        return share_note(accept, rule_at(self.classifier, accept), estimated_at(self.refused, accept))
 
     def one(self, given: object, accept: float) -> tuple[Seen | None, str, str]:
         """Answer one picture.

@@ -17,15 +17,26 @@ from backmix.prediction.rows import FORMATS
 MEDIA = {"csv": "text/csv", "json": "application/json"}
 
 
-def heading(classes: Sequence[str]) -> str:
-    """Return the heading of the page: its purpose, and the classes that the network knows."""
+def heading(classes: Sequence[str], advice: Sequence[str] = ()) -> str:
+    """Return the heading of the page: its purpose, and the classes that the network knows.
+
+    Args:
+        classes: The names of the classes.
+        advice: Sentences that say that the run should not be used, which stand first.
+    """
     names = [visible(name) for name in classes]
-    return fragment("app", "heading", names=names, few=listed(names, 4))
+    return fragment("app", "heading", names=names, few=listed(names, 4), advice=advice)
 
 
-def share_note(accept: float, rule: Rule | None) -> str:
-    """Return a note on the effect of the share of known photographs to accept."""
-    return fragment("app", "note", rule=rule, meaning=what_it_means(accept))
+def share_note(accept: float, rule: Rule | None, refused: float | None = None) -> str:
+    """Return a note on the effect of the share of known photographs to accept.
+
+    Args:
+        accept: The share.
+        rule: The thresholds at it; None if there are none.
+        refused: The estimated share of photographs of other things that is called unknown at it; None: not known.
+    """
+    return fragment("app", "note", rule=rule, meaning=what_it_means(accept, refused))
 
 
 def answer_card(answer: Prediction, classes: Sequence[str], rule: Rule | None) -> str:

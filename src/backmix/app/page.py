@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
@@ -19,11 +20,12 @@ ON_LOAD = """() => {
 }"""
 
 
-def build_page(answers: Answers) -> Any:
+def build_page(answers: Answers, advice: Sequence[str] = ()) -> Any:
     """Build the page as `gradio.Blocks`, which is not served yet.
 
     Args:
         answers: The object that answers the actions on the page.
+        advice: Sentences that say that the run should not be used, which stand first.
     """
     import gradio as gr
 
@@ -43,7 +45,7 @@ def build_page(answers: Answers) -> Any:
         return answers.note(accept), answers.card(seen, accept), answers.table(table, accept)
 
     with gr.Blocks(title="backmix", analytics_enabled=False, delete_cache=(KEEP // 6, KEEP)) as page:
-        gr.HTML(heading(classifier.classes), elem_id="bm-heading")
+        gr.HTML(heading(classifier.classes, advice), elem_id="bm-heading")
         with gr.Column(elem_id="bm-settings"):
             accept = gr.Slider(
                 min(LEAST, classifier.accept),

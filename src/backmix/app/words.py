@@ -42,9 +42,17 @@ def in_hundred(share: float) -> str:
     return f"{base * share:.3g} in {base}"
 
 
-def what_it_means(accept: float) -> str:
-    """Return sentences that explain the share of known photographs to accept to a person who sets it."""
+def what_it_means(accept: float, refused: float | None = None) -> str:
+    """Return sentences that explain the share of known photographs to accept to a person who sets it.
+
+    Args:
+        accept: The share.
+        refused: The estimated share of photographs of other things that is called unknown at it; None: not known.
+    """
+    others = "How many of other things will be called unknown is not known."
+    if refused is not None:
+        others = f"Of other things, by an estimate, about {100 * refused:.0f} in 100 will be called unknown."
     return (
-        f"Of new photographs of known classes, about {in_hundred(1 - accept)} will be called unknown. "
-        "Accept more of them, and more of the unknown will be given the name of a class."
+        f"Of new photographs of known classes, about {in_hundred(1 - accept)} will be called unknown. {others} "
+        "Accept more of the known, and more of the unknown will be given the name of a class."
     )

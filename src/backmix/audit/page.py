@@ -66,11 +66,13 @@ def write_audit_page(
     page: dict[str, Any] = {
         "title": Path(str(result["model"]["name"])).name or result["model"]["name"],
         "version": __version__,
-        "sections": {key: name for key, name in SECTIONS.items() if key != "open" or open_set is not None},
+        "sections": {key: name for key, name in _sections(result).items() if key != "open" or open_set is not None},
         "result": result,
         "words": page_words,
         "summary": page_figures.summary(result, fail_above),
-        "sets": page_figures.set_lines(result, example(audit, gathered, show, decided)),
+        "sets": page_figures.set_lines(
+            result, example(audit, gathered, show, decided, estimated=result["masks"]["estimated"])
+        ),
         "classes": page_figures.class_lines(result),
         "most_lines": MOST_LINES,
         "few": page_figures.FEW_OF_A_CLASS,
@@ -86,6 +88,13 @@ def write_audit_page(
     }
     write_text(file, render(page, "audit"))
     return file
+
+
+def _sections(result: Mapping[str, Any]) -> dict[str, str]:
+    """Return the sections; where masks are estimated, what they are worth stands before what they say."""
+    if not result["masks"]["estimated"]:
+        return SECTIONS
+    return {key: SECTIONS[key] for key in dict.fromkeys(["summary", "masks", *SECTIONS])}
 
 
 def settings(result: Mapping[str, Any]) -> list[tuple[str, str]]:

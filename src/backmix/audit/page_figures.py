@@ -108,6 +108,7 @@ class ClassLine:
     track: Track | None
     leans_on: tuple[str, str] | None
     alone: str
+    perhaps: str | None = None
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,8 @@ def summary(result: Mapping[str, Any], fail_above: float | None) -> Summary:
         detail = f"{words.span(whole)}; {count(result['images']['original'], 'image')}"
         figures.append(Figure("Right on the originals", percent(whole["value"]), detail))
     more = [sentence for sentence in further if sentence is not None]
-    return Summary(words.lead(result), more, figures, words.caveats(result))
+    quality = words.quality_sentence(result)
+    return Summary([*([quality] if quality else []), *words.lead(result)], more, figures, words.caveats(result))
 
 
 def set_lines(result: Mapping[str, Any], example: PictureRow | None) -> list[SetLine]:
@@ -275,4 +277,5 @@ def _class_line(name: str, of: Mapping[str, Any], scale: tuple[float, float]) ->
         track=None if gap is None else track(gap, f"gap {words.points(gap)}", scale=scale, kind="other"),
         leans_on=words.leaning(name, of["leans_on"]),
         alone=percent(alone and alone["value"], padded=True),
+        perhaps=words.perhaps(of),
     )

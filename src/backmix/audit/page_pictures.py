@@ -11,6 +11,7 @@ from torch import Tensor
 from backmix.audit.counterfactuals import SETS
 from backmix.audit.gather import Gathered
 from backmix.audit.items import Role
+from backmix.audit.mask_quality import plausible
 from backmix.audit.results import answer_name
 from backmix.audit.run import Audit
 from backmix.pages.pictures import data_uri, thumbnail
@@ -65,7 +66,9 @@ class PictureRow:
     seen: list[Seen]
 
 
-def example(audit: Audit, gathered: Gathered, show: Show, decided: Sequence[int]) -> PictureRow | None:
+def example(
+    audit: Audit, gathered: Gathered, show: Show, decided: Sequence[int], *, estimated: bool = False
+) -> PictureRow | None:
     """Return one image in every set, or None if no known image is in any set.
 
     It is an image that is in as many sets as any other: the first such image among those that the background decides,
@@ -76,10 +79,17 @@ def example(audit: Audit, gathered: Gathered, show: Show, decided: Sequence[int]
         gathered: The images and classes of the audit.
         show: See `Show`.
         decided: The images that the background decides, the clearest first.
+        estimated: Whether the masks are estimated. Then an image with a plausible mask is chosen, if there is one.
     """
     present = sum(audit.columns[name].present.long() for name in SETS) * (gathered.items.parts == Role.known)
     if not present.any():
         return None
+    if estimated:
+        whole, alone = (audit.columns[name] for name in ("original", "only-foreground"))
+        labels = gathered.items.labels
+        right, right_alone = (of.present & (of.answer == labels) for of in (whole, alone))
+        good = present * plausible(audit.states.shares, right, right_alone)
+        present = good if good.any() else present
     best = int(present.max())
     item = next((item for item in decided if present[item] == best), int(present.argmax()))
     return row(item, audit, gathered, show, SETS)

@@ -181,6 +181,31 @@ def mask_sentences(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def quality_sentence(result: Mapping[str, Any]) -> str | None:
+    """Return a sentence on what is known of estimated masks, which stands before the figures; None for others."""
+    quality = result["masks"].get("quality")
+    if quality is None:
+        return None
+    parts = [f"an object was found in {percent(quality['found'])} of {count(quality['images'], 'image')}"]
+    if quality["share"] is not None:
+        parts.append(f"a mask covers {percent(quality['share'], 0)} of the picture (median)")
+    if quality["alone"] is not None:
+        alone = percent(quality["alone"], 0)
+        parts.append(f"of images answered right, {alone} are right with the masked object alone")
+    return (
+        f"First the masks, which are estimated by {result['masks']['source']} and which nobody has drawn: "
+        f"{'; '.join(parts)}. Where the last is low, the masks miss objects or the classifier does not look at them."
+    )
+
+
+def perhaps(of: Mapping[str, Any]) -> str | None:
+    """Return why nothing certain can be said of a class, because its masks are estimated; None for true masks."""
+    masks = of.get("masks")
+    if masks is None:
+        return None
+    return f"perhaps: {masks['why'] or 'masks are estimated'}"
+
+
 def leaning(name: str, of: Mapping[str, Any] | None) -> tuple[str, str] | None:
     """Return the background that a class leans on, and how often; None if no background stands out."""
     if of is None:

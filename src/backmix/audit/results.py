@@ -16,6 +16,7 @@ from backmix.audit.figures import DIFFERENCES, Figures, known_figures
 from backmix.audit.gather import Gathered
 from backmix.audit.items import Items, Role
 from backmix.audit.leaning import Leaning, leanings
+from backmix.audit.mask_quality import MaskQuality, mask_quality
 from backmix.audit.masks import Masks
 from backmix.audit.open_set import open_set_figures, weighted_auroc
 from backmix.audit.outcomes import background_scores, decided_by_background
@@ -38,6 +39,7 @@ def audit_results(
     `flips`, `flips_same_class`, `flips_by_pasting` and `from_background`, each with `value`, `low` and `high`;
     `entropy` on originals and on pure backgrounds; `classes` by name, with the same figures and the backgrounds that
     they lean on; `scenes`; `open_set`; `background_decides`, the ranked images; `masks` with their faults; and `notes`.
+    Where masks are estimated, `masks.quality` and `masks` of each class say how far they can be trusted.
     A figure that cannot be given is None.
 
     Args:
@@ -69,8 +71,22 @@ def audit_results(
     result["open_set"] = _open_set(audit, items, score, seed)
     result["background_decides"] = _decided(audit, gathered, known)
     result["masks"] = {"source": masks.name, "estimated": masks.estimated, "faults": _faults(audit, items)}
+    if masks.estimated:
+        known_items = items.parts == Role.known
+        result["masks"]["quality"] = asdict(quality_of(audit, items, known_items))
+        for number, name in enumerate(items.classes(Role.known)):
+            if name in result["classes"]:
+                of_class = quality_of(audit, items, known_items & (items.labels == number))
+                result["classes"][name]["masks"] = {**asdict(of_class), "good": of_class.good, "why": of_class.why}
     result["notes"] = [*gathered.notes, *_notes(audit, items, masks, figures)]
     return result
+
+
+def quality_of(audit: Audit, items: Items, among: Tensor) -> MaskQuality:
+    """Return the quality of the masks of some images, (N,) bool."""
+    whole, alone = audit.columns["original"], audit.columns["only-foreground"]
+    right, right_alone = (of.present & (of.answer == items.labels) for of in (whole, alone))
+    return mask_quality(among & audit.states.readable(), audit.states.shares, right, right_alone)
 
 
 def answer_name(output: int, answer: int, classes: Sequence[str], names: Names) -> str:

@@ -16,6 +16,7 @@ from backmix.cli.demo import demo
 from backmix.cli.evaluate import evaluate
 from backmix.cli.export import export
 from backmix.cli.fit import fit
+from backmix.cli.grouped_help import GroupedCommand
 from backmix.cli.predict import predict
 from backmix.cli.report import report
 from backmix.cli.share import share
@@ -43,7 +44,7 @@ def make_app(only: str | None = None) -> typer.Typer:
         def described() -> None: ...
 
         described.__doc__ = command.__doc__
-        made.command(name)(with_options(command) if only in (None, name) else described)
+        made.command(name, cls=GroupedCommand)(with_options(command) if only in (None, name) else described)
     return made
 
 

@@ -54,6 +54,11 @@ def _serve(run: Path, arguments: AppArguments, port: int, folder: Path) -> Any:
     from backmix.app.guard import Guard, is_loopback
     from backmix.app.page import ON_LOAD, build_page, style, theme
     from backmix.classifier import OpenSetClassifier
+    from backmix.metrics.usefulness import Verdict
+    from backmix.runs.advice import advice, read_metrics
+    from backmix.runs.fetch import run_folder
+    from backmix.runs.folder import read_config
+    from backmix.runs.refused import estimates
 
     classifier = OpenSetClassifier.load(run).to("cuda" if torch.cuda.is_available() else "cpu")
     # Gradio reads these variables when it is imported. They keep this process from contacting other machines.
@@ -67,8 +72,12 @@ def _serve(run: Path, arguments: AppArguments, port: int, folder: Path) -> Any:
     }
     from starlette.middleware import Middleware
 
-    answers = Answers(classifier, folder, max_pixels=arguments.max_pixels, max_files=arguments.max_files)
-    page = build_page(answers)
+    here, metrics = run_folder(run), read_metrics(run_folder(run))
+    refused = estimates(metrics, classifier.detector)
+    limits = {"max_pixels": arguments.max_pixels, "max_files": arguments.max_files}
+    answers = Answers(classifier, folder, refused=refused, **limits)
+    verdict = Verdict.from_dict(metrics.get("verdict"))
+    page = build_page(answers, advice(verdict, read_config(here), metrics, len(classifier.classes)))
     largest = arguments.max_upload * 10**6
     guard = Middleware(Guard, local_only=is_loopback(arguments.host), most_upload=arguments.max_files * largest + 10**6)
     page.launch(

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from backmix.audit.page_words import quality_sentence
 from backmix.pages.words import hundredths
 from backmix.prediction.rows import printable
 
@@ -15,7 +16,9 @@ _IMAGES = 5
 
 
 def say(console: Console, result: dict[str, Any]) -> None:
-    """Print a short table of an audit, and its notes."""
+    """Print a short table of an audit, and its notes; what estimated masks are worth stands first."""
+    if (quality := quality_sentence(result)) is not None:
+        console.print(printable(quality.replace("\u00a0", " ")), style="yellow")
     table = Table("set", title="accuracy, percent, with 95 % intervals")
     for head in ("images", "right", "from", "to"):
         table.add_column(head, justify="right", no_wrap=True)
@@ -52,13 +55,19 @@ def _say_classes(console: Console, classes: dict[str, Any]) -> None:
     given.sort(key=lambda pair: -pair[1]["background_gap"]["value"])
     if not given:
         return
-    table = Table("class", title="classes, the largest background gaps first, percent")
+    perhaps = any("masks" in of for _, of in given)
+    # Of classes whose masks are poor, the gap says least, so they stand last.
+    given.sort(key=lambda pair: not pair[1].get("masks", {"good": True})["good"])
+    title = "classes, the largest background gaps first, percent"
+    table = Table("class", title=f"{title}; perhaps, as masks are estimated" if perhaps else title)
     for head in ("images", "gap", "from", "to", "from background"):
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("leans on the background of", overflow="fold")
     for name, of in given[:_CLASSES]:
         gap, leaning = of["background_gap"], of["leans_on"]
         words = "" if leaning is None else f"{leaning['name']} ({hundredths(leaning['share'])} of such images)"
+        if (poor := of.get("masks", {}).get("why")) and (leaning is not None or gap["low"] > 0):
+            words = f"{words or 'perhaps'}; not to be relied on: {poor}"
         alone = of["from_background"] or {"value": None}
         numbers = (gap["value"], gap["low"], gap["high"], alone["value"])
         table.add_row(printable(name), str(of["images"]), *(hundredths(number) for number in numbers), printable(words))

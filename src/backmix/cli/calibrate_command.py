@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from rich.table import Table
 from torch import Tensor
 
 from backmix.classifier import OpenSetClassifier
+from backmix.cli.acceptance_words import acceptance
 from backmix.cli.console import make_console
 from backmix.cli.data_words import data_notes, seen_notes
 from backmix.cli.fit_words import accepted_in_words
@@ -20,12 +22,15 @@ from backmix.detectors.fitting import cautions
 from backmix.errors import DataError, RunError
 from backmix.inference.choose_detector import choose_detector
 from backmix.inference.evaluation import Outputs
+from backmix.metrics.acceptance import SHARES, acceptance_table
 from backmix.pages.words import hundredths, plain_percent
+from backmix.runs.advice import read_metrics
 from backmix.runs.folder import load_run, save_calibration
 from backmix.runs.held_out import Shares, open_share, read_shares
+from backmix.runs.refused import estimates, refused_in_words
 from backmix.runs.seen import find_seen
 from backmix.threshold.by_class import decide
-from backmix.threshold.conformal import min_held_out
+from backmix.threshold.conformal import min_held_out, most_accepted
 
 
 def calibrate_command(
@@ -97,18 +102,19 @@ def calibrate_command(
     outputs = classifier.calibrate(source, accept=accept, per_class=per_class, workers=workers)
     for name, reason in outputs.skipped:
         console.print(f"skipped {name}: {reason}", style="yellow")
-    save_calibration(classifier, run, extra={"chosen": chosen} if chosen else None)
     threshold = classifier.thresholds[classifier.detector]
+    check_reach(classifier, where)
+    save_calibration(classifier, run, extra={"chosen": chosen} if chosen else None)
     console.print(
         f"{len(threshold.scores)} known images {where}; {classifier.detector} decides: above a score of "
         f"{threshold.threshold:.4g} an image is unknown, which accepts {classifier.accept:.1%} of known images or more"
     )
-    if threshold.note:
-        console.print(threshold.note, style="yellow")
     for caution in cautions([classifier.detector], classifier.ready_detector).values():
         console.print(caution, style="yellow")
     tested = _test(classifier, shares, console, workers)
-    console.print(class_table(classifier, outputs, tested))
+    _show_cost(console, classifier, tested, run)
+    own_test = None if tested is None else (tested[0][tested[2]], tested[1][tested[2]])
+    console.print(class_table(classifier, outputs, own_test))
     fewest = min_held_out(classifier.accept)
     lacking = [
         name for name, own_one in zip(classifier.classes, classifier.class_thresholds, strict=True) if own_one is None
@@ -123,6 +129,23 @@ def calibrate_command(
         "each class decides by its own threshold" if classifier.per_class else "one threshold decides for all"
     )
     return classifier
+
+
+def check_reach(classifier: OpenSetClassifier, where: str) -> None:
+    """Raise DataError if the held-out images are too few for the share to accept, so that none would be unknown.
+
+    Args:
+        classifier: The calibrated classifier.
+        where: Which images they are, in words.
+    """
+    held_out, needed = len(classifier.thresholds[classifier.detector].scores), min_held_out(classifier.accept)
+    if held_out < needed:
+        most = most_accepted(held_out)
+        raise DataError(
+            f"--accept {classifier.accept:g} takes {needed} known photos that were not trained on, and there are "
+            f"{held_out} {where}: nothing would ever be called unknown, so nothing was saved. The most that these "
+            f"allow is --accept {most:g}. More photos allow more: backmix calibrate RUN DATA"
+        )
 
 
 def class_table(classifier: OpenSetClassifier, held_out: Outputs, tested: tuple[Tensor, Tensor] | None) -> Table:
@@ -161,8 +184,12 @@ def class_table(classifier: OpenSetClassifier, held_out: Outputs, tested: tuple[
 
 def _test(
     classifier: OpenSetClassifier, shares: Shares | None, console: Console, workers: int
-) -> tuple[Tensor, Tensor] | None:
-    """Print the share accepted of the run's known test images; return their scores and classes, or None without any."""
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Print the shares accepted and refused of the run's test images.
+
+    Returns:
+        Their scores, their likeliest classes, and whether each is of a known class; None without known ones.
+    """
     if shares is None:
         return None
     try:
@@ -170,18 +197,32 @@ def _test(
     except DataError as error:
         console.print(f"not tested: {error}", style="yellow")
         return None
-    labels = classifier.labels_for(source)
-    rows = (labels >= 0).nonzero().flatten().tolist()
-    if not rows:
+    if not bool((classifier.labels_for(source) >= 0).any()):
         return None
-    outputs, scores, _ = classifier.scores(source, [classifier.detector], positions=rows, workers=workers)
-    predicted = outputs.logits.argmax(1)
-    accepted = classifier.decide(scores[classifier.detector], predicted)[0]
-    console.print(
-        f"on {len(outputs.labels)} test images of known classes it accepts "
-        + accepted_in_words(float(accepted.float().mean()), len(outputs.labels), classifier)
-    )
-    return scores[classifier.detector], predicted
+    outputs, scores, _ = classifier.scores(source, [classifier.detector], workers=workers)
+    known, predicted, of = outputs.labels >= 0, outputs.logits.argmax(1), scores[classifier.detector]
+    accepted = classifier.decide(of, predicted)[0]
+    if known.any():
+        console.print(
+            f"on {int(known.sum())} test images of known classes it accepts "
+            + accepted_in_words(float(accepted[known].float().mean()), int(known.sum()), classifier)
+        )
+    if not known.all():
+        share = plain_percent(float((~accepted[~known]).float().mean()))
+        console.print(f"of {int((~known).sum())} test images of other things it refuses {share}")
+    return of, predicted, known
+
+
+def _show_cost(
+    console: Console, classifier: OpenSetClassifier, tested: tuple[Tensor, Tensor, Tensor] | None, run: Path
+) -> None:
+    """Print what several shares to accept cost: the strangers refused, as tested or as estimated by the training."""
+    metrics, held = read_metrics(run), classifier.thresholds[classifier.detector].scores
+    known, unknown = (held[:0], held[:0]) if tested is None else (tested[0][tested[2]], tested[0][~tested[2]])
+    rows = [asdict(row) for row in acceptance_table(held, known, unknown, {*SHARES, classifier.accept})]
+    console.print(acceptance(rows, classifier.accept, estimates(metrics, classifier.detector)))
+    if not len(unknown):
+        console.print(refused_in_words(metrics, classifier.detector, classifier.accept))
 
 
 def _shares(run: Path, moved: str | None) -> Shares | None:

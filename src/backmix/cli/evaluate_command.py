@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from backmix.classifier import OpenSetClassifier
+from backmix.cli.acceptance_words import acceptance
 from backmix.cli.console import image_bar, make_console
 from backmix.cli.data_words import data_notes, seen_notes
 from backmix.data.load import load_source, usual_split
 from backmix.detectors import check_name
 from backmix.errors import some_of
 from backmix.files import write_json
+from backmix.metrics.usefulness import Verdict
 from backmix.pages.words import hundredths, plain_percent
+from backmix.runs.advice import advice, read_metrics
 from backmix.runs.fetch import run_folder
 from backmix.runs.folder import read_config
+from backmix.runs.refused import refused_in_words
 from backmix.runs.seen import find_seen
 
 
@@ -73,6 +76,9 @@ def evaluate_command(
     console.print(
         f"{images['known']} known images, {images['unknown']} unknown" + (f" ({some_of(unknown)})" if unknown else "")
     )
+    verdict = Verdict.from_dict(result["verdict"])
+    for line in advice(verdict, config, read_metrics(folder), len(classifier.classes)):
+        console.print(line, style="bold red")
     if result["accuracy"] is None:
         console.print("No image of a known class: accuracy and AUROC cannot be given.")
     else:
@@ -89,6 +95,10 @@ def evaluate_command(
         console.print(caution, style="yellow")
     for reason in result["left_out"].values():
         console.print(f"left out: {reason}", style="yellow")
+    if "acceptance" in result:
+        console.print(acceptance(result["acceptance"], classifier.accept))
+        if not images["unknown"]:
+            console.print(refused_in_words(read_metrics(folder), classifier.detector, classifier.accept))
     console.print(
         f"accepted: of known images; rejected: of unknown ones; the threshold is to accept {classifier.accept:.0%} "
         "of known images. * decides."
@@ -100,8 +110,5 @@ def evaluate_command(
 
 def read_seconds(run: Path) -> float | None:
     """Return the seconds that the training of a run took, or None if they are not recorded."""
-    try:
-        seconds: float | None = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["seconds"]
-        return seconds
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    seconds: float | None = read_metrics(run).get("seconds")
+    return seconds

@@ -7,7 +7,14 @@ from functools import partial
 from pathlib import Path
 
 from backmix.cli.console import image_bar, make_console, training_bar
-from backmix.cli.fit_words import comparison_in_words, frozen_in_words, head_in_words, result_in_words, start_in_words
+from backmix.cli.fit_words import (
+    comparison_in_words,
+    frozen_in_words,
+    head_in_words,
+    result_in_words,
+    start_in_words,
+    without_effect,
+)
 from backmix.cli.stop_signals import advice_when_stopped
 from backmix.data.split import Split
 from backmix.detectors.fitting import cautions
@@ -18,9 +25,12 @@ from backmix.fit.begun import CHECKPOINT
 from backmix.fit.data import notes, outlier_notes, write_seen_images
 from backmix.fit.data_checks import untested_classes
 from backmix.fit.fit_report import FitReport
+from backmix.fit.run_metrics import verdict_of
 from backmix.fit.session import FitSession
 from backmix.inference.frozen import FrozenFeatures
+from backmix.runs.advice import advice
 from backmix.runs.held_out import write_shares
+from backmix.runs.refused import refused_in_words
 from backmix.train.recipe import TrainOptions
 
 
@@ -70,9 +80,10 @@ def _fit(arguments: FitArguments, out: Path, resume: bool, workers: int) -> FitR
             warn(f"outliers show {shown}, which DATA has too: a test that calls these unknown is no test")
 
     def on_short(epoch_seconds: float, left: float) -> None:
+        longer = "it will take longer" if epoch_seconds > left else "these are few to learn from"
         warn(
             f"one epoch takes about {epoch_seconds:.0f} s, and {max(0.0, left):.0f} s are left of "
-            f"{arguments.budget}: it will take longer. A smaller --image-size or --model compact-s is quicker."
+            f"{arguments.budget}: {longer}. A smaller --image-size or --model compact-s is quicker."
         )
 
     def on_start(options: TrainOptions, split: Split, skipped: list[tuple[str, str]]) -> None:
@@ -84,7 +95,7 @@ def _fit(arguments: FitArguments, out: Path, resume: bool, workers: int) -> FitR
     def on_frozen(frozen: FrozenFeatures, split: Split, images: int) -> None:
         for line in frozen_in_words(session, frozen, split, images) if session.chief else []:
             console.print(line)
-        if unused := session.without_effect:
+        if unused := without_effect(session):
             warn(f"without effect, because only the head is trained: {some_of(unused)}. Take --train all")
         warn_of_data(split)
 
@@ -101,9 +112,11 @@ def _fit(arguments: FitArguments, out: Path, resume: bool, workers: int) -> FitR
         if test is None and shares.test.images != []:
             warn("the images kept for a test cannot be used any more; backmix report RUN says why")
         list_skipped(skipped)
-        threshold = session.classifier.thresholds[session.classifier.detector]
-        if threshold.note:
-            warn(threshold.note)
+        if session.classifier.accept != session.accept:
+            held = len(session.classifier.thresholds[session.classifier.detector].scores)
+            warn(
+                f"some held-out photos cannot be read: the {held} others allow to accept {session.classifier.accept:g}"
+            )
         if report.comparison is not None:
             console.print(comparison_in_words(report.comparison))
         for line in head_in_words(report.head) if report.head is not None else []:
@@ -112,9 +125,15 @@ def _fit(arguments: FitArguments, out: Path, resume: bool, workers: int) -> FitR
             warn(note)
         for caution in cautions([session.classifier.detector], session.classifier.ready_detector).values():
             warn(caution)
+        used = {"images": {"train": len(report.split.train)}}
+        for line in advice(verdict_of(report, test), session.recorded, used, len(session.data.classes)):
+            console.print(line, style="bold red")
         console.print(f"accuracy on held-out images {report.held_out_accuracy:.3f}")
         for line in result_in_words(test, session.classifier):
             console.print(line)
+        if not test or not test["images"]["unknown"]:
+            found = {"head": report.head and report.head.to_dict()}
+            console.print(refused_in_words(found, session.classifier.detector, session.classifier.accept))
         console.print(f"{time.monotonic() - session.begin:.0f} s; written to {out}")
     return report
 

@@ -6,9 +6,11 @@ from typing import Any
 
 from backmix.data.source import LARGEST_AUTO
 from backmix.data.split import Split
+from backmix.fit.acceptance import accept_in_words
 from backmix.fit.fit_report import Comparison
 from backmix.fit.head import HeadReport
 from backmix.fit.leave_classes_out import ScoreChoice
+from backmix.fit.quicker import time_in_words
 from backmix.fit.session import FitSession
 from backmix.inference.decider import Decider
 from backmix.inference.frozen import FrozenFeatures
@@ -30,6 +32,12 @@ def start_in_words(session: FitSession, options: TrainOptions, split: Split) -> 
         f"{options.epochs} epochs{budget} of batch {options.batch_size}, "
         f"{options.optimizer} with rate {options.lr:.3g}, {options.precision}"
     )
+    if session.quicker is not None:
+        lines.append(session.quicker)
+    if session.expected is not None:
+        lines.append(
+            f"this takes about {time_in_words(session.expected)} on this machine; --budget 10m does what fits into that"
+        )
     return lines
 
 
@@ -51,12 +59,23 @@ def frozen_in_words(session: FitSession, frozen: FrozenFeatures, split: Split, i
         f"{model.model} at {session.image_size} px stays as published; its features of {images} images are computed by "
         f"{frozen.engine.name}, and the head, {arguments.method}, is trained on them"
     )
+    if frozen.seconds_of_pass is not None:
+        seconds = frozen.seconds_of_pass
+        lines.append(f"the pass over these images takes about {time_in_words(seconds)} on this machine")
     if arguments.augmentation != "none":
         lines.append(
             f"augmentation {arguments.augmentation}: the head also learns from {arguments.views} mixed views of "
             f"each of {len(split.train)} images"
         )
     return lines
+
+
+def without_effect(session: FitSession) -> list[str]:
+    """Return the options that were given and have no effect, because only the head is trained."""
+    if session.what != "head":
+        return []
+    names = ("epochs", "budget", "batch_size", "lr")
+    return [f"--{name.replace('_', '-')}" for name in names if getattr(session.arguments, name) is not None]
 
 
 def head_in_words(report: HeadReport) -> list[str]:
@@ -112,6 +131,7 @@ def _images_in_words(session: FitSession, split: Split) -> list[str]:
     ]
     if data.alike:
         lines.append(f"{data.alike} images have a near-duplicate; those alike are on the same side")
+    lines += accept_in_words(session.accept, session.held)
     if session.balance:
         lines.append("classes are of uneven size: images of rare ones are shown more than once an epoch")
     return lines
@@ -144,6 +164,8 @@ def accepted_in_words(share: float, images: int, classifier: Decider) -> str:
         classifier: The calibrated classifier.
     """
     held_out = len(classifier.thresholds[classifier.detector].scores)
+    if classifier.thresholds[classifier.detector].note is not None:
+        return f"{plain_percent(share)}, as everything else: too few images are held out"
     low, high = accepted_by_chance(held_out, classifier.accept, images)
     # With a threshold for each class, each class accepts slightly more than promised, so a high share is expected.
     within = low <= share and (share <= high or classifier.per_class)

@@ -78,7 +78,11 @@ class FitArguments:
         "docs/detectors.md. Default: chosen by leaving known classes out where published weights are used and there "
         "are at least five classes; else max_logit for softmax, method for others.",
     ] = None
-    accept: Annotated[float, "Share of known images that the threshold is to accept."] = ACCEPT
+    accept: Annotated[
+        float | None,
+        f"Share of known images that the threshold is to accept. Default: {ACCEPT}, or as much as the held-out images "
+        "allow.",
+    ] = None
     label_smoothing: Annotated[float, "Smoothing of the training targets."] = 0.0
     pretrained: Annotated[
         bool | None, "Start from published weights (timm models). Default: where they are at hand."

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from backmix.augmentations import AUGMENTATIONS
 from backmix.errors import in_one_line
+from backmix.fit.arguments import FitArguments
 from backmix.methods import METHODS, Method
 from backmix.models import BACKBONES
 from backmix.models.published import EXTRA, in_hub_cache, installed_weights, package_of
@@ -74,6 +76,26 @@ def choose_model(
     if pretrained:  # Loading them says what is missing.
         return ModelChoice(names[-1], True, "published weights, as asked for", published_size(names[-1]))
     return ModelChoice(model or SMALL, False, f"random weights: {', '.join(missing)}; {_command_for(names[-1])}")
+
+
+def choose_model_for(
+    arguments: FitArguments, begun: Mapping[str, Any], image_size: int, *, accelerator: bool
+) -> ModelChoice:
+    """Choose the network of a training that a person asked for.
+
+    Args:
+        arguments: The options of the person.
+        begun: The choices with which a run began that is resumed; empty for a new one.
+        image_size: The side of the images in pixels.
+        accelerator: Whether the machine has an accelerator.
+    """
+    if "model" in begun:
+        return ModelChoice(begun["model"], begun["pretrained"], "as the run was begun")
+    pretrained = arguments.pretrained
+    head = arguments.train == "head" or METHODS.get(arguments.method, Method).learns_at_once
+    if pretrained is None and head and arguments.model not in BACKBONES:
+        pretrained = True  # The head is trained on features of published weights, however small the images are.
+    return choose_model(image_size, model=arguments.model, pretrained=pretrained, accelerator=accelerator)
 
 
 def choose_training(

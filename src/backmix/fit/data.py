@@ -92,7 +92,7 @@ def open_data(
     holdout: float | None = None,
     test_share: float | None = None,
     near_duplicates: bool = True,
-    accept: float = ACCEPT,
+    accept: float | None = None,
     min_images: int | None = None,
     cache: Path | None = None,
     image_bar: ImageBar | None = None,
@@ -108,7 +108,8 @@ def open_data(
         test_share: The share of each class to test on; None: it is chosen by the number of images, and is 0 if the data
             has a split for it.
         near_duplicates: Whether to search for near-duplicates, which must stay together.
-        accept: The share of known images to accept. It decides how many images are needed to calibrate on.
+        accept: The share of known images to accept; None: the usual one. It decides how many images are needed to
+            calibrate on.
         min_images: The smallest number of images of a known class; None: classes of any size are known.
         cache: The folder in which the near-duplicates of the same images are kept between runs; None: nothing is kept.
         image_bar: A function that shows the number of images read so far; None: nothing is shown.
@@ -138,7 +139,7 @@ def open_data(
         warnings += [note for note in [respelt_in_words(held_out.classes, classes)] if note]
     if holdout is None:
         # With too few images to calibrate on, every image would be accepted.
-        holdout = max(auto_holdout(len(known)), min(1 / 3, 1.25 * min_held_out(accept) / max(1, len(known))))
+        holdout = max(auto_holdout(len(known)), min(1 / 3, 1.25 * min_held_out(accept or ACCEPT) / max(1, len(known))))
     if test_share is None:
         most = max((int((source.labels == number).sum()) for number in numbers), default=0)
         test_share = 0.0 if test_split or most < 3 else auto_holdout(len(known))

@@ -70,7 +70,7 @@ def fine_tune(
     for each in (rival, tuned):
         found = each.frozen_features.of(source, used.tolist(), workers=workers)
         known = None if groups is None else groups[found.positions]
-        train_head(each, found.features, labels[found.positions], groups=known, choose=False, seed=seed)
+        train_head(each, found.features, labels[found.positions], groups=known, choose=False, seed=seed, estimate=False)
     tuned.frozen_features = None  # These features are of weights that change now.
     split = Split(used, report.split.held, report.split.test)
     trained = train(tuned, source, split=split, groups=groups, fill=True, workers=workers, **options)

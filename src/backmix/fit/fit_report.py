@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from backmix.data.split import Split
 from backmix.fit.head import HeadReport
+from backmix.metrics.usefulness import Verdict
 from backmix.mixing import BackMix
 from backmix.train.loop import EpochReport
 
@@ -22,6 +23,7 @@ class FitReport:
         augmentation: BackMix with its bank; None if BackMix is not part of the augmentation.
         head: What was found about the head and the unknown score on features; None if neither was chosen on them.
         comparison: What the head alone and all weights came to if both were trained; else None.
+        verdict: What the held-out images say about the use of the classifier.
     """
 
     history: list[EpochReport]
@@ -31,6 +33,7 @@ class FitReport:
     augmentation: BackMix | None
     head: HeadReport | None = None
     comparison: Comparison | None = None
+    verdict: Verdict = field(default_factory=Verdict)
 
 
 @dataclass(frozen=True)

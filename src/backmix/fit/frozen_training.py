@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -12,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from backmix import metrics
 from backmix.data.source import ImageSource
 from backmix.data.split import Split, divide, repeat_rare
 from backmix.detectors import default_detector
+from backmix.errors import DataError
 from backmix.fit.data import ImageBar
 from backmix.fit.fit_report import FitReport
 from backmix.fit.head import HeadReport, train_head, train_head_on_views
@@ -26,6 +27,9 @@ from backmix.inference.frozen import FrozenFeatures
 from backmix.mixing import BackMix
 from backmix.mixing.default_dtype import in_float32
 from backmix.train.bank import check_map
+
+LEAST_TIMED = 200  # A pass over fewer images is soon done.
+TIMED = 48  # The number of images that are timed.
 
 
 @in_float32
@@ -92,6 +96,7 @@ def fit_frozen(
     # One pass takes the images of the test as well. If none are kept for it, images of other classes have no use.
     strange = ((labels < 0) & (source.labels >= 0)).nonzero()[:, 0] if len(split.test) else split.test
     wanted = torch.cat([split.train, split.held, split.test, strange])
+    sampled = time_pass(frozen, source, wanted, workers)
     if on_start is not None:
         on_start(frozen, split, len(wanted))
     bar = nullcontext() if image_bar is None else image_bar(len(wanted), "running the network once on every image")
@@ -115,7 +120,7 @@ def fit_frozen(
         choose=detector is None,
         seed=seed,
         outliers=strangers,
-        computed=found.computed,
+        computed=sampled + found.computed,
     )
     mix: BackMix | None = None
     if augmentation != "none":
@@ -126,9 +131,35 @@ def fit_frozen(
     classifier.keep_training_outputs(source, split.train, references=report.references, workers=workers)
     shown, where = (source, split.held.tolist()) if held_out is None else (held_out, None)
     outputs = classifier.calibrate(shown, positions=where, workers=workers)
-    accuracy = metrics.closed_accuracy(outputs.logits.argmax(1), outputs.labels)
     skipped = list(dict.fromkeys(found.skipped + outputs.skipped))
-    return FitReport([], split, accuracy, skipped, mix, report)
+    return FitReport([], split, outputs.accuracy, skipped, mix, report, verdict=classifier.judged(outputs))
+
+
+def time_pass(frozen: FrozenFeatures, source: ImageSource, wanted: Tensor, workers: int) -> int:
+    """Measure how long the pass over the images will take, by a part of it that is then done: `seconds_of_pass`.
+
+    Args:
+        frozen: What computes the features. Its `seconds_of_pass` stays None for few images.
+        source: The images.
+        wanted: (N,) int64, the positions of the images of the pass.
+        workers: The number of threads that decode images.
+
+    Returns:
+        The number of images that the network ran on.
+    """
+    if len(wanted) < LEAST_TIMED:
+        return 0
+    # Evenly spread images: where some features are kept from before, the sample has its share of them.
+    sample = wanted[:: max(1, len(wanted) // TIMED)]
+    computed = 0
+    for part in (sample[: len(sample) // 3], sample[len(sample) // 3 :]):  # The first images warm the engine up.
+        begin = time.monotonic()
+        try:
+            computed += frozen.of(source, part.tolist(), workers=workers).computed
+        except DataError:  # None of these can be read. The pass itself tells what is wrong.
+            return computed
+        frozen.seconds_of_pass = (time.monotonic() - begin) * (len(wanted) - len(sample)) / len(part)
+    return computed
 
 
 class _Mixing(NamedTuple):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from backmix.data.seeds import seed_of
 from backmix.errors import DataError
+from backmix.fit.estimate_refused import estimate_refused
 from backmix.fit.feature_training import train_on_features
 from backmix.fit.leave_classes_out import LEAST_CLASSES, PAIRS, ScoreChoice, choose_score, held_out_scores
 from backmix.fit.logistic import MOST_COMPARED, OUTSIDE, LinearHead, Regression, StrengthChoice, make_folds
@@ -19,6 +20,19 @@ from backmix.methods import Method
 from backmix.methods.softmax import Softmax
 
 BY_NAME = "it was asked for by name"
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An estimate of how many unknown images are refused, see `backmix.fit.estimate_refused`.
+
+    Attributes:
+        detector: The unknown score that decides.
+        at: The estimated share, by the share of known images to accept.
+    """
+
+    detector: str
+    at: dict[float, float]
 
 
 @dataclass(frozen=True)
@@ -36,6 +50,7 @@ class HeadReport:
         views: The number of mixed views of each image that the head also learned from; 0 without an augmentation.
         views_computed: The number of mixed views that the network ran on.
         mixed: The share of the mixed views that show a part of another image, 0..1; None without BackMix.
+        refused: How many unknown images a threshold would refuse; None if that was not estimated.
     """
 
     images: int
@@ -48,6 +63,7 @@ class HeadReport:
     views: int = 0
     views_computed: int = 0
     mixed: float | None = None
+    refused: Refused | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the references, ready for JSON."""
@@ -71,6 +87,8 @@ class HeadReport:
             "strength": strength,
             "unknown_score": score,
             "why": self.why,
+            "refused": self.refused
+            and {"detector": self.refused.detector, "at": {f"{key:g}": of for key, of in self.refused.at.items()}},
             "mixed_views": {"of_each_image": self.views, "computed": self.views_computed, "mixed": self.mixed},
         }
 
@@ -86,6 +104,7 @@ def train_head(
     seed: int = 0,
     outliers: Tensor | None = None,
     computed: int = 0,
+    estimate: bool = True,
 ) -> HeadReport:
     """Train the head of a classifier on pooled features, and choose its unknown score.
 
@@ -101,12 +120,13 @@ def train_head(
         seed: The seed of everything random.
         outliers: (O, C) float32, the pooled features of images of no known class, for methods that learn from them.
         computed: The number of images that the network ran on, for the report.
+        estimate: Whether to estimate how many unknown images are refused, see `backmix.fit.estimate_refused`.
 
     Raises:
         DataError: If a class has no image.
     """
     with one_thread():
-        return _train_head(classifier, features, labels, groups, weights, choose, seed, outliers, computed)
+        return _train_head(classifier, features, labels, groups, weights, choose, seed, outliers, computed, estimate)
 
 
 def _train_head(
@@ -119,6 +139,7 @@ def _train_head(
     seed: int,
     outliers: Tensor | None,
     computed: int,
+    estimate: bool,
 ) -> HeadReport:
     head = classifier.network.head
     empty = [name for k, name in enumerate(classifier.classes) if not bool((labels == k).any())]
@@ -144,11 +165,17 @@ def _train_head(
     score, why = None, BY_NAME
     if choose:
         score, why = _chosen(classifier, regression, features, strength.strength, folds, seed, PAIRS)
+    refused = None
+    if estimate:
+        generator = torch.Generator().manual_seed(seed_of(seed, "classes left out for an estimate"))
+        count = len(classifier.classes)
+        at = estimate_refused(regression, features, strength.strength, folds, count, classifier.detector, generator)
+        refused = Refused(classifier.detector, at) if at else None
     references = {}
     if "+" in classifier.detector:
         names = classifier.detector.split("+")
         references = held_out_scores(regression, features, strength.strength, folds, names)
-    return HeadReport(len(labels), computed, engine, strength, score, why, references)
+    return HeadReport(len(labels), computed, engine, strength, score, why, references, refused=refused)
 
 
 def choose_after_training(classifier: Decider, groups: Tensor | None, positions: Tensor, seed: int) -> HeadReport:

@@ -110,6 +110,40 @@ def choose_score(
     return ScoreChoice(best, ranked, found, taken)
 
 
+def fold_scores(
+    regression: Regression,
+    features: Tensor,
+    strength: float,
+    image_folds: Tensor,
+    left_out: Tensor,
+    number: int,
+    detector: str,
+) -> tuple[Tensor, Tensor] | None:
+    """Return the unknown scores of new images of other classes (M,) and of images of the classes left out (L,).
+
+    The head and the detectors see neither. The result is None if there are no images of one kind.
+
+    Args:
+        regression: The logistic regressions on the features.
+        features: (N, C) float32, the features of training images.
+        strength: The strength of the regressions.
+        image_folds: (N,) int64, the fold in which each image is left out.
+        left_out: (L,) int64, the numbers of the classes that are left out.
+        number: The fold of the new images of other classes.
+        detector: The name of the score; one of `SINGLE` or two of them joined by "+".
+    """
+    taking_part = image_folds >= -1
+    strange = torch.isin(regression.labels, left_out) & taking_part
+    fresh = ~strange & (image_folds == number)
+    if not bool(fresh.any()) or not bool(strange.any()):
+        return None
+    asked = torch.cat([fresh.nonzero(), strange.nonzero()])[:, 0]
+    scores = _scores(regression, features, strength, taking_part & ~strange & ~fresh, asked, detector.split("+"))
+    known = int(fresh.sum())
+    found = (scores | _combinations(scores, known, (detector,)))[detector] if "+" in detector else scores[detector]
+    return found[:known], found[known:]
+
+
 def held_out_scores(
     regression: Regression, features: Tensor, strength: float, image_folds: Tensor, names: list[str]
 ) -> dict[str, Tensor]:

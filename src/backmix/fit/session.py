@@ -13,28 +13,31 @@ import yaml
 
 from backmix.data.split import Split
 from backmix.files import write_json, write_text
+from backmix.fit.acceptance import choose_accept, count_held_out, keep_in_reach
 from backmix.fit.arguments import FitArguments
 from backmix.fit.auto_options import auto_options
 from backmix.fit.begun import CHECKPOINT, begun_choices, check_out
 from backmix.fit.begun_images import keep_images
-from backmix.fit.budget import epochs_within, read_duration
-from backmix.fit.choices import ModelChoice, choose_model, choose_training
+from backmix.fit.budget import read_duration
+from backmix.fit.choices import ModelChoice, choose_model_for, choose_training
 from backmix.fit.data import ImageBar, held_out_shares, is_uneven, open_data, shown_unknowns, test_figures
 from backmix.fit.fine_tuning import LEAST_SECONDS, fine_tune
 from backmix.fit.first_process import from_first_process
 from backmix.fit.fit_report import Comparison, FitReport
 from backmix.fit.frozen_training import fit_frozen
+from backmix.fit.quicker import LEAST_EPOCHS, TooSlow, affordable, quicker, seconds_of
 from backmix.fit.repeat import as_config
+from backmix.fit.run_metrics import run_metrics
 from backmix.fit.training import check_names, fit
 from backmix.foregrounds.choose import choose_estimator
 from backmix.inference.decider import Decider
-from backmix.inference.feature_cache import default_folder
+from backmix.inference.feature_cache import cache_folder
 from backmix.inference.frozen import FrozenFeatures
 from backmix.methods import METHODS, Method
-from backmix.models import BACKBONES
 from backmix.outliers.dataset import load_outliers
 from backmix.runs.folder import FORMAT, read_config, save_run
 from backmix.runs.held_out import Shares
+from backmix.threshold.default import ACCEPT
 from backmix.train.loop import EpochReport, Progress, make_accelerator
 from backmix.train.recipe import TrainOptions
 from backmix.version import __version__
@@ -67,10 +70,15 @@ class FitSession:
         cache: The folder in which features are kept between runs; None: nothing is kept.
         classifier: The classifier that is trained.
         known: (N,) int64, the known class of each training image, -1 for others.
+        accept: The share of known images that the threshold is to accept.
+        held: The number of images that are held out for the threshold.
         balance: Whether images of rare classes are shown more often.
         options: The training options. A budget may change them when the training begins.
         outliers: The images of unknown classes that are learnt from, "backgrounds", or None.
         leaked: The classes that the outliers share with the data.
+        quicker: Why a smaller network or smaller images took the place of those that were chosen; None if none did.
+        recorded: What config.yaml holds of the arguments and of what was chosen.
+        expected: The seconds that the training of all weights takes without a budget; None if it is short.
     """
 
     def __init__(
@@ -127,8 +135,11 @@ class FitSession:
         if self.what == "head" and asked == "auto" and self.accelerator.device.type == "cpu":
             self._precision = "fp32"  # The fastest engine on a CPU computes in float32.
         self._image_bar = image_bar if self.chief else None
+        self.accept = ACCEPT if arguments.accept is None else arguments.accept
         self.classifier = self._make_classifier(self.image_size)
         self.known = self.classifier.labels_for(self.data.source)
+        self.held = count_held_out(self.data, self.classifier, self.known, arguments.seed)
+        self.accept = self.classifier.accept = choose_accept(arguments.accept, self.held)
         self.balance = is_uneven(self.known) if arguments.balance is None else arguments.balance
         self.options = self._options_for(self._begun.get("epochs") or arguments.epochs)
         self.outliers = load_outliers(arguments.outliers, self.data.classes)
@@ -140,6 +151,8 @@ class FitSession:
         if self.what != "head":  # A head has no epochs to log.
             self.accelerator.init_trackers("")
         self.leaked: list[str] = []
+        self.quicker: str | None = None
+        self.expected: float | None = None
         shown = None if isinstance(self.outliers, str) else self.outliers
         if shown is not None and self.classifier.network.head.uses_outliers:
             self.leaked = shown_unknowns(shown, arguments.data, self.data.source, self.data.classes)
@@ -160,7 +173,7 @@ class FitSession:
             on_frozen: A function that is called instead if the head is trained, with what computes the features, the
                 split and the number of images.
             on_short: A function that is called with the seconds of an epoch and the seconds left, if they are too few
-                for one epoch.
+                for `LEAST_EPOCHS` epochs and a person chose both the network and the size of the images.
             on_step: See `backmix.train.train`.
             on_epoch: See `backmix.train.train`.
         """
@@ -184,23 +197,41 @@ class FitSession:
             "balance": self.balance,
             "workers": self.workers,
             "accelerator": self.accelerator,
-            "plan": partial(self._plan, on_short)
-            if self.seconds is not None and not self._begun.get("epochs")
-            else None,
+            "plan": None if self._begun.get("epochs") else partial(self._plan, on_short),
             "checkpoint": self.out / CHECKPOINT,
             "resume": self.resume,
             "on_start": begin,
             "on_step": on_step,
             "on_epoch": on_epoch,
         }
-        if self.what == "all":
-            report = fit(self.classifier, data.source, holdout=data.holdout, test_share=data.test_share, **options)
-        else:
-            report = self._train_head(on_frozen)
+        report = self._train_all(options) if self.what == "all" else self._train_head(on_frozen)
         if self.what == "auto":
             report = self._train_all_too(report, options)
+        keep_in_reach(self.classifier)
         self.accelerator.end_training()
         return report
+
+    def _train_all(self, options: dict[str, Any]) -> FitReport:
+        """Train all weights, of a smaller network or on smaller images where the time buys too few epochs."""
+        options |= {"holdout": self.data.holdout, "test_share": self.data.test_share}
+        try:
+            return fit(self.classifier, self.data.source, **options)
+        except TooSlow as slow:
+            found = self._quicker(slow.times)
+            assert found is not None
+            model, size = found
+            before = f"{self.model.model} at {self.image_size} px"
+            self.quicker = f"{slow} of {self.arguments.budget}, so {model} at {size} px takes the place of {before}"
+            self.model, self.image_size = replace(self.model, model=model), size
+            self.data = replace(self.data, image_size=size)
+        self.classifier = self._make_classifier(self.image_size)
+        self.options = self._options_for(None)
+        return fit(self.classifier, self.data.source, **{**options, "options": self.options})
+
+    def _quicker(self, times: float = 1.0) -> tuple[str, int] | None:
+        arguments = self.arguments
+        free = {"free_model": arguments.model is None, "free_size": arguments.image_size is None}
+        return quicker(self.model.model, self.image_size, times, **free)
 
     @property
     def _chooses_score(self) -> bool:
@@ -219,9 +250,15 @@ class FitSession:
         frozen = self.classifier
         # Training at the size of the photographs takes less time than at that of the published weights.
         tuned = self._make_classifier(self.data.image_size)
-        self.classifier, report = fine_tune(
-            frozen, tuned, self.data.source, report, cache=self.cache, seed=self.arguments.seed, **options
-        )
+        try:
+            self.classifier, report = fine_tune(
+                frozen, tuned, self.data.source, report, cache=self.cache, seed=self.arguments.seed, **options
+            )
+        except TooSlow as slow:
+            self.what = "head"
+            self._record(self.options)
+            why = f"{slow} of {self.arguments.budget}, too little for {LEAST_EPOCHS} epochs of all weights"
+            return replace(report, comparison=Comparison("head", report.held_out_accuracy, None, 0, why))
         self.what = "all" if self.classifier is tuned else "head"
         self.image_size = self.classifier.preprocess.image_size
         self._record(self.options)
@@ -258,14 +295,6 @@ class FitSession:
         found: str | None = getattr(self.classifier.network.backbone, "weights_from", None)
         return found
 
-    @property
-    def without_effect(self) -> list[str]:
-        """The options that were given and have no effect, because only the head is trained."""
-        if self.what != "head":
-            return []
-        names = ("epochs", "budget", "batch_size", "lr")
-        return [f"--{name.replace('_', '-')}" for name in names if getattr(self.arguments, name) is not None]
-
     def held_out(self, split: Split) -> Shares:
         """Return the names of the images that the training held out, so that they can be found again."""
         return held_out_shares(self.arguments.data, self.data, split, self.known)
@@ -281,27 +310,14 @@ class FitSession:
             The figures of the test (None if no images are kept for it), and the (name, reason) of all unreadable
             images.
         """
-        save_run(self.classifier, self.out, extra=self._recorded)
+        save_run(self.classifier, self.out, extra=self.recorded)
         test = test_figures(self.classifier, shares, self.workers)
         skipped = report.skipped + [(entry["path"], entry["reason"]) for entry in (test or {}).get("unreadable", [])]
         write_json(
             self.out / "metrics.json",
-            {
-                "held_out_accuracy": report.held_out_accuracy,
-                "images": {
-                    "train": len(report.split.train),
-                    "held_out": len(self.classifier.thresholds[self.classifier.detector].scores),
-                    "test": test and test["images"]["known"],
-                },
-                "seconds": round(time.monotonic() - self.begin, 1),
-                "unreadable": [{"path": name, "reason": reason} for name, reason in skipped],
-                "history": [asdict(entry) for entry in report.history],
-                "test": test,
-                "head": report.head and report.head.to_dict(),
-                "comparison": report.comparison and asdict(report.comparison),
-            },
+            run_metrics(report, test, self.classifier, seconds=time.monotonic() - self.begin, unreadable=skipped),
         )
-        arguments, data, chosen = self.arguments, self.data, self._recorded["chosen"]
+        arguments, data, chosen = self.arguments, self.data, self.recorded["chosen"]
         detector = self.classifier.detector
         text = as_config(arguments, data, self.options, balance=self.balance, detector=detector, chosen=chosen)
         write_text(self.out / "fit.yaml", text)
@@ -312,18 +328,8 @@ class FitSession:
         return {**self.arguments.augmentation_options, **patch}
 
     def _choose_model(self) -> ModelChoice:
-        if "model" in self._begun:
-            return ModelChoice(self._begun["model"], self._begun["pretrained"], "as the run was begun")
-        arguments, pretrained = self.arguments, self.arguments.pretrained
-        head = arguments.train == "head" or METHODS.get(arguments.method, Method).learns_at_once
-        if pretrained is None and head and arguments.model not in BACKBONES:
-            pretrained = True  # The head is trained on features of published weights, however small the images are.
-        return choose_model(
-            self.data.image_size,
-            model=arguments.model,
-            pretrained=pretrained,
-            accelerator=self.accelerator.device.type != "cpu",
-        )
+        accelerator = self.accelerator.device.type != "cpu"
+        return choose_model_for(self.arguments, self._begun, self.data.image_size, accelerator=accelerator)
 
     def _make_classifier(self, image_size: int) -> Decider:
         arguments = self.arguments
@@ -334,7 +340,7 @@ class FitSession:
             method=arguments.method,
             image_size=image_size,
             detector=arguments.detector,
-            accept=arguments.accept,
+            accept=self.accept,
             pretrained=self.model.pretrained,
             precision=self._precision,
             seed=arguments.seed,
@@ -355,21 +361,24 @@ class FitSession:
         )
 
     def _plan(
-        self,
-        on_short: Callable[[float, float], None],
-        measure: Callable[[TrainOptions], float],
-        options: TrainOptions,
+        self, on_short: Callable[[float, float], None], measure: Callable[..., float], options: TrainOptions
     ) -> TrainOptions:
-        """Return options with as many epochs as fit into the rest of the budget."""
-        budget, begin = self.seconds, self.begin
-        assert budget is not None
-        measured = measure(options)
-        epoch_seconds, left = from_first_process(
-            lambda: (measured, budget - (time.monotonic() - begin)), self.accelerator
-        )
-        if epoch_seconds > left:
-            on_short(epoch_seconds, left)
-        self._record(self._options_for(epochs_within(left, epoch_seconds, most=options.epochs)))
+        """Return options with as many epochs as fit into the rest of the budget; without one, measure the time.
+
+        Raises:
+            TooSlow: If these are fewer than `LEAST_EPOCHS`, and something quicker can take the place of this training.
+        """
+        if self.seconds is None:
+            images = int((self.known >= 0).sum())
+            self.expected = seconds_of(measure, options, images)
+            return options
+        # All weights after a head can be left alone.
+        alternative = self.what == "auto" or (self.quicker is None and self._quicker() is not None)
+        epochs, begin, budget = options.epochs, self.begin, self.seconds
+        measured = measure(options, seconds=min(10.0, budget / 20))
+        found = from_first_process(lambda: (measured, budget - (time.monotonic() - begin)), self.accelerator)
+        epochs = affordable(*found, epochs, alternative=alternative, on_short=on_short)
+        self._record(self._options_for(epochs))
         return self.options
 
     def _record(self, options: TrainOptions) -> None:
@@ -385,14 +394,7 @@ class FitSession:
         training = asdict(options)
         if self.what == "head":  # No epoch and no rate had a part in it.
             training = {"trained": "head", "seed": options.seed, "precision": options.precision}
-        self._recorded = {"arguments": asdict(self.arguments), "chosen": chosen, "training": training}
+        self.recorded = {"arguments": asdict(self.arguments), "chosen": chosen, "training": training}
         config = self.out / "config.yaml"
         if self.chief and "files" not in (read_config(self.out) if config.is_file() else {}):
-            write_text(config, yaml.safe_dump({"format": FORMAT, "backmix": __version__, **self._recorded}))
-
-
-def cache_folder(asked: str | None) -> Path | None:
-    """Return the folder of the features that are kept between runs; None if nothing is kept."""
-    if asked is None:
-        return default_folder()
-    return None if asked == "none" else Path(asked).expanduser()
+            write_text(config, yaml.safe_dump({"format": FORMAT, "backmix": __version__, **self.recorded}))

@@ -11,7 +11,6 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from backmix import metrics
 from backmix.augmentations import Chain, make_augmentation
 from backmix.data.loader import Decoded, Loader, ResidentLoader, WorkerLoader, decode
 from backmix.data.source import ImageSource, Subset, find_unreadable
@@ -26,6 +25,7 @@ from backmix.foregrounds.choose import choose_estimator
 from backmix.inference.decider import Decider
 from backmix.inference.evaluation import feature_maps
 from backmix.methods import Method, TrainingBatch
+from backmix.metrics.usefulness import Verdict
 from backmix.mixing import BackMix
 from backmix.mixing.default_dtype import in_float32
 from backmix.outliers import Outliers, make_outliers
@@ -37,9 +37,9 @@ RESIDENT_BYTES = 2 * 2**30  # Decoded data sets up to this size are kept in memo
 MIN_SIZE_FOR_CROPS = 96  # From this image size on, a random resized crop replaces the shifted crop.
 
 
-Plan = Callable[[Callable[[TrainOptions], float], TrainOptions], TrainOptions]
+Plan = Callable[[Callable[..., float], TrainOptions], TrainOptions]
 """A function that chooses the options of a training. Its arguments are a function that measures the seconds of an epoch
-with some options, and the options to begin with."""
+with some options, for about the time `seconds` (10 s without), and the options to begin with."""
 
 
 @in_float32
@@ -141,8 +141,8 @@ def fit(
         on_epoch=on_epoch,
     )
     head = learn_after_training(classifier, source, labels, split, workers, groups if choose else None, choose, seed)
-    accuracy, unread = calibrate(classifier, source, split, held_out, workers)
-    return FitReport(history, split, accuracy, skipped + unread, backmix_of(chain), head)
+    accuracy, unread, judged = calibrate(classifier, source, split, held_out, workers)
+    return FitReport(history, split, accuracy, skipped + unread, backmix_of(chain), head, verdict=judged)
 
 
 def backmix_of(chain: Chain | None) -> BackMix | None:
@@ -214,12 +214,11 @@ def planned(
     """
     without_crops = {name: getattr(options, name) for name in ("pad", "flip", "zoom")}
 
-    def measure(how: TrainOptions) -> float:
+    def measure(how: TrainOptions, seconds: float = 10.0) -> float:
         chain, others = make_parts()
-        how = replace(how, **without_crops)
-        return measure_epoch(
-            classifier.network, loader, classifier.preprocess, how, chain, outliers=others, folder=folder
-        )
+        how, network = replace(how, **without_crops), classifier.network
+        rest: dict[str, Any] = {"outliers": others, "seconds": seconds, "folder": folder}
+        return measure_epoch(network, loader, classifier.preprocess, how, chain, **rest)
 
     return replace(plan(measure, options), **without_crops)
 
@@ -269,13 +268,17 @@ def learn_after_training(
 
 def calibrate(
     classifier: Decider, source: ImageSource, split: Split, held_out: ImageSource | None, workers: int
-) -> tuple[float, list[tuple[str, str]]]:
-    """Fit the thresholds, and return the accuracy on the held-out images and the unreadable ones among them."""
+) -> tuple[float, list[tuple[str, str]], Verdict]:
+    """Fit the thresholds.
+
+    Returns:
+        The accuracy on the held-out images, the unreadable ones among them, and whether that is more than a guess.
+    """
     if held_out is None:
         outputs = classifier.calibrate(source, positions=split.held.tolist(), workers=workers)
     else:
         outputs = classifier.calibrate(held_out, workers=workers)
-    return metrics.closed_accuracy(outputs.logits.argmax(1), outputs.labels), outputs.skipped
+    return outputs.accuracy, outputs.skipped, classifier.judged(outputs)
 
 
 def check_names(

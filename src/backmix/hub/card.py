@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from backmix.hub.card_figures import eval_results, figures_section, threshold_section
 from backmix.hub.card_words import number, plain, value_in_words
+from backmix.metrics.usefulness import Verdict
+from backmix.runs.advice import advice
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -57,6 +59,7 @@ def model_card(
     sections = [
         _head(license, name, results),
         f"# {plain(name.rpartition('/')[2])}",
+        *_advice(metrics if evaluation is None else evaluation),
         _answer(classifier),
         _use(name),
         _classes(classifier.classes),
@@ -99,6 +102,11 @@ def _answer(classifier: OpenSetClassifier) -> str:
         f"For a picture it answers {known}, or “unknown”, with an unknown score and a p-value. It looks at the central "
         f"square of the picture, at {size} × {size} pixels. It was made with backmix."
     )
+
+
+def _advice(figures: Mapping[str, Any]) -> list[str]:
+    """Return a section that says first that the classifier should not be used; none if it may be."""
+    return [f"> **{plain(line, 1000)}**" for line in advice(Verdict.from_dict(figures.get("verdict")))]
 
 
 def _use(name: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from backmix.hub.card_words import count, number, percent
 from backmix.metrics.chance import accepted_by_chance, accepted_in_the_long_run
+from backmix.runs.refused import refused_in_words
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -143,7 +144,9 @@ def _is_threshold_of_fit(classifier: OpenSetClassifier, config: Mapping[str, Any
     held = classifier.thresholds.get(classifier.detector)
     if held is None or classifier.per_class or not isinstance(arguments, Mapping) or not isinstance(images, Mapping):
         return False
-    return arguments.get("accept") == classifier.accept and images.get("held_out") == len(held.scores)
+    # Runs of earlier versions do not tell the share in metrics.json.
+    accept = metrics.get("accept", arguments.get("accept"))
+    return accept == classifier.accept and images.get("held_out") == len(held.scores)
 
 
 def threshold_section(
@@ -167,6 +170,7 @@ def threshold_section(
     ]
     if held.note is not None or not classifier.per_class:
         parts.append(spread_in_words(held))
+    parts.append(refused_in_words(metrics or {}, classifier.detector, classifier.accept))
     if chosen:
         parts.append(
             f"{count(chosen.get('images'))} example images of no known class chose this unknown score among others. "

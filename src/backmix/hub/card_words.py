@@ -14,15 +14,15 @@ LONGEST_NAME = 100
 _CODE = re.compile(r"[A-Za-z0-9_./:=+-]{1,100}", re.ASCII)
 
 
-def plain(text: object) -> str:
+def plain(text: object, longest: int = LONGEST_NAME) -> str:
     """Escape a text so that a Markdown document shows it as it is, and nothing in it acts as Markdown, HTML or a link.
 
     Invisible characters, such as line breaks and marks of writing direction, are spelt out. A text that is longer than
-    `LONGEST_NAME` is shortened.
+    `longest` is shortened.
     """
     shown = str(text)
-    if len(shown) > LONGEST_NAME:
-        shown = shown[: LONGEST_NAME - 1] + "…"
+    if len(shown) > longest:
+        shown = shown[: longest - 1] + "…"
     return "".join(_seen(character) for character in shown)
 
 

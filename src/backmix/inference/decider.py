@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,13 @@ from backmix.inference.answers import answer_pictures, predictions
 from backmix.inference.evaluation import Outputs, figures, own_answers, unknown_scores
 from backmix.inference.scorer import Scorer
 from backmix.methods.network import create_network
+from backmix.metrics.acceptance import SHARES, acceptance_table
+from backmix.metrics.usefulness import Verdict, judge
 from backmix.mixing.default_dtype import in_float32
 from backmix.models.precision import resolve_precision
 from backmix.prediction.answer import Prediction
 from backmix.threshold.by_class import decide, fit_class_thresholds
-from backmix.threshold.conformal import ConformalThreshold
+from backmix.threshold.conformal import ConformalThreshold, min_held_out
 from backmix.threshold.default import ACCEPT
 
 
@@ -163,6 +166,21 @@ class Decider(Scorer):
         )
         return outputs
 
+    def set_accept(self, accept: float) -> None:
+        """Change the share of known images to accept of a calibrated classifier, from the same held-out scores.
+
+        Args:
+            accept: The share of known images to accept, above 0 and below 1. A class with too few held-out images for
+                it loses its own threshold.
+        """
+        fewest = min_held_out(accept)
+        self.accept = accept
+        self.thresholds = {name: ConformalThreshold(own.scores, accept) for name, own in self.thresholds.items()}
+        self.class_thresholds = [
+            ConformalThreshold(own.scores, accept) if own is not None and len(own.scores) >= fewest else None
+            for own in self.class_thresholds
+        ]
+
     def decide(self, scores: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor | None]:
         """Decide which images are accepted as known, and give their p-values.
 
@@ -199,8 +217,10 @@ class Decider(Scorer):
 
         Returns:
             The figures, see `backmix.inference.evaluation.figures`. In addition, `unreadable` lists the images left out
-            and the reasons, `left_out` why detectors that were not requested by name have no figures, and `cautions`
-            why the figures of others cannot be relied on. Detectors with a caution are left out of "all".
+            and the reasons, `left_out` why detectors that were not requested by name have no figures, `cautions` why
+            the figures of others cannot be relied on, `verdict` whether anything is no better than a guess, and
+            `acceptance` what one threshold for all classes does to these images at several shares to accept.
+            Detectors with a caution are left out of "all".
 
         Raises:
             ValueError: If a name does not exist, or a detector that was requested by name has no scores here.
@@ -225,7 +245,25 @@ class Decider(Scorer):
             accepted[self.detector] = self.decide(scores[self.detector], outputs.logits.argmax(1))[0]
         result = figures(outputs, scores, accepted, own)
         result["unreadable"] = [{"path": name, "reason": reason} for name, reason in outputs.skipped]
+        if self.detector in self.thresholds and self.detector in scores:
+            of, known = scores[self.detector], outputs.labels >= 0
+            rows = acceptance_table(
+                self.thresholds[self.detector].scores, of[known], of[~known], {*SHARES, self.accept}
+            )
+            result["acceptance"] = [asdict(row) for row in rows]
+        auroc = result["detectors"].get(self.detector, {}).get("auroc")
+        result["verdict"] = self.judged(outputs, auroc).to_dict()
         return result | {"left_out": weak | left_out, "cautions": cautions(scores, self.ready_detector)}
+
+    def judged(self, outputs: Outputs, auroc: float | None = None) -> Verdict:
+        """Judge by the outputs for images that nothing was fitted on whether this classifier is of any use.
+
+        Args:
+            outputs: The outputs of the network.
+            auroc: The AUROC of the detector that decides; None if it was not measured.
+        """
+        unknown = int((outputs.labels < 0).sum())
+        return judge(outputs.labels, outputs.logits.argmax(1), self.classes, auroc=auroc, unknown=unknown)
 
     @in_float32
     def predict(

@@ -69,6 +69,12 @@ class Outputs:
         """The logits, the pooled features and the method's own score."""
         return Response(self.logits, self.features, self.scores)
 
+    @property
+    def accuracy(self) -> float:
+        """The closed-set accuracy on the known images, of which there is at least one, 0..1."""
+        known = self.labels >= 0
+        return metrics.closed_accuracy(self.logits.argmax(1)[known], self.labels[known])
+
 
 def most_at_a_time(image_size: int) -> int:
     """Return the number of images from which a larger batch gains nothing on a CPU.

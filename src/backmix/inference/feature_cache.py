@@ -26,6 +26,17 @@ _AT_ONCE = 500  # The number of keys in one question; SQLite takes at most 999 i
 Features = npt.NDArray[np.float32]
 
 
+def cache_folder(asked: str | None) -> Path | None:
+    """Return the folder of the features that are kept between runs; None if nothing is kept.
+
+    Args:
+        asked: The folder that a person asked for, or "none"; None: the usual one.
+    """
+    if asked is None:
+        return default_folder()
+    return None if asked == "none" else Path(asked).expanduser()
+
+
 def default_folder() -> Path:
     """Return the folder for what is kept between runs: `$BACKMIX_CACHE`, or "backmix" in the user's cache folder."""
     given = os.environ.get("BACKMIX_CACHE")

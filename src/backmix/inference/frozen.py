@@ -61,6 +61,7 @@ class FrozenFeatures:
         engine: The engine that computes.
         cache: The cache.
         space: The name under which the cache keeps the features of this backbone.
+        seconds_of_pass: The seconds that a pass over the images of a training is expected to take; None: not measured.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class FrozenFeatures:
     ) -> None:
         self.backbone, self.preprocess, self.precision, self.build = backbone, preprocess, precision, build
         self.cache = FeatureCache(folder)
+        self.seconds_of_pass: float | None = None
         key = network_key(backbone, preprocess)
         usable = folder / "engines" if folder is not None and self.cache.note is None else None
         self.engine: Engine = choose_engine(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from backmix.metrics.acceptance import SHARES, acceptance_table
 from backmix.metrics.chance import Proportion, accepted_by_chance, share_of
 from backmix.pages.words import count, interval, listed, percent, visible
 from backmix.report.run_facts import RunFacts
 from backmix.report.tested import Tested, Thresholds
+from backmix.runs.refused import estimated_at, estimates, refused_in_words
 
 
 def promise(tested: Tested, thresholds: Thresholds) -> list[str]:
@@ -32,6 +34,35 @@ def promise(tested: Tested, thresholds: Thresholds) -> list[str]:
         f"(binomial error: {interval(observed.low, observed.high)})."
     )
     return [*sentences, _verdict(observed, thresholds)]
+
+
+def refused(tested: Tested, thresholds: Thresholds, facts: RunFacts) -> list[str]:
+    """Return a sentence on the unknown images that are refused, as tested or as the training estimated it."""
+    if thresholds.overall is None:
+        return []
+    unknown = ~tested.known
+    found = share_of(int((unknown & ~tested.accepted).sum()), int(unknown.sum()))
+    if found is not None:
+        return [
+            f"At that share {found.hits:,} of {count(found.total, 'image')} of other things are refused, "
+            f"{percent(found.value)} (binomial error: {interval(found.low, found.high)})."
+        ]
+    return [refused_in_words(facts.metrics, thresholds.detector, thresholds.accept)]
+
+
+def cost_rows(tested: Tested, thresholds: Thresholds, facts: RunFacts) -> list[tuple[str, str, str]]:
+    """Return what several shares to accept cost, as (share, known images accepted, others refused) in words."""
+    if thresholds.overall is None:
+        return []
+    scores, known = tested.scores, tested.known
+    rows = acceptance_table(thresholds.overall.scores, scores[known], scores[~known], {*SHARES, thresholds.accept})
+    guesses = estimates(facts.metrics, thresholds.detector) if known.all() else {}
+    found = []
+    for row in rows:
+        guess = estimated_at(guesses, row.accept)
+        others = percent(row.refused) if guess is None else f"about {percent(guess)}"
+        found.append((percent(row.accept), percent(row.accepted), others))
+    return found
 
 
 def _verdict(observed: Proportion, thresholds: Thresholds) -> str:

@@ -8,9 +8,10 @@ from backmix.metrics.chance import share_of
 from backmix.pages.figure import Figure
 from backmix.pages.words import count, interval, listed, number, percent, quoted
 from backmix.report.chosen_images import ChosenImages
-from backmix.report.promise import choice, promise
+from backmix.report.promise import choice, cost_rows, promise, refused
 from backmix.report.run_facts import RunFacts
 from backmix.report.tested import Tested, Thresholds
+from backmix.runs.advice import advice
 
 FEW = 30  # The number of images of a kind below which shares come with a warning.
 
@@ -56,6 +57,8 @@ class Summary:
         figures: The main figures.
         promise: Sentences on promised and observed acceptance.
         caveats: The limits of the figures, one or two sentences each.
+        cost: What several shares to accept cost, as rows of text: the share, known images accepted, others refused.
+        advice: Sentences that say that the run should not be used, and what to do; empty if it is fine.
     """
 
     lead: list[str]
@@ -63,6 +66,8 @@ class Summary:
     figures: list[Figure] = field(default_factory=list)
     promise: list[str] = field(default_factory=list)
     caveats: list[str] = field(default_factory=list)
+    advice: list[str] = field(default_factory=list)
+    cost: list[tuple[str, str, str]] = field(default_factory=list)
 
 
 def summarise(tested: Tested, chosen: ChosenImages, thresholds: Thresholds, facts: RunFacts) -> Summary:
@@ -78,8 +83,10 @@ def summarise(tested: Tested, chosen: ChosenImages, thresholds: Thresholds, fact
         [known_sentence(known, right, called, wrong, new), unknown_sentence(unknown, caught, taken, new)],
         _outcomes(known, right, called, wrong, unknown, caught),
         _figures(tested, right, caught),
-        [*promise(tested, thresholds), *choice(facts)],
+        [*promise(tested, thresholds), *refused(tested, thresholds, facts), *choice(facts)],
         caveats(tested, chosen, thresholds, facts),
+        advice(tested.verdict(), facts.config, facts.metrics, len(tested.classes)),
+        cost_rows(tested, thresholds, facts),
     )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from backmix import metrics
 from backmix.classifier import OpenSetClassifier
 from backmix.data.source import ImageSource
+from backmix.metrics.usefulness import Verdict, judge
 from backmix.report.chosen_images import ChosenImages
 from backmix.threshold.conformal import ConformalThreshold
 
@@ -89,6 +90,12 @@ class Tested:
         if not known.any() or known.all():
             return None
         return metrics.open_set_metrics(self.scores[known], self.correct[known], self.scores[~known])
+
+    def verdict(self) -> Verdict:
+        """Return whether the answers and the unknown score are better than guesses."""
+        unknown, figures = int((~self.known).sum()), self.figures()
+        auroc = None if figures is None else figures["auroc"]
+        return judge(self.labels, self.predicted, self.classes, auroc=auroc, unknown=unknown)
 
 
 def run_tests(

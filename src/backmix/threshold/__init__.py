@@ -6,9 +6,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from backmix.threshold.conformal import ConformalThreshold, min_held_out
+    from backmix.threshold.conformal import ConformalThreshold, min_held_out, most_accepted
 
-__all__ = ["ConformalThreshold", "min_held_out"]
+__all__ = ["ConformalThreshold", "min_held_out", "most_accepted"]
 
 
 def __getattr__(name: str) -> Any:
