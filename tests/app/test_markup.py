@@ -35,7 +35,25 @@ NAMES = [
     "\ud800.png",
 ]
 RULE = Rule(ConformalThreshold.fit(torch.arange(40.0), 0.95), None)
-ALLOWED = {"p", "h2", "h3", "bdi", "dl", "div", "dt", "dd", "small", "ol", "li", "span", "article", "strong", "a"}
+ALLOWED = {
+    "details",
+    "summary",
+    "p",
+    "h2",
+    "h3",
+    "bdi",
+    "dl",
+    "div",
+    "dt",
+    "dd",
+    "small",
+    "ol",
+    "li",
+    "span",
+    "article",
+    "strong",
+    "a",
+}
 ALLOWED |= {"h1", "figure", "figcaption", "img", "table", "thead", "tbody", "tr", "th", "td"}
 
 
@@ -81,7 +99,7 @@ def test_a_card_without_a_threshold():
 
 def test_the_heading_names_a_few_classes_and_hides_the_rest():
     few, many = heading(["red", "<b>"]), heading(list("abcdef"))
-    assert "knows 2 classes: red and &lt;b&gt;. Everything" in few and "<details>" not in few
+    assert "knows 2 classes: red and &lt;b&gt;. Everything" in few and "All classes" not in few
     assert "knows 6 classes: a, b, c, d and 2 more." in many and "<details>" in many and "a, b, c, d, e, f" in many
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from backmix.app.acceptance import Rule
 from backmix.app.pictures import Seen
 from backmix.app.words import how_strange, what_it_means, why
+from backmix.pages.glossary import GLOSSARY
 from backmix.pages.render import fragment
 from backmix.pages.words import count, listed, number, visible
 from backmix.prediction.answer import UNKNOWN, Prediction
@@ -25,7 +26,7 @@ def heading(classes: Sequence[str], advice: Sequence[str] = ()) -> str:
         advice: Sentences that say that the run should not be used, which stand first.
     """
     names = [visible(name) for name in classes]
-    return fragment("app", "heading", names=names, few=listed(names, 4), advice=advice)
+    return fragment("app", "heading", names=names, few=listed(names, 4), advice=advice, glossary=GLOSSARY)
 
 
 def share_note(accept: float, rule: Rule | None, refused: float | None = None) -> str:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from backmix.classifier import OpenSetClassifier
 from backmix.files import write_text
+from backmix.pages.glossary import GLOSSARY
 from backmix.pages.render import render
 from backmix.pages.short_names import roots, short_name
 from backmix.report import plots, settings
@@ -42,6 +43,7 @@ SECTIONS = {
     "backmix": "What BackMix did",
     "training": "Training",
     "settings": "Settings and how to repeat this",
+    "glossary": "What the words mean",
 }
 
 
@@ -128,6 +130,7 @@ def write_report(
         "versions": settings.versions(facts),
         "commands": settings.commands(facts, thresholds, asked),
         "recipe": facts.recipe,
+        "glossary": GLOSSARY,
         "unreadable": unreadable(facts, tested),
         "most_unreadable": MOST_UNREADABLE,
         "shorter": partial(short_name, roots=roots(places)),
