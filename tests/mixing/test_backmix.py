@@ -688,7 +688,7 @@ def test_other_foregrounds_leave_the_bank_alone(foreground):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"patch_side": 0.0}, "patch_side is a share of the image's side, above 0 and at most 1; got 0.0"),
+        ({"patch_side": 0.0}, "patch_side is a share of the image's side, in 0..1 and above 0; got 0.0"),
         ({"patch_side": 1.1}, "patch_side is a share"),
         ({"num_patches": 0}, "num_patches is at least 1; got 0"),
         ({"foreground_share": 1.5}, "foreground_share lies in 0..1; got 1.5"),

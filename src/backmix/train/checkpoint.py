@@ -44,12 +44,7 @@ class TrainingState:
         state: dict[str, Any] = load_checkpoint(path)
         try:
             before, now = with_defaults(json.loads(state["options"])), json.loads(self.fingerprint)
-            # Checkpoints of earlier versions do not say which images they were trained on.
-            if before.pop("division", None) not in (None, now.pop("division", None)):
-                raise TrainingError(
-                    "cannot resume, because other images are trained on than the training began with, or as other "
-                    "classes, though as many. Put them back as they were, or start a new run."
-                )
+            divided = before.pop("division", None), now.pop("division", None)
             changed = [
                 f"{k}: {before.get(k)!r} -> {now.get(k)!r}" for k in {*before, *now} if before.get(k) != now.get(k)
             ]
@@ -58,6 +53,12 @@ class TrainingState:
                     "cannot resume with other options than the training began with: "
                     + "; ".join(sorted(changed))
                     + ". Give the old options, or start a new run."
+                )
+            # Checkpoints of earlier versions do not say which images they were trained on.
+            if divided[0] not in (None, divided[1]):
+                raise TrainingError(
+                    "cannot resume, because other images are trained on than the training began with, or as other "
+                    "classes, though as many. Put them back as they were, or start a new run."
                 )
             for name, part in self.parts.items():
                 part.load_state_dict(state[name])
