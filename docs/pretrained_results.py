@@ -52,7 +52,7 @@ def rows(found: dict[str, Any], figure: Figure, *, scenes: bool = False) -> tupl
     """Return one row for each training, and the columns that have cells.
 
     Each entry is the mean over seeds in percent, and the mean of the paired differences with half the width of its
-    95 % interval (Student's t over seeds).
+    95 % interval (Student's t over seeds); of fewer than three seeds, each difference.
     """
     columns = [column for column in COLUMNS if (column[1] is not None or not scenes) and _by_seed(found, *column)]
     made = []
@@ -82,8 +82,8 @@ def _entry(cells: dict[int, dict[str, Any]], baseline: dict[int, dict[str, Any]]
     if not differences:
         return f"{mean:.1f}"
     change = statistics.fmean(differences)
-    if len(differences) < 2:
-        return f"{mean:.1f} ({change:+.1f})"
+    if len(differences) < 3:
+        return f"{mean:.1f} ({', '.join(f'{each:+.1f}' for each in differences)})"
     return f"{mean:.1f} ({change:+.1f} ± {half_width(differences):.1f})"
 
 
@@ -110,7 +110,7 @@ def words(found: dict[str, Any]) -> list[str]:
         "scenes, each rate being that of a scene which goes with the class.",
         "Means over seeds in percent, by `max_logit`. In brackets the mean of the paired differences, of fine-tuned rows from `none`, of rows\n"
         "with frozen views from `frozen`, and half the width of its 95 % interval (Student's t over seeds; the test images are the same, so\n"
-        "chance in their choice is not in it). The background gap is that of the [audit](audit.md): the accuracy that is lost when the\n"
+        "chance in their choice is not in it), or each difference where there are only two seeds. The background gap is that of the [audit](audit.md): the accuracy that is lost when the\n"
         "background comes from any image instead of one of the same class, with true masks, or estimated ones for caltech101 and\n"
         "Tiny-ImageNet.",
     ]

@@ -332,10 +332,10 @@ def test_arguments_of_the_other_commands(fails, trained, tmp_path, arguments, me
     assert message in fails(*(places.get(argument, argument) for argument in arguments))
 
 
-def test_broken_files_alone_are_rows_and_no_failure(run_cli, trained, tmp_path):
+def test_broken_files_alone_are_rows_and_a_failure(run_cli, trained, tmp_path):
     (tmp_path / "a.png").touch()
     status, said, error = run_cli("predict", trained, tmp_path / "a.png", tmp_path / "b.png")
-    assert (status, error) == (0, "")
+    assert status == 1 and "none of the images could be read" in error
     assert (
         "empty (0 bytes)" in said and "no such file" in said and "0 images answered" in said and "2 unreadable" in said
     )

@@ -19,7 +19,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         "What is trained": ("pretrained", "method", "method_option", "augmentation_option", "views", "patch_side"),
         "How long and how": ("epochs", "batch_size", "lr", "label_smoothing", "balance", "seed", "precision"),
-        "Which images are for what": ("holdout", "test_share", "near_duplicates", "outliers"),
+        "Which images are for what": ("holdout", "test_share", "near_duplicates", "min_images", "outliers"),
         "What is called unknown": ("detector",),
         "The machine": ("workers", "cache"),
     },
