@@ -719,7 +719,11 @@ IMAGES = torch.rand(2, 3, 8, 8)
     ("options", "arguments", "message"),
     [
         ({}, {"images": IMAGES[0], "index": torch.arange(2)}, r"images must be \(B, C, H, W\); got \(3, 8, 8\)"),
-        ({}, {"images": IMAGES, "index": torch.arange(3)}, r"index must be \(2,\), one for each image; got \(3,\)"),
+        (
+            {},
+            {"images": IMAGES, "index": torch.arange(3)},
+            r"index must be a tensor \(2,\), one for each image; got \(3,\)",
+        ),
         ({}, {"images": IMAGES, "index": torch.tensor([0, 4])}, r"index must lie in 0..3.*got 0..4"),
         ({}, {"images": IMAGES, "index": torch.tensor([0.0, 1.0])}, r"index must be \(B,\) int64 positions"),
         ({"foreground": "masks"}, {"images": IMAGES, "index": torch.arange(2)}, r"needs masks=\(B, H, W\)"),
@@ -760,6 +764,15 @@ def test_a_wrong_index_is_told_whatever_is_read_and_changes_nothing(options, wro
     with pytest.raises(ValueError, match=r"index must lie in 0..3, the images of the bank; got"):
         mix(images, torch.tensor([1, wrong]), labels=torch.tensor([0, 1]))
     assert torch.equal(images, IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("index", "found"),
+    [([0, 1], "list"), (torch.tensor([0]), r"\(1,\)"), (None, "NoneType"), (torch.zeros(2, 1), r"\(2, 1\)")],
+)
+def test_an_index_that_is_no_tensor_of_one_place_an_image_is_told(index, found):
+    with pytest.raises(ValueError, match=rf"index must be a tensor \(2,\), one for each image; got {found}"):
+        BackMix(4)(IMAGES[:2], index)
 
 
 @pytest.mark.parametrize("maps", [torch.rand(3, 8, 8), torch.rand(2, 64), torch.rand(2, 1, 8, 8)])

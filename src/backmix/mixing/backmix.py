@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from backmix.mixing.bank import ForegroundBank, resize_map
-from backmix.mixing.checks import check, check_cells
+from backmix.mixing.checks import check, check_cells, shape_of
 from backmix.mixing.draw import Draw, device_of, draw_corners, draw_donors_of_other_classes
 from backmix.mixing.estimate import FOREGROUNDS, Estimate
 from backmix.mixing.paste import (
@@ -196,8 +196,8 @@ class BackMix(nn.Module):
             raise ValueError(f"images must be (B, C, H, W); got {tuple(images.shape)}")
         bank, device = self.bank, images.device
         batch, size = images.shape[0], (images.shape[2], images.shape[3])
-        if index.shape != (batch,):
-            raise ValueError(f"index must be ({batch},), one for each image; got {tuple(index.shape)}")
+        if shape_of(index) != (batch,):
+            raise ValueError(f"index must be a tensor ({batch},), one for each image; got {shape_of(index)}")
         # A check of the index costs a tenth of the call. If the whole index is used to read the bank anyway, a wrong
         # index fails there, so the check can be left out.
         on_cpu = device.type == index.device.type == "cpu" and index.dtype == torch.int64

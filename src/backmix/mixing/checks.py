@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import Tensor
+
 
 def check(fits: bool, message: str) -> None:
     """Raise ValueError with `message` unless `fits` is true."""
@@ -25,3 +27,8 @@ def check_cells(size: Sequence[int], foreground: str) -> None:
         "nothing would be mixed. Give larger images or a network that keeps a larger map (convolutional networks of "
         "timm take output_stride=8), or a foreground that needs no map: masks, centre or random"
     )
+
+
+def shape_of(value: object) -> tuple[int, ...] | str:
+    """Return the shape of a tensor, or the name of the type of something else."""
+    return tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
