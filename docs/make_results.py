@@ -460,7 +460,8 @@ def readme() -> str:
         ["folder of photos", "answered right", "AUROC", "strangers called unknown", "`fit` takes"],
         photo_results.readme_rows(read("photos.json")),
     )
-    return between(between(text, "photos", photos), "figures", body)
+    heads, rows = pretrained_results.readme_rows(read("pretrained.json"))
+    return between(between(between(text, "photos", photos), "pretrained", table(heads, rows)), "figures", body)
 
 
 def between(text: str, mark: str, body: str) -> str:
