@@ -37,7 +37,8 @@ def first_lines(said):
     return " ".join(said.split())
 
 
-def test_fit_says_it_before_any_figure(grey, tmp_path, capsys):
+def test_fit_says_it_before_any_figure(grey, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("backmix.models.published.installed_weights", lambda name: None)
     fit_command(small(grey, near_duplicates=False), tmp_path / "run")
     said = first_lines(capsys.readouterr().out)
     assert FIRST in said and said.index(FIRST) < said.index("accuracy on held-out images")

