@@ -96,6 +96,15 @@ def seeds(found: dict[str, Any], name: str) -> int:
     return len({cell["seed"] for cell in found["cells"] if cell["set"] == name})
 
 
+CELLS = 234
+"""The number of cells of the whole grid."""
+
+
+def _unfinished(found: dict[str, Any]) -> str:
+    done = len(found["cells"])
+    return "" if done >= CELLS else f" **The grid is not finished: {done} of {CELLS} cells are done.**"
+
+
 def words(found: dict[str, Any]) -> list[str]:
     setting = found["setting"]
     return [
@@ -107,7 +116,7 @@ def words(found: dict[str, Any]) -> list[str]:
         f"{seeds(found, 'leeds-butterfly')} seeds of leeds-butterfly, msrc-v2-objects and caltech101 with the unknown classes of the section above; "
         f"{seeds(found, 'tiny-imagenet')} of trial a of\n"
         f"Tiny-ImageNet with {setting['tiny_images_per_class']} images a class, tested on every second validation image; {seeds(found, 'leeds on scenes')} of butterflies laid over\n"
-        "scenes, each rate being that of a scene which goes with the class.",
+        "scenes, each rate being that of a scene which goes with the class." + _unfinished(found),
         "Means over seeds in percent, by `max_logit`. In brackets the mean of the paired differences, of fine-tuned rows from `none`, of rows\n"
         "with frozen views from `frozen`, and half the width of its 95 % interval (Student's t over seeds; the test images are the same, so\n"
         "chance in their choice is not in it), or each difference where there are only two seeds. The background gap is that of the [audit](audit.md): the accuracy that is lost when the\n"
