@@ -460,8 +460,9 @@ def readme() -> str:
         ["folder of photos", "answered right", "AUROC", "strangers called unknown", "`fit` takes"],
         photo_results.readme_rows(read("photos.json")),
     )
-    heads, rows = pretrained_results.readme_rows(read("pretrained.json"))
-    return between(between(between(text, "photos", photos), "pretrained", table(heads, rows)), "figures", body)
+    found = read("pretrained.json")
+    trained = f"{table(*pretrained_results.readme_rows(found))}\n\n{pretrained_results.readme_words(found)}"
+    return between(between(between(text, "photos", photos), "pretrained", trained), "figures", body)
 
 
 def between(text: str, mark: str, body: str) -> str:

@@ -93,7 +93,8 @@ def half_width(values: list[float]) -> float:
 
 
 def seeds(found: dict[str, Any], name: str) -> int:
-    return len({cell["seed"] for cell in found["cells"] if cell["set"] == name})
+    """Return the number of seeds of a set for which there is something to compare with."""
+    return len({cell["seed"] for cell in found["cells"] if (cell["set"], cell["training"]) == (name, "none")})
 
 
 CELLS = 234
@@ -137,6 +138,13 @@ README_COLUMNS = [
     ("tiny-imagenet", None),
     ("leeds on scenes", 0.95),
 ]
+
+
+def readme_words(found: dict[str, Any]) -> str:
+    return (
+        f"{seeds(found, 'leeds-butterfly')} seeds, of Tiny-ImageNet {seeds(found, 'tiny-imagenet')}; ± is half of a 95 % interval over "
+        f"seeds.{_unfinished(found)}"
+    )
 
 
 def readme_rows(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
