@@ -7,8 +7,8 @@ import torch
 
 from backmix.classifier import OpenSetClassifier
 from backmix.errors import DataError
-from backmix.fit.head import choose_after_training, image_folds, train_head
-from backmix.fit.logistic import MOST_COMPARED, OUTSIDE, STRENGTHS
+from backmix.fit.head import choose_after_training, train_head
+from backmix.fit.logistic import STRENGTHS
 from backmix.methods import METHODS
 
 CHANNELS = 32
@@ -107,13 +107,6 @@ def test_a_class_without_images_is_named():
     values, labels = features(3)
     with pytest.raises(DataError, match="no readable training image is left of class 1$"):
         train_head(classifier(3), values[labels != 1], labels[labels != 1])
-
-
-def test_of_many_images_only_some_are_compared():
-    labels = torch.arange(MOST_COMPARED + 100) % 7
-    folds = image_folds(labels, None, 0)
-    assert int((folds == OUTSIDE).sum()) == 100 and set(folds.tolist()) == {OUTSIDE, 0, 1, 2, 3, 4}
-    assert torch.equal(folds, image_folds(labels, None, 0)) and not torch.equal(folds, image_folds(labels, None, 1))
 
 
 def test_the_score_of_trained_weights_is_a_single_one():

@@ -29,6 +29,14 @@ def test_what_is_kept_is_found_to_the_last_bit_and_only_in_its_space(tmp_path):
     assert cache.find("lite1", [key(1)]) == {} == cache.find("lite0", [])
 
 
+def test_other_bytes_are_found_as_they_are_beside_features(tmp_path):
+    cache = FeatureCache(tmp_path)
+    cache.keep_bytes("heads", {key(1): b"\x00any", key(2): b""})
+    cache.keep("features", {key(1): vector(1)})
+    assert FeatureCache(tmp_path).find_bytes("heads", [key(1), key(2), key(3)]) == {key(1): b"\x00any", key(2): b""}
+    assert FeatureCache(tmp_path).find_bytes("features", [key(1)]) == {key(1): vector(1).tobytes()}
+
+
 def test_the_newest_features_of_an_image_replace_the_old(tmp_path):
     cache = FeatureCache(tmp_path)
     for number in (1, 2):

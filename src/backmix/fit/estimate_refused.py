@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,6 +15,19 @@ from backmix.metrics.acceptance import SHARES, refused_at
 
 LEAST_CLASSES = 3  # A head on the classes that are left needs two of them.
 FEW = 500  # Of so few images every one serves as a new image once, so that small sets have enough of them.
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An estimate of how many unknown images are refused, see `estimate_refused`.
+
+    Attributes:
+        detector: The unknown score that decides.
+        at: The estimated share, by the share of known images to accept.
+    """
+
+    detector: str
+    at: dict[float, float]
 
 
 def estimate_refused(

@@ -8,31 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from backmix.data.seeds import seed_of
 from backmix.errors import DataError
-from backmix.fit.estimate_refused import estimate_refused
+from backmix.fit.estimate_refused import Refused
 from backmix.fit.feature_training import train_on_features
-from backmix.fit.leave_classes_out import LEAST_CLASSES, PAIRS, ScoreChoice, choose_score, held_out_scores
-from backmix.fit.logistic import MOST_COMPARED, OUTSIDE, LinearHead, Regression, StrengthChoice, make_folds
+from backmix.fit.leave_classes_out import ScoreChoice
+from backmix.fit.linear_head import LinearTask, image_folds, leave_out, linear_head
+from backmix.fit.logistic import LinearHead, Regression, StrengthChoice
 from backmix.fit.threads import one_thread
 from backmix.inference.decider import Decider
 from backmix.methods import Method
 from backmix.methods.softmax import Softmax
 
 BY_NAME = "it was asked for by name"
-
-
-@dataclass(frozen=True)
-class Refused:
-    """An estimate of how many unknown images are refused, see `backmix.fit.estimate_refused`.
-
-    Attributes:
-        detector: The unknown score that decides.
-        at: The estimated share, by the share of known images to accept.
-    """
-
-    detector: str
-    at: dict[float, float]
 
 
 @dataclass(frozen=True)
@@ -108,7 +95,8 @@ def train_head(
 ) -> HeadReport:
     """Train the head of a classifier on pooled features, and choose its unknown score.
 
-    The head of softmax is a logistic regression. Other methods follow their own loss by gradient steps.
+    The head of softmax is a logistic regression, which is found in the cache if these features were seen before. Other
+    methods follow their own loss by gradient steps.
 
     Args:
         classifier: The classifier, whose head and detector are changed in place.
@@ -125,57 +113,44 @@ def train_head(
     Raises:
         DataError: If a class has no image.
     """
-    with one_thread():
-        return _train_head(classifier, features, labels, groups, weights, choose, seed, outliers, computed, estimate)
-
-
-def _train_head(
-    classifier: Decider,
-    features: Tensor,
-    labels: Tensor,
-    groups: Tensor | None,
-    weights: Tensor | None,
-    choose: bool,
-    seed: int,
-    outliers: Tensor | None,
-    computed: int,
-    estimate: bool,
-) -> HeadReport:
     head = classifier.network.head
     empty = [name for k, name in enumerate(classifier.classes) if not bool((labels == k).any())]
     if empty:
         raise DataError(f"no readable training image is left of {', '.join(empty)}")
     engine = classifier.frozen_features.engine.name
-    if not is_linear(head):
-        rows = None if weights is None else torch.repeat_interleave(torch.arange(len(labels)), weights.long())
-        train_on_features(
-            head,
-            features if rows is None else features[rows],
-            labels if rows is None else labels[rows],
-            outliers=outliers,
+    with one_thread():
+        if not is_linear(head):
+            rows = None if weights is None else torch.repeat_interleave(torch.arange(len(labels)), weights.long())
+            train_on_features(
+                head,
+                features if rows is None else features[rows],
+                labels if rows is None else labels[rows],
+                outliers=outliers,
+                seed=seed,
+            )
+            why = f"{head.name} has a score of its own" if choose else BY_NAME
+            return HeadReport(len(labels), computed, engine, None, None, why, {})
+        assert isinstance(head, Softmax)
+        task = LinearTask(
+            features,
+            labels,
+            classifier.classes,
+            classifier.detector,
+            groups=groups,
+            weights=weights,
+            smoothing=_smoothing(head),
+            choose=choose,
+            estimate=estimate,
             seed=seed,
         )
-        why = f"{head.name} has a score of its own" if choose else BY_NAME
-        return HeadReport(len(labels), computed, engine, None, None, why, {})
-    assert isinstance(head, Softmax)
-    regression = _regression(head, features, labels, weights)
-    folds = image_folds(labels, groups, seed)
-    strength = regression.choose_strength(folds)
-    _put(head, regression.fit(strength.strength))
-    score, why = None, BY_NAME
-    if choose:
-        score, why = _chosen(classifier, regression, features, strength.strength, folds, seed, PAIRS)
-    refused = None
-    if estimate:
-        generator = torch.Generator().manual_seed(seed_of(seed, "classes left out for an estimate"))
-        count = len(classifier.classes)
-        at = estimate_refused(regression, features, strength.strength, folds, count, classifier.detector, generator)
-        refused = Refused(classifier.detector, at) if at else None
-    references = {}
-    if "+" in classifier.detector:
-        names = classifier.detector.split("+")
-        references = held_out_scores(regression, features, strength.strength, folds, names)
-    return HeadReport(len(labels), computed, engine, strength, score, why, references, refused=refused)
+        found, choices = linear_head(task, classifier.frozen_features.cache)
+    _put(head, found)
+    classifier.detector = choices.detector
+    why = choices.why if choose else BY_NAME
+    references = {name: torch.tensor(values, dtype=torch.float64) for name, values in choices.references.items()}
+    return HeadReport(
+        len(labels), computed, engine, choices.strength, choices.score, why, references, refused=choices.refused
+    )
 
 
 def choose_after_training(classifier: Decider, groups: Tensor | None, positions: Tensor, seed: int) -> HeadReport:
@@ -199,38 +174,10 @@ def choose_after_training(classifier: Decider, groups: Tensor | None, positions:
         regression = Regression(features, kept.labels, len(classifier.classes))
         folds = image_folds(kept.labels, known, seed)
         strength = regression.choose_strength(folds)
-        score, why = _chosen(classifier, regression, features, strength.strength, folds, seed, ())
-    return HeadReport(len(kept.labels), len(kept.labels), "", strength, score, why, {})
-
-
-def image_folds(labels: Tensor, groups: Tensor | None, seed: int) -> Tensor:
-    """Return the fold (N,) int64 in which each image is left out, see `make_folds`; of many images only some are."""
-    folds = make_folds(labels, groups, torch.Generator().manual_seed(seed_of(seed, "folds of images")))
-    if len(labels) > MOST_COMPARED:
-        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed_of(seed, "images left out")))
-        folds[order[MOST_COMPARED:]] = OUTSIDE
-    return folds
-
-
-def _chosen(
-    classifier: Decider,
-    regression: Regression,
-    features: Tensor,
-    strength: float,
-    folds: Tensor,
-    seed: int,
-    pairs: tuple[str, ...],
-) -> tuple[ScoreChoice | None, str]:
-    """Let the chosen score decide, and return the choice, or None and the reason why there is none."""
-    generator = torch.Generator().manual_seed(seed_of(seed, "folds of classes"))
-    score = choose_score(regression, features, strength, folds, classifier.classes, generator, pairs=pairs)
+        score, why = leave_out(regression, features, strength.strength, folds, classifier.classes, seed, ())
     if score is not None:
         classifier.detector = score.detector
-        return score, ""
-    count = len(classifier.classes)
-    if count < LEAST_CLASSES:
-        return None, f"{count} known classes are too few to leave some out, which takes {LEAST_CLASSES}"
-    return None, "the classes have too few images to leave some out"
+    return HeadReport(len(kept.labels), len(kept.labels), "", strength, score, why, {})
 
 
 def train_head_on_views(
@@ -262,7 +209,8 @@ def train_head_on_views(
     if report.strength is not None:
         assert isinstance(head, Softmax)
         with one_thread():
-            _put(head, _regression(head, features, targets, weights).fit(report.strength.strength))
+            regression = Regression(features, targets, head.num_classes, weights=weights, smoothing=_smoothing(head))
+            _put(head, regression.fit(report.strength.strength))
         return
     rows = torch.arange(len(features))
     if weights is not None:
@@ -279,9 +227,9 @@ def train_head_on_views(
         )
 
 
-def _regression(head: Softmax, features: Tensor, labels: Tensor, weights: Tensor | None) -> Regression:
-    smoothing = min(1.0, head.label_smoothing * head.num_classes / (head.num_classes - 1))
-    return Regression(features, labels, head.num_classes, weights=weights, smoothing=smoothing)
+def _smoothing(head: Softmax) -> float:
+    """Return the label smoothing of a head as `Regression` takes it."""
+    return min(1.0, head.label_smoothing * head.num_classes / (head.num_classes - 1))
 
 
 @torch.no_grad()

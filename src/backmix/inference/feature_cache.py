@@ -1,4 +1,4 @@
-"""Keep the pooled features of images between runs, in one file of bounded size that any process may delete."""
+"""Keep what costs time between runs, features above all, in one file of bounded size that any process may delete."""
 
 from __future__ import annotations
 
@@ -48,11 +48,12 @@ def default_folder() -> Path:
 
 
 class FeatureCache:
-    """A table from (space, content) to a vector of features.
+    """A table from (space, content) to a vector of features, or to other bytes.
 
-    The space says by what the features were computed: weights, preprocessing, precision and engine. The content is a
-    key of the image, see `backmix.data.content.content_key`. Several processes and threads may use one file. A file
-    that cannot be read or written any more is no error: from then on features are kept in memory, and `note` says why.
+    The space says by what a value was computed: for features the weights, preprocessing, precision and engine. The
+    content is a key of what it was computed from: for features that of the image, see
+    `backmix.data.content.content_key`. Several processes and threads may use one file. A file that cannot be read or
+    written any more is no error: from then on values are kept in memory, and `note` says why.
 
     Args:
         folder: The folder of the file, which is made if it is missing. None: features are kept in memory alone.
@@ -66,7 +67,7 @@ class FeatureCache:
         self.limit = limit
         self.note: str | None = None
         self._lock = threading.Lock()
-        self._memory: dict[tuple[str, bytes], Features] | None = {} if folder is None else None
+        self._memory: dict[tuple[str, bytes], bytes] | None = {} if folder is None else None
         if folder is None:
             return
         self.path = folder / FILE
@@ -91,36 +92,48 @@ class FeatureCache:
 
     def find(self, space: str, contents: Sequence[bytes]) -> dict[bytes, Features]:
         """Return the features (C,) float32 by content, of those contents that are kept."""
+        values = self.find_bytes(space, contents)
+        try:
+            return {content: np.frombuffer(value, dtype="<f4").copy() for content, value in values.items()}
+        except ValueError as error:
+            self._give_up(error)
+            return {}
+
+    def keep(self, space: str, features: Mapping[bytes, Features] | Iterable[tuple[bytes, Features]]) -> None:
+        """Keep the features (C,) float32 of some images, all or none of them."""
+        pairs = features.items() if isinstance(features, Mapping) else features
+        self.keep_bytes(space, {content: value.astype("<f4").tobytes() for content, value in pairs})
+
+    def find_bytes(self, space: str, contents: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Return the values by content, of those contents that are kept."""
         if self._memory is not None:
             kept = self._memory
             return {content: kept[space, content] for content in contents if (space, content) in kept}
-        found: dict[bytes, Features] = {}
+        found: dict[bytes, bytes] = {}
         try:
             with self._lock, closing(self._open()) as file, file:
                 for start in range(0, len(contents), _AT_ONCE):
                     part = contents[start : start + _AT_ONCE]
                     marks = ",".join("?" * len(part))
-                    rows = file.execute(
+                    found |= file.execute(
                         f"SELECT content, value FROM features WHERE space = ? AND content IN ({marks})", (space, *part)
                     )
-                    found |= {content: np.frombuffer(value, dtype="<f4").copy() for content, value in rows}
                 now = time.time()
                 file.executemany(
                     "UPDATE features SET used = ? WHERE space = ? AND content = ? AND used < ?",
                     [(now, space, content, now - 86400) for content in found],
                 )
-        except (sqlite3.Error, ValueError) as error:
+        except sqlite3.Error as error:
             self._give_up(error)
         return found
 
-    def keep(self, space: str, features: Mapping[bytes, Features] | Iterable[tuple[bytes, Features]]) -> None:
-        """Keep the features (C,) float32 of some images, all or none of them."""
-        pairs = list(features.items() if isinstance(features, Mapping) else features)
+    def keep_bytes(self, space: str, values: Mapping[bytes, bytes]) -> None:
+        """Keep some values by content, all or none of them."""
         if self._memory is not None:
-            self._memory |= {(space, content): value for content, value in pairs}
+            self._memory |= {(space, content): value for content, value in values.items()}
             return
         now = time.time()
-        rows = [(space, content, now, value.astype("<f4").tobytes()) for content, value in pairs]
+        rows = [(space, content, now, value) for content, value in values.items()]
         try:
             with self._lock, closing(self._open()) as file:
                 with file:
@@ -128,10 +141,10 @@ class FeatureCache:
                 self._shrink(file)
         except sqlite3.Error as error:
             self._give_up(error)
-            self.keep(space, pairs)
+            self.keep_bytes(space, values)
 
     def __len__(self) -> int:
-        """Return the number of images whose features are kept."""
+        """Return the number of values that are kept."""
         if self._memory is not None:
             return len(self._memory)
         with self._lock, closing(self._open()) as file:
