@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from backmix.cli import app
@@ -70,6 +71,19 @@ def test_cut_off_and_gone_on(tmp_path, monkeypatch):
     assert len(kept["cells"]) == 4 and kept["missing"] == 2
     monkeypatch.setattr(module, "run_cell", honest)
     assert study_command(SMALL, tmp_path)["missing"] == 0 and len(calls) == 6
+
+
+def test_files_that_are_passed_over_are_told_even_where_the_data_is_refused(tmp_path, capsys):
+    for split in ("train", "test"):
+        for name in ("cat", "dog", "owl"):
+            place = tmp_path / "data" / split / name
+            place.mkdir(parents=True)
+            Image.new("RGB", (20, 20)).save(place / "one.png")
+    for number in range(3):
+        (tmp_path / "data" / "train" / "owl" / f"{number}.cr2").write_bytes(b"raw")
+    with pytest.raises(DataError, match="has no masks"):
+        study_command(StudyArguments(data=str(tmp_path / "data")), tmp_path / "out")
+    assert "3 files" in capsys.readouterr().out and not (tmp_path / "out").exists()
 
 
 def test_another_study_is_not_gone_on_with(tmp_path, monkeypatch):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from backmix.cli.console import make_console
+from backmix.cli.console import make_console, say_left_out
 from backmix.cli.stop_signals import advice_when_stopped
 from backmix.errors import DataError
 from backmix.files import nothing_left_of_a_refusal, write_json
@@ -43,7 +44,7 @@ def study_command(arguments: StudyArguments, out: Path) -> dict[str, Any]:
         raise DataError(f"the parts of the study are {', '.join(PARTS)}; got {wrong[0]!r}")
     if not arguments.seeds or len(set(arguments.seeds)) != len(arguments.seeds):
         raise DataError(f"seeds are different numbers, at least one; got {list(arguments.seeds)}")
-    setting = make_setting(arguments)
+    setting = make_setting(arguments, on_data=partial(say_left_out, console))
     parts = [part for part in PARTS if part in arguments.parts]
     if not parts_of(setting.priors, parts):
         raise DataError("part a needs scenes, or the embedded digits: as photographed, no one can choose the prior")

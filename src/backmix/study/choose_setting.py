@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -23,8 +24,14 @@ from backmix.study.setting import (
 )
 
 
-def make_setting(arguments: StudyArguments) -> Setting:
+def make_setting(
+    arguments: StudyArguments, *, on_data: Callable[[ImageSource], object] = lambda source: None
+) -> Setting:
     """Open what the study is made on.
+
+    Args:
+        arguments: The arguments of the command.
+        on_data: A function that is called with each data set or split that is opened.
 
     Raises:
         DataError: for data without masks, options that do not go together, or numbers out of range.
@@ -41,7 +48,7 @@ def make_setting(arguments: StudyArguments) -> Setting:
         return DigitsSetting(priors, options, arguments.model)
     if arguments.data.startswith("digits:"):
         raise DataError("the study chooses the options of the digits itself; say digits, and --priors")
-    data = _both(arguments.data)
+    data = _both(arguments.data, on_data)
     for source in data:
         check_masks(source, arguments.data)
     classes = data[0].classes
@@ -59,8 +66,8 @@ def make_setting(arguments: StudyArguments) -> Setting:
             raise DataError("--priors, --other-scenes and --outliers go with --scenes, which objects are laid over")
         setting: Setting = PhotosSetting(data, known, arguments.data, **shared)
     else:
-        other = arguments.other_scenes and _both(arguments.other_scenes)[1]
-        outlier_set = arguments.outliers and _outlier_set(arguments.outliers, known)
+        other = arguments.other_scenes and _both(arguments.other_scenes, on_data)[1]
+        outlier_set = arguments.outliers and _outlier_set(arguments.outliers, known, on_data)
         called = {
             "data": arguments.data,
             "scenes": arguments.scenes,
@@ -69,7 +76,7 @@ def make_setting(arguments: StudyArguments) -> Setting:
         }
         setting = ObjectsSetting(
             data,
-            _both(arguments.scenes),
+            _both(arguments.scenes, on_data),
             known,
             called,
             others=other or None,
@@ -97,7 +104,7 @@ def describe(setting: Setting, parts: list[str]) -> dict[str, Any]:
     return whole
 
 
-def _both(spec: str) -> tuple[ImageSource, ImageSource]:
+def _both(spec: str, on_data: Callable[[ImageSource], object]) -> tuple[ImageSource, ImageSource]:
     """Open the training and the test images of data.
 
     Raises:
@@ -110,11 +117,15 @@ def _both(spec: str) -> tuple[ImageSource, ImageSource]:
             f"{spec} must be divided into train and test: the study tests on images that nothing was trained on; it "
             f"has {', '.join(splits) or 'no splits'}"
         )
-    return load_source(spec, "train"), load_source(spec, test)
+    both = load_source(spec, "train"), load_source(spec, test)
+    for source in both:
+        on_data(source)
+    return both
 
 
-def _outlier_set(spec: str, known: list[str]) -> ImageSource:
+def _outlier_set(spec: str, known: list[str], on_data: Callable[[ImageSource], object]) -> ImageSource:
     source = load_source(spec, training_split(spec), few=True)
+    on_data(source)
     if same := list(match_names(source.classes, known)):
         raise DataError(f"outliers must show no known class; {spec} has {', '.join(same)}")
     return source
