@@ -278,7 +278,8 @@ def test_a_disk_that_is_full(fails, tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch, "save", full)
     said = fails("fit", data, "--out", tmp_path / "run", *FIT)
-    assert "No space left on device" in said and "Make room on the disk, then go on with --resume" in said
+    assert "No space left on device" in said
+    assert "Make room on the disk, and run the command again (with --resume" in said
     monkeypatch.undo()
 
 

@@ -1,12 +1,24 @@
 """Files that are whole or as they were, whatever happens while they are written."""
 
 import json
+import multiprocessing
 import os
+import time
 
 import pytest
 
-from backmix.errors import TrainingError
-from backmix.files import nothing_left_of_a_refusal, sha256, write_atomically, write_bytes, write_json, write_text
+from backmix.errors import RunError, TrainingError
+from backmix.files import (
+    LOCK,
+    is_locked,
+    locked,
+    nothing_left_of_a_refusal,
+    sha256,
+    write_atomically,
+    write_bytes,
+    write_json,
+    write_text,
+)
 
 
 def names(folder):
@@ -128,3 +140,103 @@ def test_what_was_there_before_a_refusal_is_kept(tmp_path):
         (out / "link").symlink_to(other)
         raise ValueError
     assert not out.exists() and (other / "config.yaml").is_file()
+
+
+def hold(folder, ready):
+    with locked(folder):
+        ready.set()
+        time.sleep(60)
+
+
+@pytest.fixture
+def other_process(tmp_path):
+    """A process that has locked tmp_path / "run"."""
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    process = context.Process(target=hold, args=(tmp_path / "run", ready))
+    process.start()
+    assert ready.wait(60)
+    yield process
+    process.kill()
+    process.join()
+
+
+def test_a_folder_that_another_process_works_on(tmp_path, other_process):
+    folder = tmp_path / "run"
+    (folder / "work").write_text("half")
+    assert is_locked(folder)
+    with pytest.raises(RunError, match="another process works on"), locked(folder):
+        pytest.fail("both work on it")
+    # A refusal removes nothing of the other process.
+    with pytest.raises(RunError), locked(folder), nothing_left_of_a_refusal(folder, lambda: False):
+        pytest.fail("both work on it")
+    assert (folder / "work").read_text() == "half"
+    other_process.kill()
+    other_process.join()
+    assert not is_locked(folder) and (folder / LOCK).is_file()
+    with locked(folder):
+        assert not is_locked(folder)  # Of this process.
+    assert sorted(each.name for each in folder.iterdir()) == ["work"]
+
+
+def test_a_lock_leaves_nothing_behind_and_may_be_taken_twice(tmp_path):
+    with locked(tmp_path / "new" / "run"):
+        with locked(tmp_path / "new" / "run"):
+            pass
+        assert (tmp_path / "new" / "run" / LOCK).is_file()
+    assert not (tmp_path / "new").exists()
+    with locked(tmp_path / "new" / "run"):
+        (tmp_path / "new" / "run" / "file").touch()
+    assert [each.name for each in (tmp_path / "new" / "run").iterdir()] == ["file"]
+    with (
+        pytest.raises(ValueError),
+        locked(tmp_path / "other"),
+        nothing_left_of_a_refusal(tmp_path / "other", lambda: False),
+    ):
+        (tmp_path / "other" / "half").touch()
+        raise ValueError
+    assert not (tmp_path / "other").exists()
+
+
+def test_what_killed_processes_left_is_removed_and_what_others_write_is_not(tmp_path):
+    from filelock import lock_descriptor
+
+    for name in (".left.txt.tmp", ".written.txt.tmp", ".hidden", "own.tmp"):
+        (tmp_path / name).touch()
+    with open(tmp_path / ".written.txt.tmp", "a") as file:
+        lock_descriptor(file.fileno())
+        with locked(tmp_path):
+            pass
+    assert names(tmp_path) == [".hidden", ".written.txt.tmp", "own.tmp"]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(TrainingError, match="could not write into .*file/run"), locked(tmp_path / "file" / "run"):
+        pass
+
+
+def write_often(path, letter, ready):
+    ready.set()
+    for _ in range(60):
+        write_bytes(path, letter * 200_000)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not rename open files")
+def test_two_processes_that_write_one_file_leave_one_whole_file(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    events = [context.Event() for _ in "ab"]
+    path = tmp_path / "file"
+    processes = [
+        context.Process(target=write_often, args=(path, letter, ready))
+        for letter, ready in zip((b"a", b"b"), events, strict=True)
+    ]
+    for process in processes:
+        process.start()
+    for ready in events:
+        assert ready.wait(60)
+    while any(process.is_alive() for process in processes):
+        if path.exists():
+            assert path.read_bytes() in (b"a" * 200_000, b"b" * 200_000)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]

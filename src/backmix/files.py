@@ -12,7 +12,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from backmix.errors import TrainingError
+from backmix.errors import RunError, TrainingError
+
+LOCK = ".lock"
+"""The file by which a process shows that it works on a folder."""
+
+_held: dict[Path, int] = {}  # How many blocks of this process hold the lock of a folder.
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -29,10 +34,15 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     # The temporary name is always the same, so that the next process overwrites the file of a killed one.
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        write(temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with _alone(temporary):
+            try:
+                write(temporary)
+                with open(temporary, "rb+") as file:
+                    os.fsync(file.fileno())
+                os.replace(temporary, path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)  # The rename itself must survive a power cut.
@@ -40,11 +50,127 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
             os.close(folder)
     except (OSError, RuntimeError) as error:
         # torch reports a failed write as RuntimeError.
-        temporary.unlink(missing_ok=True)
         full = isinstance(error, RuntimeError) or error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-        hint = " Make room on the disk, then go on with --resume." if full else ""
+        hint = " Make room on the disk, and run the command again (with --resume, if it has that)." if full else ""
         kept = " The file from before is untouched." if path.exists() else ""
         raise TrainingError(f"could not write {path}: {error}.{kept}{hint}") from error
+
+
+@contextmanager
+def _alone(temporary: Path) -> Iterator[None]:
+    """Make a temporary file, and wait until no other process writes it.
+
+    Windows does not rename a file that is open. There, two processes that write one file at once are not kept apart.
+    """
+    if os.name == "nt":
+        yield
+        return
+    from filelock import lock_descriptor
+
+    while True:
+        file = os.open(temporary, os.O_CREAT | os.O_RDWR, 0o666)
+        try:
+            with suppress(OSError):  # The file system may have no locks.
+                lock_descriptor(file)
+            if not _is_at(file, temporary):
+                continue  # The other process has renamed it meanwhile, so this one makes a new one.
+            yield
+            return
+        finally:
+            os.close(file)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Return whether an open file is the one that stands at a path."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Lock a folder, so that no second process writes into it. A process may lock a folder several times.
+
+    The folder is made if it is missing, and goes again if nothing was put into it. The system releases the lock when
+    the process dies, however it dies. At the end, temporary files that killed processes left in the folder are removed.
+
+    Raises:
+        RunError: If another process has locked it.
+    """
+    from filelock import lock_descriptor
+
+    name = folder.absolute()
+    if _held.get(name):
+        _held[name] += 1
+        try:
+            yield
+        finally:
+            _held[name] -= 1
+        return
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    path = folder / LOCK
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+        except OSError as error:
+            raise TrainingError(f"could not write into {folder}: {error}") from error
+        try:
+            free = lock_descriptor(file, blocking=False)
+        except OSError:  # The file system has no locks.
+            free = True
+        if not free:
+            os.close(file)
+            raise RunError(f"another process works on {folder}. Wait for it, or choose another folder (--out).")
+        if _is_at(file, path):
+            break
+        os.close(file)  # The process that held it has removed it meanwhile.
+    _held[name] = 1
+    try:
+        yield
+    finally:
+        del _held[name]
+        _sweep(folder)
+        if os.name == "nt":
+            os.close(file)
+        with suppress(OSError):
+            path.unlink()
+        if os.name != "nt":
+            os.close(file)
+        for each in made:
+            with suppress(OSError):  # Something was put there.
+                each.rmdir()
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files of `write_atomically` that no process writes any more."""
+    from filelock import lock_descriptor
+
+    for temporary in folder.glob(".*.tmp"):
+        with suppress(OSError):
+            file = os.open(temporary, os.O_RDWR)
+            try:
+                if lock_descriptor(file, blocking=False) and os.name != "nt":
+                    temporary.unlink()
+            finally:
+                os.close(file)
+
+
+def is_locked(folder: Path) -> bool:
+    """Return whether another process works on a folder, see `locked`."""
+    from filelock import lock_descriptor
+
+    try:
+        file = os.open(folder / LOCK, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return folder.absolute() not in _held and not lock_descriptor(file, blocking=False)
+    except OSError:
+        return False
+    finally:
+        os.close(file)
 
 
 @contextmanager
@@ -55,16 +181,18 @@ def nothing_left_of_a_refusal(folder: Path, worth_keeping: Callable[[], bool]) -
     (Ctrl-C) removes nothing, because `--resume` goes on after it.
 
     Args:
-        folder: The folder. If it held anything before the block, nothing is removed.
+        folder: The folder. If it held anything but its lock before the block, nothing is removed.
         worth_keeping: A function that says, after an error, whether the folder holds work that can be gone on with.
     """
     made = [each for each in (folder, *folder.parents) if not each.exists()]
-    fresh = bool(made) or (folder.is_dir() and not any(folder.iterdir()))
+    fresh = bool(made) or (folder.is_dir() and all(entry.name == LOCK for entry in folder.iterdir()))
     try:
         yield
     except Exception:
         if fresh and folder.is_dir() and not worth_keeping():
             for entry in folder.iterdir():
+                if entry.name == LOCK:
+                    continue
                 if entry.is_dir() and not entry.is_symlink():
                     shutil.rmtree(entry, ignore_errors=True)
                 else:

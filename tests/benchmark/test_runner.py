@@ -9,9 +9,9 @@ import pytest
 from backmix.benchmark.grid import make_grid
 from backmix.benchmark.grid_options import GridOptions
 from backmix.benchmark.results import Row, read_results
-from backmix.benchmark.runner import cell_folder, collect_results, locked, run_grid
+from backmix.benchmark.runner import cell_folder, collect_results, run_grid
 from backmix.errors import DataError, RunError
-from backmix.files import write_json
+from backmix.files import locked, write_json
 
 CELLS = make_grid([("cifar10", "cssr", ["a", "b"])])
 

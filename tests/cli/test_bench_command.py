@@ -17,7 +17,6 @@ def test_a_grid_from_nothing_to_its_tables(tmp_path, capsys):
     assert len(report.rows) == 2 and not report.failed
     assert "2 cells, 0 of them finished" in shown and "difference in points" in shown
     assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {
-        ".lock",
         "results.csv",
         "tables.md",
         "tables.csv",

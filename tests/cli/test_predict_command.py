@@ -271,7 +271,7 @@ def test_another_model_cannot_go_on(trained, pictures, tmp_path):
     begun(out, trained, pictures / "test")
     other = tmp_path / "other"
     classifier = OpenSetClassifier.load(trained)
-    classifier.accept = 0.5
+    classifier.set_accept(0.5)
     classifier.save(other)
     with pytest.raises(
         OutputError, match=r"other settings .model: [0-9a-f]{12}\.\.\. then, [0-9a-f]{12}\.\.\. now.: .* calibrated"
@@ -465,7 +465,7 @@ def test_a_run_that_is_calibrated_while_it_is_loaded_does_not_pass(trained, pict
     def slow(path):
         loaded = real(path)
         classifier = OpenSetClassifier.load(run)
-        classifier.accept = 0.5
+        classifier.set_accept(0.5)
         classifier.save(run)
         return loaded
 

@@ -8,12 +8,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from signed_run import sign
 
 from backmix.classifier import OpenSetClassifier
 from backmix.errors import RunError
 from backmix.files import write_json
 from backmix.hub.copy import LEFT_OUT, SETTINGS, is_plain, shared_config, write_shared_copy
-from backmix.runs.folder import CHECKED, TRAINING, load_run, read_config, write_config
+from backmix.runs.folder import CHECKED, TRAINING, load_run, read_config
 from backmix.runs.held_out import Share, Shares, write_shares
 
 PICTURE = Image.new("RGB", (40, 40), (200, 40, 40))
@@ -28,7 +29,7 @@ def run(trained, tmp_path):
 def with_config(run, **changes):
     config = read_config(run)
     names = [name for name in config.pop("files") if name != "config.yaml"]
-    write_config(run, {**config, **changes}, names)
+    sign(run, {**config, **changes}, names)
     return run
 
 
@@ -218,7 +219,9 @@ def test_where_example_unknowns_lie_is_left_out_of_the_calibration(run):
     write_json(run / "calibration.json", content)
     copy = share(with_config(run))
     shared = json.loads((copy.folder / "calibration.json").read_text())
-    assert shared == {key: value for key, value in content.items() if key != "note"} | {"chosen": chosen}
+    own = {key: shared.pop(key) for key in ("run", "sha256")}  # The fingerprints are those of the copy.
+    kept = {key: value for key, value in content.items() if key not in ("note", *own)}
+    assert shared == kept | {"chosen": chosen}
     assert "30 example images of no known class chose this unknown score" in (copy.folder / "README.md").read_text()
     assert "jane" not in "".join((copy.folder / name).read_text() for name in copy.files if name[0] != "m")
 
@@ -228,7 +231,8 @@ def test_a_choice_that_says_more_is_left_out(run, chosen):
     content = json.loads((run / "calibration.json").read_text())
     write_json(run / "calibration.json", {**content, "chosen": chosen})
     copy = share(with_config(run))
-    assert json.loads((copy.folder / "calibration.json").read_text()) == content
+    shared = json.loads((copy.folder / "calibration.json").read_text())
+    assert shared == {**content, **{key: shared[key] for key in ("run", "sha256")}}
 
 
 def test_features_that_were_not_kept_cannot_be_shared(tmp_path):
@@ -247,7 +251,7 @@ def test_a_folder_that_is_in_use_is_left_alone(run):
 
 @pytest.mark.parametrize("name", [*CHECKED, TRAINING])
 def test_an_altered_run_is_not_shared(run, name):
-    (run / name).write_bytes((run / name).read_bytes() + b" ")
+    (run / name).write_bytes((run / name).read_bytes() + b"x")
     refused(lambda: share(run), "is not the file this run was saved with")
     assert not (run.parent / "shared").exists()
 

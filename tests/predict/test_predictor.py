@@ -74,7 +74,7 @@ def test_a_fingerprint_changes_with_what_decides(trained, tmp_path):
     classifier = OpenSetClassifier.load(trained)
     classifier.save(tmp_path / "same")
     classifier.save(tmp_path / "again")
-    classifier.accept = 0.5
+    classifier.set_accept(0.5)
     classifier.save(tmp_path / "other")
     same, again, other = (fingerprint(tmp_path / name) for name in ("same", "again", "other"))
     assert same == again != other

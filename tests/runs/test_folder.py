@@ -8,6 +8,7 @@ import stat
 import sys
 
 import pytest
+import signed_run
 import torch
 import yaml
 from PIL import Image
@@ -124,7 +125,7 @@ def test_an_altered_file_is_named(copy, name, damage):
     content = bytearray((copy / name).read_bytes())
     if damage == "altered":
         content[len(content) // 2] ^= 1
-    changed = {"truncated": content[:-7], "altered": content, "empty": b"", "longer": content + b" "}[damage]
+    changed = {"truncated": content[:-7], "altered": content, "empty": b"", "longer": content + b"x"}[damage]
     (copy / name).write_bytes(changed)
     refused(copy, rf"{name} is not the file this run was saved with .*SHA-256")
 
@@ -249,14 +250,8 @@ def test_loading_needs_no_network_and_no_pretrained_weights(copy, monkeypatch):
 
 def sign(folder):
     """Fingerprints that fit what is there."""
-    from backmix.files import sha256
-    from backmix.runs.folder import _digest
-
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    files = config.pop("files")
-    there = {name: sha256(folder / name) for name in files if (folder / name).is_file() and name != "config.yaml"}
-    config["files"] = there | {"config.yaml": _digest(config)}
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    signed_run.sign(folder, config, [name for name in config["files"] if name != "config.yaml"])
 
 
 def test_a_run_of_before_detectors_were_fitted_still_loads(copy, pictures):
@@ -305,13 +300,11 @@ def test_a_run_written_over_itself_keeps_what_detectors_are_fitted_on(copy):
 
 def forge(folder, **changes):
     """Settings and files as somebody wants them, with fingerprints that fit."""
-    from backmix.runs.folder import write_config
-
     config = yaml.safe_load((folder / "config.yaml").read_text())
     names = [name for name in config.pop("files") if name != "config.yaml"]
     for name, content in changes.pop("files", {}).items():
         (folder / name).write_text(content)
-    write_config(folder, {**config, **changes}, names)
+    signed_run.sign(folder, {**config, **changes}, names)
     return folder
 
 
@@ -393,6 +386,33 @@ def test_forged_calibration_is_refused(copy, calibration):
     refused(forge(copy, files={"calibration.json": json.dumps(content)}), "cannot be read as a run of backmix")
 
 
+@pytest.mark.parametrize("model", ["hf-hub:someone/net", "local-dir:/srv/net", "hf_hub:someone/net", "timm:resnet18"])
+def test_a_network_that_lies_in_another_place_is_not_asked_for(copy, model, monkeypatch):
+    import socket
+
+    import timm
+
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("opened a connection"))
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: pytest.fail("asked timm"))
+    refused(forge(copy, model=model), "lies in another place, which is not asked")
+
+
+def test_a_run_of_a_network_from_another_place_is_loaded_without_that_place(tmp_path):
+    place = tmp_path / "net"
+    place.mkdir()
+    arguments = {"stem_width": 16}
+    described = {"architecture": "resnet10t", "model_args": arguments, "pretrained_cfg": {"input_size": [3, 64, 64]}}
+    (place / "config.json").write_text(json.dumps(described))
+    first = OpenSetClassifier(["a", "b"], model=f"local-dir:{place}", image_size=64, precision="fp32")
+    assert first.settings["model"] == "resnet10t" and first.settings["model_options"] == arguments
+    first.save(tmp_path / "run")
+    shutil.rmtree(place)
+    second = OpenSetClassifier.load(tmp_path / "run")
+    picture = Image.new("RGB", (64, 64), (9, 99, 199))
+    first.network.eval()
+    assert first.predict([picture]) == second.predict([picture])
+
+
 @pytest.mark.parametrize("option", ["checkpoint_path", "cache_dir", "pretrained_cfg", "pretrained_cfg_overlay"])
 def test_options_that_name_other_files_open_none(tmp_path, option):
     """timm opens whatever file `checkpoint_path` names."""
@@ -427,6 +447,56 @@ def test_references_in_the_config_are_refused(copy):
     bomb = "k0: &k0 [x]\n" + "".join(f"k{n}: &k{n} [{', '.join([f'*k{n - 1}'] * 9)}]\n" for n in range(1, 20))
     (copy / "config.yaml").write_text(text + bomb)
     refused(copy, "is not readable YAML as backmix writes it: .*a reference to another place")
+
+
+def altered(value, kind):
+    """The same tensor of another type, or with a value that is no number."""
+    if kind in ("nan", "inf"):
+        value = value.clone()
+        value.view(-1)[0] = float(kind)
+        return value
+    return value.to(getattr(torch, kind))
+
+
+@pytest.mark.parametrize("kind", ["int8", "bool", "complex64", "float16", "float64", "nan", "inf"])
+def test_weights_of_another_type_or_without_value_are_named(copy, kind):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(copy / "model.safetensors")
+    name = next(name for name, value in weights.items() if value.is_floating_point())
+    save_file({**weights, name: altered(weights[name], kind)}, copy / "model.safetensors")
+    sign(copy)
+    found = "no finite numbers" if kind in ("nan", "inf") else f"are {kind}; expected float32"
+    refused(copy, f"cannot be read as a run of backmix .*weights {name} .*{found}|of the .* weights {name} {found}")
+
+
+def test_a_counter_of_another_type_is_named(copy):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(copy / "model.safetensors")
+    name = next(name for name, value in weights.items() if not value.is_floating_point())
+    save_file({**weights, name: weights[name].float()}, copy / "model.safetensors")
+    sign(copy)
+    refused(copy, f"{name} are float32; expected int64")
+
+
+def test_a_reader_waits_for_a_process_that_writes_the_run_over(copy, monkeypatch):
+    import backmix.runs.folder as module
+
+    whole = (copy / "classes.json").read_bytes()
+    (copy / "classes.json").write_bytes(b"[]")
+    turns = []
+
+    def is_locked(folder):
+        turns.append(folder)
+        (copy / "classes.json").write_bytes(whole)
+        return True
+
+    monkeypatch.setattr(module, "is_locked", is_locked)
+    assert load_run(copy).classes == ["blue", "green", "red"] and turns == [copy]
+    monkeypatch.setattr(module, "is_locked", lambda folder: False)
+    (copy / "classes.json").write_bytes(b"[]")
+    refused(copy, "classes.json is not the file")
 
 
 @pytest.mark.parametrize("name", ["a\x85b", "a\u2028b", "größer", "a: *b", "'\"\\", "\ufeffa", "\u202eb"])

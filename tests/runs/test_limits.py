@@ -15,7 +15,6 @@ from backmix.runs.fetch import MAX_BYTES
 from backmix.runs.limits import (
     SPARE_ELEMENTS,
     BuildLimit,
-    check_image_size,
     read_classes,
     read_settings,
     read_text,
@@ -114,13 +113,6 @@ def test_a_million_equal_names_are_refused_at_once(tmp_path):
     with pytest.raises(ValueError, match="names a class twice"):
         read_classes(tmp_path / "classes.json")
     assert time.perf_counter() - begin < 20
-
-
-@pytest.mark.parametrize("size", [2049, 10**9, 32.0, "32", True, None, [32, 32]])
-def test_image_sizes_that_are_none(size):
-    with pytest.raises(ValueError, match="image_size is a whole number of at most 2048 pixels"):
-        check_image_size(size)
-    assert check_image_size(2048) == 2048
 
 
 def test_options_that_open_files_are_dropped_and_others_stay():

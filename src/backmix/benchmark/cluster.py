@@ -20,10 +20,9 @@ from backmix.benchmark.runner import (
     cell_folder,
     collect_results,
     keep_error,
-    locked,
 )
 from backmix.errors import DataError, RunError, in_one_line
-from backmix.files import write_bytes, write_text
+from backmix.files import locked, write_bytes, write_text
 from backmix.train.loop import Progress
 
 TOKEN = ".grid"

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
-
-from filelock import lock_descriptor
 
 from backmix.benchmark.cell import METRICS, finished, run_cell
 from backmix.benchmark.environment import code_fingerprint
@@ -18,7 +15,7 @@ from backmix.benchmark.grid import Cell
 from backmix.benchmark.grid_options import GridOptions
 from backmix.benchmark.results import Row, row_from, write_results
 from backmix.errors import BackmixError, RunError, in_one_line
-from backmix.files import write_text
+from backmix.files import locked, write_text
 from backmix.train.loop import Progress
 
 CELLS, RESULTS, ERROR = "cells", "results.csv", "error.txt"
@@ -143,18 +140,3 @@ def keep_error(folder: Path, error: BaseException) -> str:
     # Our own errors end with advice, so they are kept whole. Errors of other packages may fill pages.
     text = " ".join(str(error).split()) if isinstance(error, BackmixError) else in_one_line(error)
     return f"{type(error).__name__}: {text}"
-
-
-@contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Lock the folder of a grid, so that no second process works on it.
-
-    Raises:
-        RunError: If another process has locked it.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    with open(out / ".lock", "w") as file:
-        # The system releases the lock when the process dies, however it dies.
-        if not lock_descriptor(file.fileno(), blocking=False):
-            raise RunError(f"another process works on {out}. Wait for it, or choose another --out.")
-        yield

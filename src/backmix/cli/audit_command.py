@@ -32,7 +32,7 @@ from backmix.data.common_range import use_ranges
 from backmix.data.content import HasContentKey, content_keys
 from backmix.data.load import absolute, load_source, usual_split
 from backmix.data.source import ImageSource, auto_image_size
-from backmix.files import nothing_left_of_a_refusal, write_json
+from backmix.files import locked, nothing_left_of_a_refusal, write_json
 from backmix.version import __version__
 
 JSON, ROWS = "audit.json", "images.csv"
@@ -106,6 +106,7 @@ def audit_command(
     console.print(f"{len(items)} images of {side} pixels, masks: {masks.name}")
     how: dict[str, Any] = {"seed": arguments.seed, "batch_size": batch_size, "workers": arguments.workers}
     with (
+        locked(out),
         nothing_left_of_a_refusal(out, partial(has_answers, out)),
         advice_when_stopped(lambda: f"what was answered is kept in {out}; the same command with --resume goes on"),
         AuditRun(model, items, gathered.matching.to_data, out, settings, resume=resume, **how) as run,

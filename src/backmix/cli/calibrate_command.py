@@ -20,6 +20,7 @@ from backmix.data.load import absolute, calibration_split, load_source
 from backmix.detectors import METHOD, OURS, check_name
 from backmix.detectors.fitting import cautions
 from backmix.errors import DataError, RunError
+from backmix.files import locked
 from backmix.inference.choose_detector import choose_detector
 from backmix.inference.evaluation import Outputs
 from backmix.metrics.acceptance import SHARES, acceptance_table
@@ -72,7 +73,24 @@ def calibrate_command(
             f"one detector decides; got {', '.join(detectors)}. Give one, or example unknowns to choose by (--unknown)"
         )
     console = make_console()
-    classifier = load_run(run, calibrated=False, kind=OpenSetClassifier)
+    classifier = load_run(run, calibrated=False, kind=OpenSetClassifier)  # It says so if there is no run to lock.
+    with locked(run):
+        return _calibrate(console, classifier, run, data, split, accept, per_class, detectors, unknown, moved, workers)
+
+
+def _calibrate(
+    console: Console,
+    classifier: OpenSetClassifier,
+    run: Path,
+    data: str | None,
+    split: str | None,
+    accept: float | None,
+    per_class: bool | None,
+    detectors: Sequence[str] | None,
+    unknown: str | None,
+    moved: str | None,
+    workers: int,
+) -> OpenSetClassifier:
     shares = _shares(run, moved)
     if data is None:
         own = read_shares(run, moved)

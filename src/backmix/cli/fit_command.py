@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -19,11 +20,12 @@ from backmix.cli.stop_signals import advice_when_stopped
 from backmix.data.split import Split
 from backmix.detectors.fitting import cautions
 from backmix.errors import some_of
-from backmix.files import nothing_left_of_a_refusal
+from backmix.files import locked, nothing_left_of_a_refusal
 from backmix.fit.arguments import FitArguments
 from backmix.fit.begun import CHECKPOINT
 from backmix.fit.data import notes, outlier_notes, write_seen_images
 from backmix.fit.data_checks import untested_classes
+from backmix.fit.first_process import is_first_process
 from backmix.fit.fit_report import FitReport
 from backmix.fit.run_metrics import verdict_of
 from backmix.fit.session import FitSession
@@ -49,10 +51,12 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
     Raises:
         RunError: If the folder holds another run or other files, or if options have changed.
     """
-    with (
-        nothing_left_of_a_refusal(out, (out / CHECKPOINT).is_file),
-        advice_when_stopped(partial(_how_to_go_on, out)),
-    ):
+    with ExitStack() as stack:
+        if is_first_process():  # The first of several processes is the one that writes.
+            if not out.is_file():
+                stack.enter_context(locked(out))
+            stack.enter_context(nothing_left_of_a_refusal(out, (out / CHECKPOINT).is_file))
+        stack.enter_context(advice_when_stopped(partial(_how_to_go_on, out)))
         return _fit(arguments, out, resume, workers)
 
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from backmix.cli.console import make_console, say_left_out
 from backmix.cli.stop_signals import advice_when_stopped
 from backmix.errors import DataError
-from backmix.files import nothing_left_of_a_refusal, write_json
+from backmix.files import locked, nothing_left_of_a_refusal, write_json
 from backmix.study.arguments import StudyArguments, typed
 from backmix.study.cell import Cell, run_cell
 from backmix.study.charts import samples
@@ -50,6 +50,7 @@ def study_command(arguments: StudyArguments, out: Path) -> dict[str, Any]:
         raise DataError("part a needs scenes, or the embedded digits: as photographed, no one can choose the prior")
     described = describe(setting, parts)
     with (
+        locked(out),
         nothing_left_of_a_refusal(out, (out / JSON).is_file),
         advice_when_stopped(lambda: f"the cells that were measured are kept in {out}; the same command goes on"),
     ):

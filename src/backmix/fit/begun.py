@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from backmix.errors import RunError
+from backmix.files import LOCK
 from backmix.fit.arguments import FitArguments
 from backmix.runs.folder import read_config
 
@@ -18,7 +19,7 @@ def check_out(out: Path, arguments: FitArguments, resume: bool) -> None:
     if out.is_file():
         raise RunError(f"{out} is a file; --out is the folder of the run")
     if not resume:
-        if out.is_dir() and any(out.iterdir()):
+        if out.is_dir() and any(entry.name != LOCK for entry in out.iterdir()):
             raise RunError(f"{out} is not empty. Choose another --out, delete it, or go on with it by --resume.")
         return
     if not (out / "config.yaml").is_file():
@@ -44,6 +45,11 @@ def begun_choices(out: Path) -> dict[str, Any]:
     """Return the choices with which a run began, because the machine that resumes it might choose differently."""
     config = read_config(out) if (out / "config.yaml").is_file() else {}
     training, chosen = config.get("training") or {}, config.get("chosen") or {}
+    if ":" in str(chosen.get("model", "")) and chosen["model"] != (config.get("arguments") or {}).get("model"):
+        raise RunError(
+            f"{out / 'config.yaml'} names a network in another place, {chosen['model']!r}, that nobody asked for. "
+            "Choose another --out."
+        )
     checkpoint = (out / CHECKPOINT).is_file()
     return {
         **{key: training[key] for key in ("precision",) if key in training},

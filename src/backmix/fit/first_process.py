@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -9,6 +10,16 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 T = TypeVar("T")
+
+_RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
+
+
+def is_first_process() -> bool:
+    """Return whether this is the first of several processes, by what their launcher says of it.
+
+    It serves where there is no accelerator yet. A process that no launcher started is the first one.
+    """
+    return all(os.environ.get(name, "0") in ("0", "") for name in _RANKS)
 
 
 def from_first_process(find: Callable[[], T], accelerator: Accelerator) -> T:

@@ -14,17 +14,9 @@ from backmix.classifier import OpenSetClassifier
 from backmix.data.names import split_names
 from backmix.detectors import METHOD, make_detector
 from backmix.errors import RunError, in_one_line
-from backmix.files import sha256, write_text
+from backmix.files import locked, sha256, write_text
 from backmix.hub.card import LEFT_OUT, model_card
-from backmix.runs.folder import (
-    CHECKED,
-    FORMAT,
-    TRAINING,
-    load_run,
-    read_config,
-    write_calibration,
-    write_config,
-)
+from backmix.runs.folder import CHECKED, FORMAT, TRAINING, finish_run, load_run, read_config
 from backmix.runs.held_out import read_shares
 from backmix.runs.limits import without_weight_sources
 
@@ -132,17 +124,18 @@ def write_shared_copy(
             license=license,
             files=(*names, "config.yaml"),
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_calibration(folder, classifier, {"chosen": chosen} if chosen else None)
-    for file in names:
-        if file == CALIBRATION:
-            continue
-        shutil.copyfile(run / file, folder / file)
-        if sha256(folder / file) != fingerprints[file]:
-            raise RunError(f"{run / file} changed while it was copied. Share again when nothing writes to the run.")
-    write_config(folder, shared, names)
-    if text is not None:
-        write_text(folder / CARD, text)
+    with locked(folder):
+        files = {}
+        for file in names:
+            if file == CALIBRATION:
+                continue
+            shutil.copyfile(run / file, folder / file)
+            files[file] = sha256(folder / file)
+            if files[file] != fingerprints[file]:
+                raise RunError(f"{run / file} changed while it was copied. Share again when nothing writes to the run.")
+        finish_run(folder, classifier, shared, files, {"chosen": chosen} if chosen else None)
+        if text is not None:
+            write_text(folder / CARD, text)
     return SharedCopy(folder, (*names, "config.yaml", *([CARD] if card else [])), tuple(left_out))
 
 

@@ -30,6 +30,7 @@ from backmix.metrics.acceptance import SHARES, acceptance_table
 from backmix.metrics.usefulness import Verdict, judge
 from backmix.mixing.default_dtype import in_float32
 from backmix.models.precision import resolve_precision
+from backmix.models.timm_backbone import TimmBackbone
 from backmix.prediction.answer import Prediction
 from backmix.threshold.by_class import decide, fit_class_thresholds
 from backmix.threshold.conformal import ConformalThreshold, min_held_out
@@ -96,6 +97,10 @@ class Decider(Scorer):
                 method_options=method_options,
             )
         backbone = network.backbone
+        if ":" in model and isinstance(backbone, TimmBackbone):
+            # A run is loaded without asking the place that defined its network, so it names the network itself.
+            self.settings["model"] = backbone.architecture
+            self.settings["model_options"] = {**backbone.architecture_options, **self.settings["model_options"]}
         if mean is None:
             mean, std = getattr(backbone, "mean", None), getattr(backbone, "std", None)
         preprocess = Preprocess(image_size, mean, std) if mean and std else Preprocess(image_size)

@@ -36,6 +36,8 @@ class TimmBackbone(Backbone):
         model: The timm model, without the parts that its feature map does not depend on.
         fixed_size: The only image size that it takes, (height, width) in pixels. None: it takes any size.
         weights_from: Where the published weights came from, in words. None: the weights are random.
+        architecture: The name by which timm builds the network without asking another place.
+        architecture_options: The options that go with it, where another place ("hf-hub:", "local-dir:") named them.
 
     Raises:
         ValueError: On a call, if the images do not have the fixed size, or if the features are no map.
@@ -52,11 +54,13 @@ class TimmBackbone(Backbone):
         mean: tuple[float, ...] | None = None,
         std: tuple[float, ...] | None = None,
         weights_from: str | None = None,
+        architecture: tuple[str, dict[str, Any]] | None = None,
     ) -> None:
         super().__init__(name, 0, in_channels=in_channels, mean=mean, std=std)
         self.model = model
         self.fixed_size = fixed_size
         self.weights_from = weights_from
+        self.architecture, self.architecture_options = architecture or (name, {})
         self.num_features = self._try_out(probe_size)
 
     def stages_inside(self) -> list[nn.Module]:
@@ -167,6 +171,7 @@ def create_timm_backbone(
             mean=tuple(config["mean"]) if published else None,
             std=tuple(config["std"]) if published else None,
             weights_from=weights_from,
+            architecture=_defined_elsewhere(timm_name, cache_dir) if ":" in timm_name else None,
         )
     _warn_of_cut_pixels(timm_name, model, size or own_size)
     return backbone
@@ -225,6 +230,18 @@ def _create_model(timm: ModuleType, name: str, size: tuple[int, int] | None, arg
                 raise
     model = timm.create_model(name, **arguments)  # A network that takes any size has no `img_size`.
     return model
+
+
+def _defined_elsewhere(name: str, cache_dir: str | Path | None) -> tuple[str, dict[str, Any]]:
+    """Return the architecture and its options that a place of timm names, which has just been fetched."""
+    from timm.models import _hub
+
+    place, _, where = name.partition(":")
+    if place == "local-dir":
+        _, architecture, options = _hub.load_model_config_from_path(where)
+    else:
+        _, architecture, options = _hub.load_model_config_from_hf(where, cache_dir=cache_dir)
+    return str(architecture), dict(options or {})
 
 
 def _refused_size(name: str, size: tuple[int, int], error: Exception) -> str:

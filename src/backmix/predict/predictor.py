@@ -107,16 +107,17 @@ def load_predictor(path: str | Path) -> Predictor:
 
 
 def fingerprint(path: str | Path) -> str:
-    """Return the SHA-256 of the file that determines the answers of a model: an .onnx file, or config.yaml of a run.
-
-    config.yaml holds the fingerprints of the weights, the classes and the calibration.
+    """Return the fingerprint of what determines the answers of a model: of an .onnx file, or of a run.
 
     Raises:
-        RunError: If the file cannot be read, or the run cannot be fetched from the hub.
+        RunError: If a file cannot be read, or the run cannot be fetched from the hub.
     """
     path = run_folder(path)
-    file = path / "config.yaml" if path.is_dir() else path
     try:
-        return sha256(file)
+        if path.is_dir():
+            from backmix.runs.folder import fingerprint as fingerprint_of_run
+
+            return fingerprint_of_run(path)
+        return sha256(path)
     except OSError as error:
-        raise RunError(f"{file} cannot be read: {in_one_line(error)}") from error
+        raise RunError(f"{error.filename} cannot be read: {in_one_line(error)}") from error

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -19,19 +20,13 @@ from backmix.data.preprocess import Preprocess
 from backmix.data.value_range import read_ranges
 from backmix.detectors.training_outputs import TrainingOutputs
 from backmix.errors import RunError, in_one_line
-from backmix.files import sha256, write_bytes, write_json, write_text
+from backmix.files import is_locked, locked, sha256, write_bytes, write_text
 from backmix.inference.decider import Decider
+from backmix.runs import calibration
+from backmix.runs.calibration import chosen_before, read_calibration, write_calibration
 from backmix.runs.fetch import hub_id, run_folder
-from backmix.runs.limits import (
-    BuildLimit,
-    check_image_size,
-    read_classes,
-    read_settings,
-    read_text,
-    without_weight_sources,
-)
-from backmix.threshold.conformal import ConformalThreshold
-from backmix.threshold.default import ACCEPT
+from backmix.runs.limits import BuildLimit, read_classes, read_settings, without_weight_sources
+from backmix.runs.settings import Settings, check_weights
 from backmix.version import __version__
 
 D = TypeVar("D", bound=Decider)
@@ -39,6 +34,13 @@ D = TypeVar("D", bound=Decider)
 FORMAT = 1
 CHECKED = ("model.safetensors", "classes.json", "calibration.json")
 TRAINING = "training.safetensors"  # The outputs that detectors are fitted on. Runs of earlier versions have none.
+
+
+_WAIT = 10.0  # The seconds to wait for a process that writes a run over.
+
+
+class _ChangedError(RunError):
+    """A file is not the one that the run was saved with."""
 
 
 def save_run(classifier: Decider, folder: Path, *, extra: dict[str, Any] | None = None) -> None:
@@ -52,75 +54,72 @@ def save_run(classifier: Decider, folder: Path, *, extra: dict[str, Any] | None 
     Raises:
         TrainingError: If a file cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    training = classifier.training_outputs  # This comes before any writing, because it may be read from this folder.
-    _write_tensors(folder / "model.safetensors", classifier.network.state_dict())
-    if training is None:
-        (folder / TRAINING).unlink(missing_ok=True)
-    else:
-        _write_tensors(folder / TRAINING, training.tensors())
-    write_json(folder / "classes.json", classifier.classes)
-    write_calibration(folder, classifier)
-    preprocess = classifier.preprocess
-    config = {
-        "format": FORMAT,
-        "backmix": __version__,
-        **classifier.settings,
-        "mean": list(preprocess.mean),
-        "std": list(preprocess.std),
-        "precision": classifier.precision,
-        "frozen": classifier.frozen,
-        "value_ranges": {kind: list(ends) for kind, ends in (classifier.value_ranges or {}).items()},
-        **(extra or {}),
-    }
-    write_config(folder, config, CHECKED if training is None else (*CHECKED, TRAINING))
+    with locked(folder):
+        training = classifier.training_outputs  # It comes before any writing, because it may be read from this folder.
+        files = {"model.safetensors": _write_tensors(folder / "model.safetensors", classifier.network.state_dict())}
+        if training is None:
+            (folder / TRAINING).unlink(missing_ok=True)
+        else:
+            files[TRAINING] = _write_tensors(folder / TRAINING, training.tensors())
+        classes = (json.dumps(classifier.classes, indent=2, ensure_ascii=False) + "\n").encode()
+        write_bytes(folder / "classes.json", classes)
+        files["classes.json"] = hashlib.sha256(classes).hexdigest()
+        preprocess = classifier.preprocess
+        config = {
+            "format": FORMAT,
+            "backmix": __version__,
+            **classifier.settings,
+            "mean": list(preprocess.mean),
+            "std": list(preprocess.std),
+            "precision": classifier.precision,
+            "frozen": classifier.frozen,
+            "value_ranges": {kind: list(ends) for kind, ends in (classifier.value_ranges or {}).items()},
+            **(extra or {}),
+        }
+        finish_run(folder, classifier, config, files)
 
 
-def write_config(folder: Path, config: dict[str, Any], written: Iterable[str]) -> None:
-    """Write config.yaml, the last file of a run, with the fingerprints of the others and of itself.
+def finish_run(
+    folder: Path,
+    classifier: Decider,
+    config: dict[str, Any],
+    files: Mapping[str, str],
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Write calibration.json, and then config.yaml, the last file of a run, with the fingerprints of all of them.
+
+    The fingerprints are those of what this process wrote, not of what lies in the folder now.
 
     Args:
         folder: The folder of the other files.
+        classifier: The classifier with its thresholds.
         config: The settings, without `files`.
-        written: The names of the other files.
+        files: The fingerprint of each of the other files.
+        extra: Further entries for calibration.json, for people.
 
     Raises:
-        TrainingError: If it cannot be written.
+        TrainingError: If a file cannot be written.
     """
-    files = {name: sha256(folder / name) for name in written} | {"config.yaml": _digest(config)}
-    write_text(folder / "config.yaml", _as_yaml({**config, "files": files}))
+    files = {**files, "config.yaml": _digest(config)}
+    files[calibration.NAME] = write_calibration(folder, classifier, files, extra)
+    ordered = {name: files[name] for name in (*CHECKED, TRAINING, "config.yaml") if name in files}
+    write_text(folder / "config.yaml", _as_yaml({**config, "files": ordered}))
 
 
 def save_calibration(classifier: Decider, folder: Path, *, extra: dict[str, Any] | None = None) -> None:
-    """Write the thresholds of a classifier into its run folder. Everything else in the folder stays.
-
-    If this is interrupted between the two files that it writes, the run cannot be loaded until it is calibrated again,
-    see `load_run`.
+    """Write the thresholds of a classifier into its run folder, in one step. Everything else in the folder stays.
 
     Args:
         classifier: The classifier, which was read from this folder and then calibrated.
         folder: The run folder.
         extra: Further entries for calibration.json, for people.
+
+    Raises:
+        RunError: If another process works on the folder.
+        TrainingError: If it cannot be written.
     """
-    config = read_config(folder)
-    files = config.pop("files")
-    write_calibration(folder, classifier, extra)
-    write_config(folder, config, [name for name in files if name != "config.yaml"])
-
-
-def write_calibration(folder: Path, classifier: Decider, extra: dict[str, Any] | None = None) -> None:
-    """Write only calibration.json. `write_config` updates its fingerprint in config.yaml."""
-    write_json(
-        folder / "calibration.json",
-        {
-            "detector": classifier.detector,
-            "accept": classifier.accept,
-            "thresholds": {name: value.to_dict() for name, value in classifier.thresholds.items()},
-            "per_class": classifier.per_class,
-            "class_thresholds": [value and value.to_dict() for value in classifier.class_thresholds],
-            **(extra or {}),
-        },
-    )
+    with locked(folder):
+        write_calibration(folder, classifier, read_config(folder)["files"], extra)
 
 
 @overload
@@ -142,57 +141,50 @@ def load_run(folder: Path, *, calibrated: bool = True, kind: type[Decider] = Dec
     Raises:
         RunError: If the folder or a file is missing, was altered, or was written in another format.
     """
-    config = read_config(folder)
-    files = config.pop("files", None)
-    if files is None:
-        raise RunError(f"{folder} holds a training that did not finish. Go on with `backmix fit ... --resume`.")
-    if not isinstance(files, dict) or files.get("config.yaml") != _digest(config):
-        raise RunError(
-            f"{folder / 'config.yaml'} was altered since this run was saved. Its settings belong to the weights: "
-            "undo the change, or train again."
-        )
+    deadline = time.monotonic() + _WAIT
+    while True:
+        try:
+            return _load(folder, calibrated, kind)
+        except _ChangedError:  # Another process may be writing the run over at this moment.
+            if not is_locked(folder) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def _load(folder: Path, calibrated: bool, kind: type[D]) -> D:
+    config, files = _read_signed(folder)
     for name in (*CHECKED, TRAINING) if TRAINING in files else CHECKED:
         path = folder / name
         if not path.is_file():
             raise RunError(f"{path} is missing. A run is a whole folder: copy all of it, or train again.")
-        if not calibrated and name == "calibration.json":
-            continue
-        if sha256(path) != files.get(name):
-            instead = "run `backmix calibrate`" if name == "calibration.json" else "train again"
-            raise RunError(
+        if name != calibration.NAME and sha256(path) != files.get(name):
+            raise _ChangedError(
                 f"{path} is not the file this run was saved with (its SHA-256 differs from config.yaml). "
-                f"Restore it, or {instead}."
+                "Restore it, or train again."
             )
     try:
         classes = read_classes(folder / "classes.json")
-        calibration = _read_calibration(folder) if calibrated else _chosen_before(folder)
+        chosen = read_calibration(folder, files) if calibrated else chosen_before(folder)
+        settings = Settings.of(config)
         weights = load_file(folder / "model.safetensors")
         with BuildLimit(weights):
             classifier = kind(
                 classes,
-                model=config["model"],
-                method=config["method"],
-                image_size=check_image_size(config["image_size"]),
-                detector=calibration["detector"],
-                accept=calibration["accept"],
-                precision=config["precision"],
-                model_options=without_weight_sources(config["model_options"]),
-                method_options=config["method_options"],
-                value_ranges=read_ranges(config.get("value_ranges", {})),  # Earlier versions kept none.
+                model=settings.model,
+                method=settings.method,
+                image_size=settings.image_size,
+                detector=chosen.detector,
+                accept=chosen.accept,
+                precision=settings.precision,
+                model_options=without_weight_sources(settings.model_options),
+                method_options=settings.method_options,
+                value_ranges=read_ranges(settings.value_ranges),
             )
-        classifier.preprocess = Preprocess(config["image_size"], tuple(config["mean"]), tuple(config["std"]))
+        classifier.preprocess = Preprocess(settings.image_size, settings.mean, settings.std)
+        check_weights(weights, classifier.network.state_dict())
         classifier.network.load_state_dict(weights)
-        classifier.frozen = bool(config.get("frozen", False))  # Runs of earlier versions trained all weights.
-        classifier.thresholds = {
-            name: ConformalThreshold.from_dict(value) for name, value in calibration["thresholds"].items()
-        }
-        # Runs of earlier versions do not have these entries.
-        classifier.per_class = bool(calibration.get("per_class", False))
-        classifier.class_thresholds = [
-            value and ConformalThreshold.from_dict(value) for value in calibration.get("class_thresholds", [])
-        ]
-        if len(classifier.class_thresholds) not in (0, len(classifier.classes)):
-            raise ValueError("there is not one threshold for each class")
+        classifier.frozen = settings.frozen
+        chosen.put_into(classifier)
     except RunError:
         raise
     except Exception as error:  # Wrong settings can make the construction of a network fail in any way.
@@ -203,21 +195,31 @@ def load_run(folder: Path, *, calibrated: bool = True, kind: type[Decider] = Dec
     return classifier
 
 
-def _read_calibration(folder: Path) -> dict[str, Any]:
-    content = json.loads(read_text(folder / "calibration.json"))
-    if not isinstance(content, dict):
-        raise ValueError(f"calibration.json holds {type(content).__name__}, not a dictionary")
-    return content
+def _read_signed(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the settings of a finished run, and the fingerprints in its config.yaml."""
+    config = read_config(folder)
+    files = config.pop("files", None)
+    if files is None:
+        raise RunError(f"{folder} holds a training that did not finish. Go on with `backmix fit ... --resume`.")
+    if not isinstance(files, dict) or files.get("config.yaml") != _digest(config):
+        raise RunError(
+            f"{folder / 'config.yaml'} was altered since this run was saved. Its settings belong to the weights: "
+            "undo the change, or train again."
+        )
+    return config, files
 
 
-def _chosen_before(folder: Path) -> dict[str, Any]:
-    """Return the detector and the accepted share in a calibration.json that may be damaged, or else the defaults."""
-    try:
-        found = _read_calibration(folder)
-        kept = {key: found[key] for key in ("detector", "accept")} | {"per_class": found.get("per_class", False)}
-    except (OSError, ValueError, KeyError, RunError):
-        kept = {"detector": None, "accept": ACCEPT, "per_class": False}
-    return {**kept, "thresholds": {}}
+def fingerprint(folder: Path) -> str:
+    """Return the fingerprint of everything that the answers of a run follow from.
+
+    config.yaml holds the fingerprints of the weights and the classes; a later calibration changes calibration.json
+    alone.
+
+    Raises:
+        OSError: If one of the two cannot be read.
+    """
+    both = "".join(sha256(folder / name) for name in ("config.yaml", calibration.NAME))
+    return hashlib.sha256(both.encode()).hexdigest()
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -260,10 +262,13 @@ class _PlainDumper(yaml.SafeDumper):
         return True
 
 
-def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    """Write tensors, and return the fingerprint of the file."""
     content = {name: value.contiguous().cpu() for name, value in tensors.items()}
     # `save_file` is not used: only the owner can read its files, and a full disk raises another kind of error.
-    write_bytes(path, save(content))
+    written = save(content)
+    write_bytes(path, written)
+    return hashlib.sha256(written).hexdigest()
 
 
 def _read_training(path: Path, fingerprint: str) -> TrainingOutputs:
@@ -301,14 +306,11 @@ def load_from_hub(
     """
     folder = run_folder(run, revision=revision, token=token)
     name = hub_id(run)
-    if name is None:
-        return load_run(folder, kind=kind)
     try:
-        model = read_config(folder).get("model")
-        if ":" in str(model):
-            raise RunError(f"its network {model!r} lies in another place, which is not asked.")
         return load_run(folder, kind=kind)
     except RunError as error:
+        if name is None:
+            raise
         raise RunError(
             f"{name} on the hub cannot be used: {error} Delete {folder} to fetch it again, or give another revision."
         ) from error

@@ -18,24 +18,32 @@ from yaml.nodes import Node
 from backmix.errors import RunError, in_one_line
 from backmix.runs.fetch import MAX_BYTES
 
-MAX_IMAGE_SIZE = 2048  # In pixels.
 SPARE_ELEMENTS = 2**28  # Elements allowed beyond those of the weights: timm builds parts and drops them, as for VGG.
 SPARE_TENSORS = 10_000
 
 
 def read_text(path: Path) -> str:
-    """Return the text of one of the small files of a run, see `MAX_BYTES`.
+    """Return the text of one of the small files of a run, see `read_bytes`.
 
     Raises:
         RunError: If the file is larger than any that backmix writes.
         UnicodeDecodeError: If it is not UTF-8.
+    """
+    return read_bytes(path).decode("utf-8")
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the content of one of the small files of a run, see `MAX_BYTES`.
+
+    Raises:
+        RunError: If the file is larger than any that backmix writes.
     """
     limit = MAX_BYTES[path.name]
     with open(path, "rb") as file:
         content = file.read(limit + 1)
     if len(content) > limit:
         raise RunError(f"{path} is larger than {limit // 2**20} MiB, so backmix did not write it. Restore it.")
-    return content.decode("utf-8")
+    return content
 
 
 def read_settings(path: Path) -> Any:
@@ -67,17 +75,6 @@ def read_classes(path: Path) -> list[str]:
     if len(set(classes)) != len(classes):
         raise ValueError("classes.json names a class twice")
     return classes
-
-
-def check_image_size(size: object) -> int:
-    """Return the image size of a run after a check.
-
-    Raises:
-        ValueError: If it is not a whole number of at most `MAX_IMAGE_SIZE` pixels.
-    """
-    if not isinstance(size, int) or isinstance(size, bool) or size > MAX_IMAGE_SIZE:
-        raise ValueError(f"image_size is a whole number of at most {MAX_IMAGE_SIZE} pixels; found {size!r}")
-    return size
 
 
 def without_weight_sources(options: Mapping[str, Any]) -> dict[str, Any]:

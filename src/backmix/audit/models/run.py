@@ -7,7 +7,7 @@ from pathlib import Path
 from backmix.audit.models.base import ModelOptions, own_size
 from backmix.audit.models.classifier import ClassifierModel
 from backmix.classifier import OpenSetClassifier
-from backmix.files import sha256
+from backmix.runs.folder import fingerprint
 
 
 class RunModel(ClassifierModel):
@@ -27,5 +27,4 @@ class RunModel(ClassifierModel):
     def __init__(self, folder: Path, options: ModelOptions) -> None:
         classifier = OpenSetClassifier.load(folder).to(options.device)
         own_size(options, classifier.preprocess.image_size)
-        # The configuration holds the fingerprints of the weights.
-        super().__init__(classifier, sha256(folder / "config.yaml"))
+        super().__init__(classifier, fingerprint(folder))
