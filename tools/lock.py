@@ -31,7 +31,7 @@ def main() -> None:
     """Resolve, compare with constraints.txt, and write the file."""
     packages = resolve()
     wanted = constrained()
-    found = {canonicalize_name(package["name"]): package["version"] for package in packages}
+    found: dict[str, str] = {canonicalize_name(package["name"]): package["version"] for package in packages}
     if found != wanted:
         lines = [
             f"  {name}: {wanted.get(name, 'absent')} in {CONSTRAINTS}, {found.get(name, 'absent')} is resolved"
