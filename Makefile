@@ -4,6 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
+# The hashes of what is installed on the platform that is tested. Nothing else may be installed there, and nothing is built.
+LOCKED := requirements-linux-x86_64-cp311.txt
+CHECKED := --require-hashes --no-deps --only-binary :all:
 
 # Tests on real images look in $BACKMIX_DATA, and skip when it is not set.
 ifeq ($(origin BACKMIX_DATA),undefined)
@@ -19,7 +22,7 @@ PYTEST := env OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} HF_HUB_OFFLINE=$${HF_HUB_OF
   $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow lowest lint bench docs clean
+.PHONY: help demo test slow lowest lint bench docs lock sbom clean
 .DELETE_ON_ERROR:
 
 help: ## list what can be made
@@ -54,6 +57,13 @@ docs: $(INSTALLED) ## train a small study on the embedded digits (once) and buil
 	@$(BIN)/backmix study --priors 0.1667,0.95 --seeds 0 --out build/study
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
+lock: $(INSTALLED) ## write the hashes of what is installed on the tested platform again, from pyproject.toml and constraints.txt
+	@$(PIP) install -c constraints.txt uv
+	@$(BIN)/python tools/lock.py
+
+sbom: $(INSTALLED) ## write the bill of materials of what is installed, CycloneDX, to build/sbom.cdx.json
+	@$(BIN)/python tools/sbom.py build/sbom.cdx.json
+
 clean: ## remove .venv, caches and build products; runs/ stays
 	rm -rf .venv .venv-lowest build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
@@ -69,8 +79,17 @@ except ImportError:
 endef
 export PYTHON_FITS
 
+# Succeeds where $(LOCKED) was made for this platform.
+define PLATFORM_IS_TESTED
+import platform, sys
+found = sys.implementation.name, sys.version_info[:2], sys.platform, platform.machine(), platform.libc_ver()[0]
+sys.exit(found != ("cpython", (3, 11), "linux", "x86_64", "glibc"))
+endef
+export PLATFORM_IS_TESTED
+
 # Done again when the requirements change. pip says nothing for minutes, so a line tells that it is at work.
-$(INSTALLED): pyproject.toml constraints.txt
+# pip and what builds the package come first: a pip that replaced itself half-way would go on with files of two versions.
+$(INSTALLED): pyproject.toml constraints.txt $(LOCKED)
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there. Install Python 3.11 or newer, or choose one: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c "$$PYTHON_FITS"
 	@rm -f $@
@@ -79,7 +98,16 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@begin=$$(date +%s); \
 	( while sleep 15 >/dev/null 2>&1 && kill -0 $$$$ 2>/dev/null; do echo "  ... still installing ($$(($$(date +%s) - begin)) s)"; done ) & \
 	beat=$$!; trap "kill $$beat 2>/dev/null" EXIT; trap "exit 130" INT TERM; \
-	$(PIP) install -c constraints.txt pip setuptools && \
-	$(PIP) install -c constraints.txt --no-build-isolation -e ".[dev]" && \
+	if $(BIN)/python -c "$$PLATFORM_IS_TESTED"; then \
+	  echo "This is the tested platform: only files with a SHA-256 in $(LOCKED) are installed." && \
+	  grep -E '^(pip|setuptools)==' $(LOCKED) > .venv/first.txt && \
+	  $(PIP) install $(CHECKED) -r .venv/first.txt && \
+	  $(PIP) install $(CHECKED) -r $(LOCKED) && \
+	  $(PIP) install --no-deps --no-build-isolation -e .; \
+	else \
+	  echo "This is not the tested platform: the versions of constraints.txt are installed, without a check of hashes." && \
+	  $(PIP) install -c constraints.txt pip setuptools && \
+	  $(PIP) install -c constraints.txt --no-build-isolation -e ".[dev]"; \
+	fi && \
 	echo "Installed in $$(($$(date +%s) - begin)) s."
 	@touch $@

@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = list(PROJECT["optional-dependencies"])
 PIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([0-9][A-Za-z0-9.!+_-]*)")
 
 
@@ -52,7 +53,7 @@ def test_constraints_are_pins_and_nothing_else() -> None:
 
 def test_every_direct_requirement_has_a_pin_that_satisfies_it() -> None:
     pinned = pins()
-    for requirement in [*requirements(["data", "dev"]), Requirement("setuptools>=77")]:
+    for requirement in [*requirements(EXTRAS), Requirement("setuptools>=77")]:
         if requirement.name != PROJECT["name"]:
             version = pinned.get(canonicalize_name(requirement.name))
             assert version is not None, f"{requirement.name} has no pin in constraints.txt"
@@ -60,7 +61,7 @@ def test_every_direct_requirement_has_a_pin_that_satisfies_it() -> None:
 
 
 def test_every_installed_requirement_of_a_requirement_has_a_pin() -> None:
-    pinned, seen, queue = pins(), set(), requirements(["data", "dev"])
+    pinned, seen, queue = pins(), set(), requirements(EXTRAS)
     while queue:
         requirement = queue.pop()
         key = (canonicalize_name(requirement.name), frozenset(requirement.extras))
