@@ -53,6 +53,14 @@ def test_options_of_a_file_arrive_whole(asked):
     assert typed.augmentation_options == {"grid": 4}
 
 
+@pytest.mark.parametrize(
+    ("content", "named"), [("epochs: [1, 2]", "epochs"), ("lr: {a: 1}", "lr"), ("model: [compact]", "model")]
+)
+def test_a_list_where_one_value_belongs_is_named(asked, content, named):
+    said = " ".join(asked(content).replace("│", " ").split())
+    assert f"{named} in " in said and "is to be one value" in said and content.partition(": ")[2] in said
+
+
 @pytest.mark.parametrize("content", ["augmentation-option: momentum", "epochs: many", "epochs: [1, 2]", "lr: {a: 1}"])
 def test_what_a_file_cannot_mean_is_said(asked, content):
     said = asked(content)

@@ -9,6 +9,7 @@ import warnings
 import zlib
 
 import numpy as np
+import PIL
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -198,6 +199,8 @@ def test_transparency_is_laid_over_white():
 
 @pytest.mark.parametrize("format", ["GIF", "PNG", "WEBP", "TIFF", "MPO"])
 def test_of_an_animation_the_first_frame_counts(format):
+    if format == "MPO" and tuple(map(int, PIL.__version__.split(".")[:2])) < (11, 3):
+        pytest.skip("Pillow before 11.3 reads MPO, and writes only such as it takes for a plain JPEG")
     frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "lime", "blue")]
     lossless = {"lossless": True} if format == "WEBP" else {}
     content = encode(frames[0], format, save_all=True, append_images=frames[1:], **lossless)
@@ -306,7 +309,7 @@ def test_a_real_deflate_bomb_is_refused(tmp_path):
     with pytest.raises(ImageError, match="refused without decoding"):
         open_image(bomb)
     text = png_chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(80_000_000), 9))
-    with pytest.raises(ImageError, match="too large"):
+    with pytest.raises(ImageError, match="(?i)too large"):
         open_image(png(1, 1, text, png_chunk(b"IDAT", zlib.compress(b"\0\0"))))
     assert PngImagePlugin.MAX_TEXT_CHUNK < 2**21
 

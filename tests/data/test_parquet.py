@@ -126,6 +126,8 @@ def test_ids_are_names_and_only_those_that_occur_are_classes(tmp_path, labels, c
 @pytest.mark.parametrize("string", [pa.string(), pa.large_string(), pa.string_view()], ids=str)
 @pytest.mark.parametrize("struct", [False, True])
 def test_large_types_and_views_of_arrow(tmp_path, binary, string, struct):
+    if int(pa.__version__.split(".")[0]) < 21 and "view" in f"{binary} {string}":
+        pytest.skip("pyarrow before 21 reads Parquet files with Arrow's view types, and cannot write one for this test")
     kind = pa.struct([("bytes", binary), ("path", string)]) if struct else binary
     images = [cell(encode(i)) if struct else encode(i) for i in range(3)]
     table = pa.table({"image": pa.array(images, kind), "label": pa.array(["b", "a", None], string)})

@@ -80,6 +80,8 @@ def _section(formatter: Any, title: str, records: list[tuple[str, str]]) -> None
     column = max((len(names) for names, _ in records if len(names) <= LONGEST), default=LONGEST)
     lines = ["", f"{title}:"]
     for names, description in records:
+        # Before 0.23, typer escapes what rich takes for markup, though this text is not for rich.
+        description = description.replace("\\[", "[")
         # Names such as hide-and-seek are not broken at their hyphens.
         words = textwrap.wrap(
             description, formatter.width - column - 4, break_on_hyphens=False, break_long_words=False

@@ -58,6 +58,8 @@ def read_config_file(context: typer.Context, path: Path | None) -> Path | None:
     names = {parameter.name for parameter in context.command.params if parameter.metavar == NAMES}
     pairs = {parameter.name for parameter in context.command.params if parameter.metavar == "KEY=VALUE"}
     for name, value in defaults.items():
+        if isinstance(value, list | dict) and name not in names | pairs:
+            raise typer.BadParameter(f"{name} in {path} is to be one value, as one types it; got {_in_one_line(value)}")
         if isinstance(value, dict):
             defaults[name] = [f"{key}={_in_one_line(of)}" for key, of in value.items()]
         elif name in pairs and value is not None:

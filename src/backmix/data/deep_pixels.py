@@ -118,9 +118,11 @@ def _decode_as(file: BinaryIO, format_: str, raw_mode: str) -> npt.NDArray[np.ui
     with Image.open(file, formats=[format_]) as opened:
         image: Any = opened
         tiles: list[Any] = []
-        for codec, extents, offset, arguments in image.tile:
+        for tile in image.tile:
+            codec, extents, offset, arguments = tile
             other = (raw_mode, *arguments[1:]) if isinstance(arguments, tuple) else raw_mode
-            tiles.append((codec, extents, offset, other))
+            # A plain tuple before Pillow 11, and a named one since, which Pillow 13 asks for.
+            tiles.append(getattr(tile, "_make", tuple)((codec, extents, offset, other)))
         image.tile = tiles
         image.load()
         pixels: npt.NDArray[np.uint16] = np.asarray(image).astype(np.uint16)
