@@ -3,6 +3,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 
 from backmix.data.images import ImageError
-from backmix.data.load import available_splits, load_source
+from backmix.data.load import available_splits, choose_known, load_source
 from backmix.data.parquet import HubSource, ParquetSource, parquet_splits
 from backmix.data.source import ImageSource, count_per_class, find_unreadable
 from backmix.errors import DataError
@@ -120,6 +121,51 @@ def test_labels_without_names_are_their_own(tmp_path):
 def test_ids_are_names_and_only_those_that_occur_are_classes(tmp_path, labels, classes, expected):
     source = ParquetSource(write(tmp_path / "a.parquet", names=None, labels=labels))
     assert source.classes == classes and source.labels.tolist() == expected
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.uint64(), pa.float64(), pa.string()], ids=str)
+@pytest.mark.parametrize("label", [10**12, 2**62])
+def test_nothing_has_the_size_of_a_label(tmp_path, kind, label):
+    labels = pa.array([i % 3 for i in range(29)] + [label]).cast(kind, safe=False)
+    path = write(tmp_path / "a.parquet", names=None, labels=labels)
+    tracemalloc.start()
+    try:
+        if kind == pa.float64():
+            with pytest.raises(DataError, match=r"one column of labels: .* Its columns: .*label \(float64\)"):
+                ParquetSource(path)
+        else:
+            source = ParquetSource(path)
+            assert source.classes == ["0", "1", "2", str(label)] and source.labels.tolist()[-2:] == [1, 3]
+            assert list(count_per_class(source).values()) == [10, 10, 9, 1]
+            assert choose_known(source.classes, None) == [0, 1, 2, 3]
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_with_names_the_row_of_such_a_label_is_named(tmp_path):
+    path = write(tmp_path / "train.parquet", names=("a", "b", "c"), labels=[i % 3 for i in range(29)] + [10**12])
+    with pytest.raises(DataError, match=r"train\.parquet:train: row 29 has label 1000000000000, but"):
+        ParquetSource(path)
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        ({"names": [1, 2, 3]}, r":a: the names of classes are texts; found 1 in column 'label'"),
+        ({"num_classes": 10**12}, "cannot be read as Parquet"),
+        ({"names": None}, "cannot be read as Parquet"),
+        ({"names": ["a", "a", "b"]}, "cannot be read as Parquet"),
+        ({"names_file": "/etc/hostname"}, "cannot be read as Parquet"),
+    ],
+)
+def test_class_labels_that_are_declared_otherwise(tmp_path, declared, message):
+    path = write(tmp_path / "a.parquet", labels=(0, 1, 2))
+    table = pq.read_table(path)
+    features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", **declared}}
+    pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})}), path)
+    with pytest.raises(DataError, match=message):
+        ParquetSource(path)
 
 
 @pytest.mark.parametrize("binary", [pa.binary(), pa.large_binary(), pa.binary_view()], ids=str)

@@ -119,7 +119,7 @@ def _records(line: bytes) -> Records | None:
         if zlib.crc32(content) != value["crc"]:
             return None
         return np.frombuffer(content, dtype=RECORD)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, RecursionError, KeyError, TypeError):
         return None
 
 
@@ -127,6 +127,6 @@ def _difference(found: bytes, wanted: bytes) -> str:
     try:
         old, new = json.loads(found)["settings"], json.loads(wanted)["settings"]
         changed = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         return "a journal that is not one of backmix audit"
     return "an audit with other settings: " + "; ".join(f"{n} was {old.get(n)!r}, is {new.get(n)!r}" for n in changed)

@@ -150,7 +150,7 @@ def finished(folder: Path) -> dict[str, Any] | None:
         found: Any = json.loads((folder / METRICS).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{folder / METRICS} is no JSON ({error}); delete it, and the cell is evaluated again") from None
     if not isinstance(found, dict) or "rows" not in found or "settings" not in found:
         raise RunError(f"{folder / METRICS} was not written by `backmix bench`; choose another --out")

@@ -156,6 +156,9 @@ def _classes_and_labels(table: datasets.Dataset, column: str, origin: str) -> tu
         return classes, torch.tensor([-1 if name is None else number[name] for name in given], dtype=torch.int64)
     labels = torch.from_numpy(np.array(values.cast("int64").fill_null(-1).to_numpy(), dtype=np.int64))
     classes = list(feature.names)
+    nameless = next((name for name in classes if not isinstance(name, str)), None)
+    if nameless is not None:
+        raise DataError(f"{origin}: the names of classes are texts; found {nameless!r} in column {column!r}")
     wrong = ((labels < -1) | (labels >= len(classes))).nonzero().flatten()
     if len(wrong):
         row = int(wrong[0])
