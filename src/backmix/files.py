@@ -25,7 +25,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
         TrainingError: If the file cannot be written, for example because the disk is full. The old file is kept.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     # The temporary name is always the same, so that the next process overwrites the file of a killed one.
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -40,11 +40,39 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
             os.close(folder)
     except (OSError, RuntimeError) as error:
         # torch reports a failed write as RuntimeError.
-        temporary.unlink(missing_ok=True)
-        full = isinstance(error, RuntimeError) or error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-        hint = " Make room on the disk, then go on with --resume." if full else ""
-        kept = " The file from before is untouched." if path.exists() else ""
-        raise TrainingError(f"could not write {path}: {error}.{kept}{hint}") from error
+        with suppress(OSError):  # A disk that cannot be written refuses this too, and would hide the error.
+            temporary.unlink(missing_ok=True)
+        raise could_not_write(path, error) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, unless it is there.
+
+    Raises:
+        TrainingError: If it cannot be made, for example because the disk is read-only.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise could_not_write(folder, error) from error
+
+
+def could_not_write(path: Path, error: OSError | RuntimeError) -> TrainingError:
+    """Return the error that says which file or folder could not be written, why, and what to do.
+
+    Args:
+        path: The path of what was to be written, under its final name.
+        error: The error of the system, or of torch, which reports a failed write as RuntimeError.
+    """
+    number = error.errno if isinstance(error, OSError) else errno.ENOSPC
+    hint = ""
+    if number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+        hint = " Make room on the disk, then go on with --resume."
+    elif number in (errno.EROFS, errno.EACCES, errno.EPERM):
+        hint = " Choose a folder that may be written to, or make this one so."
+    reason = (isinstance(error, OSError) and error.strerror) or str(error)
+    kept = " The file from before is untouched." if os.path.isfile(path) else ""
+    return TrainingError(f"could not write {path}: {reason}.{kept}{hint}")
 
 
 @contextmanager
@@ -63,16 +91,20 @@ def nothing_left_of_a_refusal(folder: Path, worth_keeping: Callable[[], bool]) -
     try:
         yield
     except Exception:
-        if fresh and folder.is_dir() and not worth_keeping():
-            for entry in folder.iterdir():
-                if entry.is_dir() and not entry.is_symlink():
-                    shutil.rmtree(entry, ignore_errors=True)
-                else:
-                    entry.unlink(missing_ok=True)
-            for each in made:
-                with suppress(OSError):  # Another process may have put something there meanwhile.
-                    each.rmdir()
+        with suppress(OSError):  # What cannot be removed must not hide the refusal.
+            if fresh and folder.is_dir() and not worth_keeping():
+                _remove_all(folder)
+                for each in made:
+                    each.rmdir()  # Another process may have put something there meanwhile.
         raise
+
+
+def _remove_all(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -18,7 +18,7 @@ from backmix.benchmark.grid import Cell
 from backmix.benchmark.grid_options import GridOptions
 from backmix.benchmark.results import Row, row_from, write_results
 from backmix.errors import BackmixError, RunError, in_one_line
-from backmix.files import write_text
+from backmix.files import could_not_write, make_folder, write_text
 from backmix.train.loop import Progress
 
 CELLS, RESULTS, ERROR = "cells", "results.csv", "error.txt"
@@ -151,9 +151,14 @@ def locked(out: Path) -> Iterator[None]:
 
     Raises:
         RunError: If another process has locked it.
+        TrainingError: If the folder cannot be written.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    with open(out / ".lock", "w") as file:
+    make_folder(out)
+    try:
+        lock = open(out / ".lock", "w")  # noqa: SIM115  (It is closed below.)
+    except OSError as error:
+        raise could_not_write(out, error) from error
+    with lock as file:
         # The system releases the lock when the process dies, however it dies.
         if not lock_descriptor(file.fileno(), blocking=False):
             raise RunError(f"another process works on {out}. Wait for it, or choose another --out.")
