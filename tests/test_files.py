@@ -1,5 +1,6 @@
 """Files that are whole or as they were, whatever happens while they are written."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -12,6 +13,7 @@ from backmix.files import (
     LOCK,
     is_locked,
     locked,
+    make_folder,
     nothing_left_of_a_refusal,
     sha256,
     write_atomically,
@@ -63,6 +65,51 @@ def test_other_errors_pass_and_leave_the_old_file(tmp_path):
     with pytest.raises(KeyError):
         write_atomically(path, lambda temporary: {}["missing"])
     assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"), [(errno.EROFS, "Choose a folder that may be written to"), (errno.EACCES, "Choose a folder")]
+)
+def test_a_disk_that_refuses_everything_is_named_and_not_hidden(tmp_path, monkeypatch, number, hint):
+    """A read-only disk refuses to remove what is not there, too."""
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+
+    def refuse(path, *args, **options):
+        raise OSError(number, os.strerror(number), str(path))
+
+    for name in ("mkdir", "write_bytes", "write_text", "unlink"):
+        monkeypatch.setattr(type(path), name, refuse)
+    why = os.strerror(number)
+    for call in (lambda: write_text(path, "new"), lambda: write_bytes(path, b"new"), lambda: write_json(path, [])):
+        with pytest.raises(TrainingError, match=rf"could not write \S*: {why}.*{hint}") as caught:
+            call()
+        assert "Errno" not in str(caught.value) and ".tmp" not in str(caught.value)
+    with pytest.raises(TrainingError, match=rf"could not write {tmp_path / 'new'}: {why}. {hint}"):
+        make_folder(tmp_path / "new")
+    monkeypatch.undo()
+    assert path.read_text() == "old"
+
+
+def test_a_file_in_the_way_of_a_folder_is_named(tmp_path):
+    (tmp_path / "taken").write_text("")
+    for folder in (tmp_path / "taken", tmp_path / "taken" / "inside"):
+        with pytest.raises(TrainingError, match=f"could not write {folder}: "):
+            make_folder(folder)
+
+
+def test_what_cannot_be_removed_does_not_hide_the_refusal(tmp_path, monkeypatch):
+    def refuse(path, *args, **options):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    with (
+        pytest.raises(ValueError, match="the refusal"),
+        nothing_left_of_a_refusal(tmp_path / "run", lambda: False),
+    ):
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "file").write_text("")
+        monkeypatch.setattr(type(tmp_path), "unlink", refuse)
+        raise ValueError("the refusal")
 
 
 def test_nothing_is_renamed_before_it_is_synced(tmp_path, monkeypatch):
@@ -212,7 +259,7 @@ def test_what_killed_processes_left_is_removed_and_what_others_write_is_not(tmp_
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(TrainingError, match="could not write into .*file/run"), locked(tmp_path / "file" / "run"):
+    with pytest.raises(TrainingError, match="could not write .*file/run"), locked(tmp_path / "file" / "run"):
         pass
 
 

@@ -30,7 +30,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
         TrainingError: If the file cannot be written, for example because the disk is full. The old file is kept.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     # The temporary name is always the same, so that the next process overwrites the file of a killed one.
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -41,7 +41,8 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
                     os.fsync(file.fileno())
                 os.replace(temporary, path)
             except BaseException:
-                temporary.unlink(missing_ok=True)
+                with suppress(OSError):  # A disk that cannot be written refuses this too, and would hide the error.
+                    temporary.unlink(missing_ok=True)
                 raise
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -50,10 +51,37 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
             os.close(folder)
     except (OSError, RuntimeError) as error:
         # torch reports a failed write as RuntimeError.
-        full = isinstance(error, RuntimeError) or error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-        hint = " Make room on the disk, and run the command again (with --resume, if it has that)." if full else ""
-        kept = " The file from before is untouched." if path.exists() else ""
-        raise TrainingError(f"could not write {path}: {error}.{kept}{hint}") from error
+        raise could_not_write(path, error) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, unless it is there.
+
+    Raises:
+        TrainingError: If it cannot be made, for example because the disk is read-only.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise could_not_write(folder, error) from error
+
+
+def could_not_write(path: Path, error: OSError | RuntimeError) -> TrainingError:
+    """Return the error that says which file or folder could not be written, why, and what to do.
+
+    Args:
+        path: The path of what was to be written, under its final name.
+        error: The error of the system, or of torch, which reports a failed write as RuntimeError.
+    """
+    number = error.errno if isinstance(error, OSError) else errno.ENOSPC
+    hint = ""
+    if number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+        hint = " Make room on the disk, and run the command again (with --resume, if it has that)."
+    elif number in (errno.EROFS, errno.EACCES, errno.EPERM):
+        hint = " Choose a folder that may be written to, or make this one so."
+    reason = (isinstance(error, OSError) and error.strerror) or str(error)
+    kept = " The file from before is untouched." if os.path.isfile(path) else ""
+    return TrainingError(f"could not write {path}: {reason}.{kept}{hint}")
 
 
 @contextmanager
@@ -97,6 +125,7 @@ def locked(folder: Path) -> Iterator[None]:
 
     Raises:
         RunError: If another process has locked it.
+        TrainingError: If the folder cannot be written.
     """
     from filelock import lock_descriptor
 
@@ -115,7 +144,7 @@ def locked(folder: Path) -> Iterator[None]:
             folder.mkdir(parents=True, exist_ok=True)
             file = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
         except OSError as error:
-            raise TrainingError(f"could not write into {folder}: {error}") from error
+            raise could_not_write(folder, error) from error
         try:
             free = lock_descriptor(file, blocking=False)
         except OSError:  # The file system has no locks.
@@ -189,18 +218,23 @@ def nothing_left_of_a_refusal(folder: Path, worth_keeping: Callable[[], bool]) -
     try:
         yield
     except Exception:
-        if fresh and folder.is_dir() and not worth_keeping():
-            for entry in folder.iterdir():
-                if entry.name == LOCK:
-                    continue
-                if entry.is_dir() and not entry.is_symlink():
-                    shutil.rmtree(entry, ignore_errors=True)
-                else:
-                    entry.unlink(missing_ok=True)
-            for each in made:
-                with suppress(OSError):  # Another process may have put something there meanwhile.
-                    each.rmdir()
+        with suppress(OSError):  # What cannot be removed must not hide the refusal.
+            if fresh and folder.is_dir() and not worth_keeping():
+                _remove_all(folder)
+                for each in made:
+                    each.rmdir()  # Another process may have put something there meanwhile.
         raise
+
+
+def _remove_all(folder: Path) -> None:
+    """Remove everything in a folder but its lock."""
+    for entry in folder.iterdir():
+        if entry.name == LOCK:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

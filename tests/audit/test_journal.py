@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from backmix.audit.journal import FILE, RECORD, Journal, fingerprint
-from backmix.errors import DataError
+from backmix.errors import DataError, TrainingError
 
 SETTINGS = {"model": "a", "seed": 0}
 
@@ -81,3 +81,12 @@ def test_another_audit_is_not_overwritten(tmp_path):
 
 def test_a_fingerprint_is_of_the_settings_alone():
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1}) != fingerprint({"a": 1, "b": 3})
+
+
+def test_a_journal_that_cannot_be_written_says_where(tmp_path, monkeypatch):
+    def refuse(path, *args, **options):
+        raise OSError(30, "Read-only file system", str(path))
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(TrainingError, match=f"could not write {tmp_path / 'audit.journal'}: Read-only file system"):
+        Journal(tmp_path, {"seed": 0})

@@ -1,12 +1,14 @@
 """Records of a journal as columns, and the images whose answer the background decides, the clearest first."""
 
 import numpy as np
+import pytest
 import torch
 from audit_columns import column, columns
 
 from backmix.audit import outcomes
 from backmix.audit.journal import RECORD
 from backmix.audit.outcomes import background_scores, decided_by_background, read_outcomes
+from backmix.errors import DataError
 
 
 def test_records_come_to_their_place():
@@ -20,6 +22,16 @@ def test_records_come_to_their_place():
     assert columns["b"].output.tolist() == [2, -1, -1, -1] and columns["b"].score[0] == 6
     assert columns["a"].truth[0] == 0.25 and columns["a"].truth[1].isnan() and columns["a"].truth[3].isnan()
     assert not columns["c"].present.any() and columns["c"].score.isnan().all()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "most"), [("item", 2**31 - 1, 4), ("item", -1, 4), ("set", 255, 3), ("answer", 2**31 - 1, 3)]
+)
+def test_numbers_of_a_journal_are_looked_at_before_anything_has_their_size(field, value, most):
+    records = np.zeros(2, dtype=RECORD)
+    records[field][1] = value
+    with pytest.raises(DataError, match=rf"not of it: {field} goes from .*{value}.*, and there are {most}; delete"):
+        read_outcomes([records], ["a", "b", "c"], torch.tensor([7, 3, -1]), 4)
 
 
 def test_another_output_without_a_class_is_another_answer():

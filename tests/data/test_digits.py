@@ -190,6 +190,8 @@ def test_any_size_shows_the_same_picture(train, size):
         ({"contrast": float("nan")}, "contrast is a difference in brightness"),
         ({"seed": -1}, "seed must be at least 0"),
         ({"copies": 0}, "copies at least 1"),
+        ({"copies": 10**12}, "at most 2,147,483,648 pixels"),
+        ({"image_size": 10**6}, "at most 2,147,483,648 pixels"),
         ({"known": ""}, "known must be different digits"),
         ({"known": "011"}, "known must be different digits"),
         ({"known": ["cat"]}, "known must be different digits"),

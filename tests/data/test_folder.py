@@ -186,6 +186,11 @@ def test_natural_order_is_total(names):
     assert sorted(names, key=natural_key) == sorted(reversed(names), key=natural_key)
 
 
+def test_numbers_of_any_length_are_sorted():
+    names = ["9" * 5000, "10", "a" + "1" * 5000, "9", "8" * 5000]
+    assert sorted(names, key=natural_key) == ["9", "10", "8" * 5000, "9" * 5000, "a" + "1" * 5000]
+
+
 def test_loose_images_are_a_class_of_the_folders_name_where_that_is_asked_for(tmp_path):
     root = fill(tmp_path / "strangers", "1.png", "2.png")
     with pytest.raises(DataError, match="no class folders, but 2 images"):

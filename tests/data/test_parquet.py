@@ -3,6 +3,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 
 from backmix.data.images import ImageError
-from backmix.data.load import available_splits, load_source
+from backmix.data.load import available_splits, choose_known, load_source
 from backmix.data.parquet import HubSource, ParquetSource, parquet_splits
 from backmix.data.source import ImageSource, count_per_class, find_unreadable
 from backmix.errors import DataError
@@ -122,6 +123,51 @@ def test_ids_are_names_and_only_those_that_occur_are_classes(tmp_path, labels, c
     assert source.classes == classes and source.labels.tolist() == expected
 
 
+@pytest.mark.parametrize("kind", [pa.int64(), pa.uint64(), pa.float64(), pa.string()], ids=str)
+@pytest.mark.parametrize("label", [10**12, 2**62])
+def test_nothing_has_the_size_of_a_label(tmp_path, kind, label):
+    labels = pa.array([i % 3 for i in range(29)] + [label]).cast(kind, safe=False)
+    path = write(tmp_path / "a.parquet", names=None, labels=labels)
+    tracemalloc.start()
+    try:
+        if kind == pa.float64():
+            with pytest.raises(DataError, match=r"one column of labels: .* Its columns: .*label \(float64\)"):
+                ParquetSource(path)
+        else:
+            source = ParquetSource(path)
+            assert source.classes == ["0", "1", "2", str(label)] and source.labels.tolist()[-2:] == [1, 3]
+            assert list(count_per_class(source).values()) == [10, 10, 9, 1]
+            assert choose_known(source.classes, None) == [0, 1, 2, 3]
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_with_names_the_row_of_such_a_label_is_named(tmp_path):
+    path = write(tmp_path / "train.parquet", names=("a", "b", "c"), labels=[i % 3 for i in range(29)] + [10**12])
+    with pytest.raises(DataError, match=r"train\.parquet:train: row 29 has label 1000000000000, but"):
+        ParquetSource(path)
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        ({"names": [1, 2, 3]}, r":a: the names of classes are texts; found 1 in column 'label'"),
+        ({"num_classes": 10**12}, "cannot be read as Parquet"),
+        ({"names": None}, "cannot be read as Parquet"),
+        ({"names": ["a", "a", "b"]}, "cannot be read as Parquet"),
+        ({"names_file": "/etc/hostname"}, "cannot be read as Parquet"),
+    ],
+)
+def test_class_labels_that_are_declared_otherwise(tmp_path, declared, message):
+    path = write(tmp_path / "a.parquet", labels=(0, 1, 2))
+    table = pq.read_table(path)
+    features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", **declared}}
+    pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})}), path)
+    with pytest.raises(DataError, match=message):
+        ParquetSource(path)
+
+
 @pytest.mark.parametrize("binary", [pa.binary(), pa.large_binary(), pa.binary_view()], ids=str)
 @pytest.mark.parametrize("string", [pa.string(), pa.large_string(), pa.string_view()], ids=str)
 @pytest.mark.parametrize("struct", [False, True])
@@ -204,13 +250,89 @@ def test_bad_images_are_found_row_by_row(tmp_path):
         2: "the row has ",
         3: "the row has ",
         4: "empty (0 byt",
-        5: "no such file",
+        5: "the row hold",
     }
     assert errors[1].path == f"{tmp_path / 'a.parquet'}:a[1] (junk.png)"
     masks = pa.array([cell(b"junk")], STRUCT)
     source = ParquetSource(write(tmp_path / "b.parquet", labels=(0,), mask=masks))
     with pytest.raises(ImageError, match=r"b\.parquet:b\[0\] .*: its mask: not an image"):
         source.read_mask(0)
+
+
+def test_a_row_may_name_a_file_in_the_folder_of_the_data_alone(tmp_path, monkeypatch):
+    folder, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    for place in (folder / "photos", elsewhere):
+        place.mkdir(parents=True)
+        (place / "1.png").write_bytes(encode(77))
+    (folder / "out.png").symlink_to(elsewhere / "1.png")
+    (folder / "away").symlink_to(elsewhere)
+    (folder / "circle").symlink_to(folder / "circle")
+    os.mkfifo(folder / "pipe")
+    (folder / "notes.txt").write_text("no picture")
+    inside = ["photos/1.png", str(folder / "photos" / "1.png"), "photos/../photos/1.png", "../data/photos/1.png"]
+    outside = {
+        str(elsewhere / "1.png"): "leads out",
+        "../elsewhere/1.png": "leads out",
+        "photos/../../elsewhere/1.png": "leads out",
+        "out.png": "leads out",
+        "away/1.png": "leads out",
+        "/dev/zero": "leads out",
+        "/proc/self/fd/0": "leads out",
+        f"file://{folder}/photos/1.png": "addresses are not fetched",
+        "http://127.0.0.1:9/1.png": "addresses are not fetched",
+        "hf://datasets/owner/name/1.png": "addresses are not fetched",
+        "zip://1.png::photos.zip": "addresses are not fetched",
+        "a\0b": "cannot be the path",
+        "x" * 5000: "cannot be the path|cannot be read",
+        "circle": "cannot be the path|leads out|no such|cannot be read",
+        "pipe": "not a regular file",
+        "photos": "a folder, not an image",
+        "notes.txt": "not an image",
+        "C:\\Windows\\1.png": "no such file",
+        "~/1.png": "no such file",
+        "": "a folder, not an image",
+    }
+    paths = [*inside, *outside]
+    write(folder / "a.parquet", labels=(0,) * len(paths), images=[cell(None, path) for path in paths])
+    monkeypatch.chdir(elsewhere)  # The folder where the command runs is no folder of the data.
+    for source in (ParquetSource(folder), ParquetSource(folder / "a.parquet"), ParquetSource("../data/a.parquet")):
+        assert [source.read(i).getpixel((0, 0)) for i in range(len(inside))] == [(77,) * 3] * len(inside)
+        assert len({source.content_key(i) for i in range(len(inside))}) == 1
+        for i, reason in enumerate(outside.values(), len(inside)):
+            for ask in (source.read, source.undeclared_limits):
+                with pytest.raises(ImageError, match=reason) as error:
+                    ask(i)
+                assert error.value.path.startswith(f"{source.name(0).split(':a[')[0]}:a[{i}]")
+        for i in range(len(inside), len(inside) + 13):
+            with pytest.raises(ImageError, match=rf":a\[{i}\] .*: (the row holds|cannot be read)") as error:
+                source.content_key(i)
+            assert len(str(error.value)) < 600 and str(error.value).isprintable()
+
+
+def test_a_mask_may_name_a_file_in_the_folder_of_the_data_alone(tmp_path):
+    (tmp_path / "data").mkdir()
+    for place in (tmp_path, tmp_path / "data"):
+        (place / "m.png").write_bytes(encode(255, "L"))
+    masks = pa.array([cell(None, "m.png"), cell(None, "../m.png"), None], STRUCT)
+    source = ParquetSource(write(tmp_path / "data" / "a.parquet", mask=masks))
+    assert source.read_mask(0).getpixel((0, 0)) == 255 and source.read_mask(2) is None
+    with pytest.raises(ImageError, match=r":a\[1\] .*: its mask: the row holds no image but the path '../m.png'"):
+        source.read_mask(1)
+
+
+@pytest.mark.parametrize(
+    ("content", "path", "reason"),
+    [
+        (pa.array([1, 0, 0]), pa.array(["a", "b", "c"]), "holds int where the bytes"),
+        (pa.array(["/etc/hostname"] * 3), pa.array(["a", "b", "c"]), "holds str where the bytes"),
+        (pa.nulls(3, pa.binary()), pa.array([0, 1, 2]), "holds int where the path"),
+    ],
+)
+def test_bytes_and_paths_of_other_types_open_nothing(tmp_path, content, path, reason):
+    images = pa.StructArray.from_arrays([content, path], ["bytes", "path"])
+    pq.write_table(pa.table({"image": images, "label": ["x", "y", "x"]}), tmp_path / "a.parquet")
+    with pytest.raises(ImageError, match=reason):
+        ParquetSource(tmp_path / "a.parquet").read(0)
 
 
 @pytest.mark.parametrize(
@@ -275,6 +397,24 @@ def test_the_hub_hands_out_the_same(monkeypatch):
     monkeypatch.setattr(datasets, "get_dataset_split_names", lambda *a: ["train", "test"])
     with pytest.raises(DataError, match="has the splits train, test; say which"):
         HubSource("owner/name")
+
+
+def test_images_of_the_hub_that_are_files_lie_among_its_downloads(monkeypatch, tmp_path):
+    repository, other = tmp_path / "datasets--owner--name", tmp_path / "datasets--owner--other"
+    for place in (repository, other, tmp_path):
+        place.mkdir(exist_ok=True)
+        (place / "1.png").write_bytes(encode(5))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(datasets.config, "DOWNLOADED_DATASETS_PATH", str(tmp_path / "downloads"))
+    features = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=["x", "y"])})
+    paths = [str(place / "1.png") for place in (repository, other, tmp_path)]
+    made = datasets.Dataset.from_dict({"img": [cell(None, path) for path in paths], "label": [1, 0, 0]}, features)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **k: made)
+    source = HubSource("owner/name", "train")
+    assert source.read(0).getpixel((0, 0)) == (5, 5, 5)
+    for i in (1, 2):
+        with pytest.raises(ImageError, match=rf"owner/name:train\[{i}\].* leads out"):
+            source.read(i)
 
 
 def test_without_a_network_the_error_says_so(monkeypatch):

@@ -33,6 +33,14 @@ class Colours:
         return f"colour {i}"
 
 
+@pytest.mark.parametrize("label", [3, -2, 10**12, -(10**12)])
+def test_a_label_that_is_no_class_is_named_before_anything_has_its_size(label):
+    source = Colours()
+    source.labels[4] = label
+    with pytest.raises(DataError, match=rf"colour 4 \(image 4\) has label {label}, but there are 3 classes, .*\(1 im"):
+        count_per_class(source)
+
+
 def test_subset_is_a_source_that_renumbers():
     subset = Subset(Colours(), [7, 2, 2])
     assert isinstance(subset, ImageSource)

@@ -54,6 +54,12 @@ def test_a_folder_that_moved_and_grew(photos, tmp_path):
         '{"data": "x", "calibration": 1, "test": {}}',
         '{"data": "x", "calibration": {"a": 1}, "test": {}}',
         '{"data": "x", "calibration": {"images": [1]}, "test": {}}',
+        '{"data": "x", "calibration": {"images": 1000000000000}, "test": {}}',
+        '{"data": "x", "calibration": {"images": "abc"}, "test": {}}',
+        '{"data": "x", "calibration": {"split": 1000000000000}, "test": {}}',
+        '{"data": 1000000000000, "calibration": {}, "test": {}}',
+        "[" * 100_000,
+        '{"data": ' + "9" * 5000 + "}",
     ],
 )
 def test_a_file_that_says_nothing(tmp_path, content):

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backmix.errors import DataError
+from backmix.files import could_not_write
 
 FILE = "audit.journal"
 RECORD = np.dtype(
@@ -41,6 +42,7 @@ class Journal:
 
     Raises:
         DataError: If there is a journal and `resume` is false, or if its settings differ.
+        TrainingError: If it cannot be written.
 
     Attributes:
         chunks: The records of the finished chunks, in order.
@@ -55,7 +57,10 @@ class Journal:
             if not resume:
                 raise DataError(f"{folder} holds an audit already; go on with it by --resume, or choose another folder")
             whole = self._read(head)
-        self._file = open(self.path, "r+b" if whole else "wb")  # noqa: SIM115  (Stays open while chunks are added.)
+        try:
+            self._file = open(self.path, "r+b" if whole else "wb")  # noqa: SIM115  (Stays open while chunks are added.)
+        except OSError as error:
+            raise could_not_write(self.path, error) from error
         self._file.truncate(whole)
         self._file.seek(whole)
         if not whole:
@@ -86,9 +91,12 @@ class Journal:
         return end
 
     def _write(self, line: bytes) -> None:
-        self._file.write(line)
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._file.write(line)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise could_not_write(self.path, error) from error
 
 
 def has_answers(folder: Path) -> bool:
@@ -119,7 +127,7 @@ def _records(line: bytes) -> Records | None:
         if zlib.crc32(content) != value["crc"]:
             return None
         return np.frombuffer(content, dtype=RECORD)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, RecursionError, KeyError, TypeError):
         return None
 
 
@@ -127,6 +135,6 @@ def _difference(found: bytes, wanted: bytes) -> str:
     try:
         old, new = json.loads(found)["settings"], json.loads(wanted)["settings"]
         changed = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         return "a journal that is not one of backmix audit"
     return "an audit with other settings: " + "; ".join(f"{n} was {old.get(n)!r}, is {new.get(n)!r}" for n in changed)

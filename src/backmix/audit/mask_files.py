@@ -10,10 +10,11 @@ from typing import Any
 from PIL import Image
 
 from backmix.data.folder import FolderSource
-from backmix.data.images import IMAGE_EXTENSIONS, open_mask, readable
+from backmix.data.images import IMAGE_EXTENSIONS, ImageError, open_mask, readable
 from backmix.data.parquet import parquet_splits
 from backmix.data.source import ImageSource
 from backmix.data.table import BINARY
+from backmix.data.table_cells import encoded_image
 from backmix.errors import DataError, in_one_line
 
 
@@ -35,6 +36,7 @@ class MaskFiles:
     def __init__(self, path: Path, source: ImageSource, split: str | None = None) -> None:
         if not path.exists():
             raise DataError(f"there are no masks at {readable(path)!r}: no such file or folder")
+        self._folder = path if path.is_dir() else path.parent
         if path.is_file() or any(path.glob("*.parquet")) or any(path.glob("data/*.parquet")):
             self._column: Any = _mask_column(path, len(source), split)
             return
@@ -63,10 +65,14 @@ class MaskFiles:
             file = self._files[i]
             return None if file is None else open_mask(file)
         cell = self._column[i][self._column.column_names[0]]
-        content = cell if isinstance(cell, bytes | None) else cell["bytes"]
-        if content is None:
+        if cell is None or (isinstance(cell, dict) and cell.get("bytes") is None and cell.get("path") is None):
             return None
-        return open_mask(content, name=f"mask of row {i}")
+        try:
+            return open_mask(encoded_image(cell, [self._folder]), name=f"mask of row {i}")
+        except ImageError:
+            raise
+        except DataError as error:
+            raise ImageError(f"mask of row {i}", str(error)) from None
 
 
 def _images_below(root: Path) -> dict[str, Path]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from backmix.audit.journal import Records
+from backmix.errors import DataError
 
 SHOWN = 100
 
@@ -52,6 +53,9 @@ def read_outcomes(chunks: Iterable[Records], sets: Sequence[str], to_data: Tenso
         sets: The names of the sets, in the order of their numbers in the records.
         to_data: (K,) int64, the class of the data for each output; -1 for none.
         count: The number of images, N.
+
+    Raises:
+        DataError: If a record is of an image, a set or an output that is not there.
     """
     columns: dict[str, Column] = {}
     for name in sets:
@@ -59,6 +63,12 @@ def read_outcomes(chunks: Iterable[Records], sets: Sequence[str], to_data: Tenso
         empty = torch.full((count,), torch.nan, dtype=torch.float32)
         columns[name] = Column(output, output.clone(), empty, empty.clone(), empty.clone())
     for chunk in chunks:
+        for field, most in (("item", count), ("set", len(sets)), ("answer", len(to_data))):
+            if len(chunk) and not 0 <= int(chunk[field].min()) <= int(chunk[field].max()) < most:
+                raise DataError(
+                    f"the answers kept of this audit are not of it: {field} goes from {chunk[field].min()} to "
+                    f"{chunk[field].max()}, and there are {most}; delete them, or choose another folder"
+                )
         for number in sorted(set(chunk["set"].tolist())):
             part = chunk[chunk["set"] == number]
             rows = torch.from_numpy(part["item"].astype("int64"))

@@ -232,7 +232,7 @@ def _read_states(path: Path, fingerprint: str, count: int) -> States | None:
         faults = {int(item): Fault(fault) for item, fault in content["faults"].items()}
         reasons = {int(item): str(reason) for item, reason in content["reasons"].items()}
         return States(faults, reasons, torch.tensor(content["shares"], dtype=torch.float64))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
         return None
 
 

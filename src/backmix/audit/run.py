@@ -20,6 +20,7 @@ from backmix.audit.models.base import AuditedModel, check_answers
 from backmix.audit.outcomes import Column, read_outcomes
 from backmix.audit.pictures import Pictures, States
 from backmix.data.seeds import seed_of
+from backmix.files import make_folder
 from backmix.mixing.default_dtype import in_float32
 
 ON_KNOWN, ON_UNKNOWN = "on-known", "on-unknown"
@@ -74,7 +75,7 @@ class AuditRun:
         workers: int = 2,
         resume: bool = False,
     ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self._model, self._items, self._to_data = model, items, to_data
         self._seed, self._batch_size, self._workers = seed, batch_size, workers
         self._fingerprint = fingerprint(settings)

@@ -24,7 +24,7 @@ from backmix.data.source import ImageSource
 from backmix.data.split import auto_holdout
 from backmix.detectors import default_detector
 from backmix.errors import RunError
-from backmix.files import write_json, write_text
+from backmix.files import make_folder, write_json, write_text
 from backmix.fit.choices import LEAST_SIDE
 from backmix.fit.fit_report import FitReport
 from backmix.fit.frozen_training import fit_frozen
@@ -150,7 +150,7 @@ def finished(folder: Path) -> dict[str, Any] | None:
         found: Any = json.loads((folder / METRICS).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{folder / METRICS} is no JSON ({error}); delete it, and the cell is evaluated again") from None
     if not isinstance(found, dict) or "rows" not in found or "settings" not in found:
         raise RunError(f"{folder / METRICS} was not written by `backmix bench`; choose another --out")
@@ -298,7 +298,7 @@ def _begin(folder: Path, plan: Plan) -> Clock:
     if path.is_file() and any((folder / name).is_file() for name in (CHECKPOINT, "model.safetensors")):
         check_settings(folder, plan.settings, json.loads(path.read_text(encoding="utf-8"))["settings"])
     else:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         write_json(path, {"settings": plan.settings, "precision": plan.setting.options.precision})
     if not (folder / "model.safetensors").is_file():
         write_text(

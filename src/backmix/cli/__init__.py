@@ -53,6 +53,9 @@ app = make_app()
 
 def main() -> None:
     """Entry point: errors made for people end in one line on stderr and exit status 1."""
+    from backmix.cli.standard_streams import open_closed_streams, told_in_one_line
+
+    open_closed_streams()
     from backmix.errors import BackmixError
 
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -61,7 +64,7 @@ def main() -> None:
         make_app(next((word for word in sys.argv[1:] if not word.startswith("-")), ""))()
     except (BackmixError, ValueError, OSError) as error:
         # What we raise is written for people; a traceback would bury it.
-        print(f"backmix: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        print(f"backmix: {told_in_one_line(error)}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("backmix: stopped", file=sys.stderr)

@@ -208,5 +208,5 @@ def _finished(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
     try:
         result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return result if result["fingerprint"] == fingerprint(settings) else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return None

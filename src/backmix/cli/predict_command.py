@@ -19,11 +19,13 @@ from backmix.cli.arguments import PredictArguments
 from backmix.cli.console import make_console
 from backmix.cli.predict_bar import answering_bar
 from backmix.cli.predict_streams import AnswerStream, AnswerTable
+from backmix.cli.standard_streams import closed
 from backmix.cli.stop_signals import Stop, StopSignals
 from backmix.data.formats import passed_over_kinds
 from backmix.data.images import IMAGE_EXTENSIONS, readable
 from backmix.errors import BackmixError, DataError, RunError
 from backmix.predict.file import AnswerFile
+from backmix.predict.journal import OutputError
 from backmix.predict.parquet import need_pyarrow
 from backmix.predict.paths import Found, find_images
 from backmix.predict.pipeline import answer_images, default_batch_size, default_workers
@@ -92,6 +94,8 @@ def predict_command(
         return find_images(paths, recursive=arguments.recursive, leave_out=arguments.sort_into, passed=passed)
 
     coming = find(passed)
+    if out is None and "stdout" in closed:
+        raise OutputError("standard output is closed, so nobody would see the answers; give --out FILE")
     first = next(coming, None)
     if first is None:
         named = printable(", ".join(map(str, paths)))

@@ -13,7 +13,7 @@ from rich.table import Table
 from backmix.cli.console import make_console, say_left_out
 from backmix.cli.stop_signals import advice_when_stopped
 from backmix.errors import DataError
-from backmix.files import locked, nothing_left_of_a_refusal, write_json
+from backmix.files import locked, make_folder, nothing_left_of_a_refusal, write_json
 from backmix.study.arguments import StudyArguments, typed
 from backmix.study.cell import Cell, run_cell
 from backmix.study.charts import samples
@@ -66,7 +66,7 @@ def _run(
     described: dict[str, Any],
 ) -> dict[str, Any]:
     """Run the cells that are left, and write study.json and study.html."""
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     done = read_cells(out / JSON, described)
     cells = cells_of(setting.priors, parts, arguments.seeds)
     command = typed(arguments)

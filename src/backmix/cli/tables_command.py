@@ -17,7 +17,7 @@ from backmix.benchmark.summary import RowSetting
 from backmix.benchmark.tables import DEFAULT_FIGURES, make_lines, summary_csv, summary_sheets, trial_sheets
 from backmix.cli.console import make_console
 from backmix.errors import DataError
-from backmix.files import write_text
+from backmix.files import make_folder, write_text
 
 
 def tables_command(results: Sequence[Path], *, out: Path | None = None, detector: str | None = None) -> list[Path]:
@@ -71,7 +71,7 @@ def write_tables(out: Path, rows: Sequence[Row]) -> list[Path]:
     Returns:
         The paths of the files.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     lines = make_lines(rows, compared=DEFAULT_FIGURES)
     sheets = [*summary_sheets(lines), *trial_sheets(rows)]
     write_text(out / "tables.md", "\n\n".join(to_markdown(sheet) for sheet in sheets) + "\n")

@@ -30,6 +30,9 @@ texture of another class."""
 SPLITS = {"train": 0.6, "val": 0.15, "test": 0.25}
 """Split -> its share of the 1797 digits. The shares are the same in every class."""
 
+MAX_PIXELS = 2**31
+"""The largest number of pixels of all images of a split together. All are rendered at once, at four bytes a pixel."""
+
 _NUM_DIGIT_PARAMETERS = 16
 _FINE = 80
 
@@ -101,6 +104,11 @@ class DigitsOnTextures:
             raise DataError(f"contrast is a difference in brightness and must be in 0.05..0.45; got {contrast}")
         if seed < 0 or copies < 1:
             raise DataError(f"seed must be at least 0 and copies at least 1; got seed {seed}, copies {copies}")
+        if copies * image_size**2 * 1797 * SPLITS[split] > MAX_PIXELS:
+            raise DataError(
+                f"all images of a split together have at most {MAX_PIXELS:,} pixels, because they are kept in memory; "
+                f"got copies {copies} and image_size {image_size}, so give smaller ones"
+            )
         strange = [name for name in known if name not in CLASSES]
         if strange or not known or len(set(known)) != len(known):
             raise DataError(f"known must be different digits, at least one, such as '012345'; got {list(known)}")

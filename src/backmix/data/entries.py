@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import unicodedata
@@ -118,10 +119,15 @@ def walk(folder: Path, relative: str, leave_out: frozenset[str] = frozenset()) -
         pending += reversed(inner)
 
 
-def natural_key(name: str) -> tuple[tuple[str | int, ...], str]:
+def natural_key(name: str) -> tuple[tuple[str | int | float, ...], str]:
     """Return a sort key that orders numbers in names by value and ignores case; ties have a fixed order."""
     parts = re.split(r"(\d+)", unicodedata.normalize("NFC", name).casefold())
-    return tuple(int(part) if i % 2 else part for i, part in enumerate(parts)), name
+    return tuple(_value(part) if i % 2 else part for i, part in enumerate(parts)), name
+
+
+def _value(digits: str) -> int | float:
+    # Python reads no whole number of more than 4300 digits. A name in a table may have them, and goes to the end.
+    return int(digits) if len(digits) < 1000 else math.inf
 
 
 def _identity(folder: Path) -> tuple[int, int]:

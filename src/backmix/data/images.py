@@ -22,6 +22,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from backmix.data.deep_pixels import DeepPixels, deep_pixels
 from backmix.data.formats import IMAGE_EXTENSIONS, MissingPluginError, formats, jpeg_xl_size, load_plugin
+from backmix.data.quiet_decoders import QuietLibtiff, quiet_loggers
 from backmix.data.tiff import TooLargeError, is_tiff, read_deep_tiff
 from backmix.data.value_range import NO_RANGES, Range, Ranges, is_declared, kind_of, limits_of
 from backmix.errors import DataError, in_one_line
@@ -328,21 +329,24 @@ def readable(path: str | os.PathLike[str]) -> str:
 
 
 class _Guard:
-    """A context in which Pillow's warnings are off and cut-off files are errors, for as long as any thread is in it.
+    """A context in which decoders print nothing and cut-off files are errors, for as long as any thread is in it.
 
-    Afterwards the earlier settings are restored. Python keeps one set of warning filters for the whole process, so the
-    threads share one change of them.
+    Afterwards the earlier settings are restored. Python keeps one set of warning filters for the whole process, and
+    libtiff its handlers, so the threads share one change of them.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users = 0
+        self._libtiff = QuietLibtiff()
 
     def __enter__(self) -> None:
         with self._lock:
             if self._users == 0:
                 self._tolerant = ImageFile.LOAD_TRUNCATED_IMAGES
                 ImageFile.LOAD_TRUNCATED_IMAGES = False
+                quiet_loggers()
+                self._libtiff.__enter__()
                 self._filters = warnings.catch_warnings()
                 self._filters.__enter__()
                 # The warning about large images is off too, because `max_pixels` is exact and checked before decoding.
@@ -354,6 +358,7 @@ class _Guard:
             self._users -= 1
             if self._users == 0:
                 self._filters.__exit__(None, None, None)
+                self._libtiff.__exit__()
                 ImageFile.LOAD_TRUNCATED_IMAGES = self._tolerant
 
 

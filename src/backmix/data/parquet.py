@@ -20,6 +20,8 @@ from backmix.errors import DataError
 class ParquetSource(TableSource):
     """A local Parquet data set: one file, or a folder of files `<split>.parquet` or `<split>-00000-of-00003.parquet`.
 
+    A row without bytes may name a file in this folder, or in the folder of the one file.
+
     Args:
         path: The file or folder. The files may also lie in `data/` inside the folder.
         split: The name of the split in the file names; may be None if there is only one split.
@@ -55,7 +57,8 @@ class ParquetSource(TableSource):
         finally:
             if quiet:
                 datasets.enable_progress_bars()
-        super().__init__(table, f"{readable(path)}:{split}")
+        folder = Path(path)
+        super().__init__(table, f"{readable(path)}:{split}", [folder if folder.is_dir() else folder.parent])
 
 
 class HubSource(TableSource):
@@ -81,7 +84,7 @@ class HubSource(TableSource):
             table = datasets.load_dataset(name, config, split=split)
         except Exception as error:
             raise _hub_error(name, error) from error
-        super().__init__(table, f"{name}:{split}")
+        super().__init__(table, f"{name}:{split}", _downloaded(name))
 
 
 def parquet_splits(path: str | os.PathLike[str]) -> dict[str, list[Path]]:
@@ -153,6 +156,15 @@ def _parquet_files(root: Path) -> list[Path]:
     if not files:
         raise DataError(f"there are no .parquet files in {readable(root)}, nor in data/ inside")
     return files
+
+
+def _downloaded(name: str) -> list[Path]:
+    """Return the folders that hold the files of a data set of the hub, where its images are files of their own."""
+    import datasets
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    repository = "--".join(["datasets", *name.split("/")])
+    return [Path(HF_HUB_CACHE, repository), Path(datasets.config.DOWNLOADED_DATASETS_PATH)]
 
 
 def _import_datasets() -> Any:

@@ -104,13 +104,36 @@ def check_position(i: int, length: int) -> int:
     return i
 
 
+def checked_labels(source: ImageSource) -> Tensor:
+    """Return the labels of a source, (N,) int64.
+
+    A table with as many places as the largest label would fill any memory, and a label below -1 would count from the
+    end. So labels are looked at before they are used as positions.
+
+    Raises:
+        DataError: If a label is the number of no class. The error names the first such image.
+    """
+    labels, classes = source.labels, len(source.classes)
+    wrong = ((labels < -1) | (labels >= classes)).nonzero().flatten()
+    if len(wrong):
+        at = int(wrong[0])
+        raise DataError(
+            f"{source.name(at)} (image {at}) has label {int(labels[at])}, but there are {classes} classes, numbered "
+            f"from 0, and -1 for no class ({len(wrong)} images are wrong)"
+        )
+    return labels
+
+
 def count_per_class(source: ImageSource) -> dict[str, int]:
     """Return the number of images of each class, in the order of `source.classes`.
 
     Images without a class are not counted.
+
+    Raises:
+        DataError: If a label is the number of no class.
     """
-    labels = source.labels[source.labels >= 0]
-    counts = torch.bincount(labels, minlength=len(source.classes)).tolist()
+    labels = checked_labels(source)
+    counts = torch.bincount(labels[labels >= 0], minlength=len(source.classes)).tolist()
     return dict(zip(source.classes, counts, strict=True))
 
 

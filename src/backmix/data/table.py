@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,12 +16,15 @@ from backmix.data.entries import natural_key
 from backmix.data.folder import check_class_names
 from backmix.data.images import ImageError, open_image, open_mask, undeclared_limits
 from backmix.data.source import check_position
+from backmix.data.table_cells import encoded_image, shown
 from backmix.data.value_range import Range
 from backmix.errors import DataError
 
 if TYPE_CHECKING:
     import datasets
 
+
+T = TypeVar("T")
 
 BINARY = ("binary", "large_binary", "binary_view")
 """The types of Arrow that hold encoded images."""
@@ -34,9 +38,13 @@ class TableSource:
     columns, the integers, truth values or texts that occur are the names themselves, and -1 or nothing is no class. If
     there is a column "mask" with images, it is used.
 
+    An image is the bytes in its row. A row without bytes may name a file in a folder of the data; files outside are
+    never opened.
+
     Args:
         table: A `datasets.Dataset`.
         origin: The name of the table in errors.
+        folders: The folders whose files rows may name. A relative path begins at the first.
 
     Attributes:
         classes: The names of all classes; a class may have no image here.
@@ -47,8 +55,8 @@ class TableSource:
         DataError: If there is no column of images or of labels, a label has no name, or two names differ only in case.
     """
 
-    def __init__(self, table: datasets.Dataset, origin: str) -> None:
-        self._origin = origin
+    def __init__(self, table: datasets.Dataset, origin: str, folders: Sequence[Path] = ()) -> None:
+        self._origin, self._folders = origin, tuple(folders)
         self.ranges: dict[str, Range] = {}
         image = _image_column(table, origin)
         label = _label_column(table, origin)
@@ -64,45 +72,37 @@ class TableSource:
 
     def read(self, i: int) -> Image.Image:
         """See `ImageSource.read`."""
-        try:
-            return open_image(self._encoded(self._images, i), ranges=self.ranges)
-        except ImageError as error:
-            # The name is looked up only here, because that is as slow as reading the image.
-            raise ImageError(self.name(i), error.reason) from None
+        return self._used(i, self._images, lambda content: open_image(content, ranges=self.ranges))
 
     def undeclared_limits(self, i: int) -> tuple[str, float, float] | None:
         """See `backmix.data.common_range.HasRanges`."""
-        return undeclared_limits(self._encoded(self._images, i))
+        return self._used(i, self._images, undeclared_limits)
 
     def content_key(self, i: int) -> bytes:
         """Return the SHA-256 of the encoded image in row i, see `backmix.data.content.content_key`."""
-        content = self._encoded(self._images, i)
-        return bytes_key(content) if isinstance(content, bytes) else file_key(Path(content))
+        return self._used(i, self._images, lambda of: bytes_key(of) if isinstance(of, bytes) else file_key(of))
 
     def read_mask(self, i: int) -> Image.Image | None:
         """Return the mask of image i as in the table: 255 object, 0 background, 128 not labelled; None without mask."""
         check_position(i, len(self))
         if self._masks is None or _cell(self._masks, i) is None:
             return None
-        try:
-            return open_mask(self._encoded(self._masks, i))
-        except ImageError as error:
-            raise ImageError(self.name(i), f"its mask: {error.reason}") from None
+        return self._used(i, self._masks, open_mask, "its mask: ")
 
     def name(self, i: int) -> str:
         """Return the origin of the table, the row, and the file name in the row, if there is one."""
         cell = _cell(self._images, check_position(i, len(self)))
         path = cell.get("path") if isinstance(cell, dict) else None
-        return f"{self._origin}[{i}]" + (f" ({path})" if path else "")
+        return f"{self._origin}[{i}]" + (f" ({shown(path)})" if isinstance(path, str) and path else "")
 
-    def _encoded(self, column: datasets.Dataset, i: int) -> bytes | str:
-        cell = _cell(column, check_position(i, len(self)))
-        content = cell if isinstance(cell, bytes) else None
-        if isinstance(cell, dict):
-            content = cell["bytes"] if cell["bytes"] is not None else cell["path"]
-        if content is None:
-            raise ImageError(self._origin, "the row has no image")
-        return content
+    def _used(self, i: int, column: datasets.Dataset, use: Callable[[bytes | Path], T], what: str = "") -> T:
+        """Return what a function makes of the encoded image in row i. An error names the row."""
+        try:
+            return use(encoded_image(_cell(column, check_position(i, len(self))), self._folders))
+        except DataError as error:
+            # The name is looked up only here, because that is as slow as reading the image.
+            reason = error.reason if isinstance(error, ImageError) else str(error)
+            raise ImageError(self.name(i), what + reason) from None
 
 
 def _is_image(feature: Any) -> bool:
@@ -156,6 +156,9 @@ def _classes_and_labels(table: datasets.Dataset, column: str, origin: str) -> tu
         return classes, torch.tensor([-1 if name is None else number[name] for name in given], dtype=torch.int64)
     labels = torch.from_numpy(np.array(values.cast("int64").fill_null(-1).to_numpy(), dtype=np.int64))
     classes = list(feature.names)
+    nameless = next((name for name in classes if not isinstance(name, str)), None)
+    if nameless is not None:
+        raise DataError(f"{origin}: the names of classes are texts; found {nameless!r} in column {column!r}")
     wrong = ((labels < -1) | (labels >= len(classes))).nonzero().flatten()
     if len(wrong):
         row = int(wrong[0])

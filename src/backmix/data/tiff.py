@@ -6,7 +6,6 @@ apart, and does not look at the declared depth.
 
 from __future__ import annotations
 
-import logging
 import math
 import re
 import zlib
@@ -18,6 +17,7 @@ from PIL import Image
 
 from backmix.data.deep_pixels import DeepPixels, both_bytes
 from backmix.data.formats import MissingPluginError
+from backmix.data.quiet_decoders import quiet_loggers
 from backmix.data.value_range import DEPTHS, Range
 from backmix.errors import in_one_line
 
@@ -57,9 +57,7 @@ def read_deep_tiff(file: BinaryIO, max_pixels: int) -> DeepPixels | None:
     """
     import tifffile
 
-    quiet = logging.getLogger("tifffile")
-    if not quiet.handlers:
-        quiet.addHandler(logging.NullHandler())  # Else odd tags of a file of others are told on standard error.
+    quiet_loggers()  # Else odd tags of a file of others are told on standard error.
     try:
         page: Any = tifffile.TiffFile(file).pages.first
         deep = _is_deep(page)

@@ -14,7 +14,7 @@ from rich.table import Table
 from backmix.classifier import OpenSetClassifier
 from backmix.data.digits import CONTRAST, DigitsOnTextures
 from backmix.demo.mixing_picture import mixing_picture
-from backmix.files import write_json
+from backmix.files import make_folder, write_json
 from backmix.fit.digits import COPIES, EPOCHS, IMAGE_SIZE, MODEL, OPTIONS
 from backmix.fit.fit_report import FitReport
 from backmix.fit.training import fit
@@ -56,6 +56,7 @@ def run_demo(
     """
     begin = time.monotonic()
     console = console or Console()
+    make_folder(out)  # A folder that cannot be made is told before anything is trained.
     console.print(
         f"Handwritten digits on textures. A known digit (0-5) stands on its own texture {prior:.0%} of the time;\n"
         f"unknown digits (6-9) stand on the same textures. {seeds} trainings without BackMix, {seeds} with it."
@@ -107,7 +108,6 @@ def run_demo(
         "training": options.to_dict(),
         "backmix": repr(picture[2].augmentation),
     }
-    out.mkdir(parents=True, exist_ok=True)
     mixing_picture(*picture, out / "mixing.png")
     metrics["seconds"] = round(time.monotonic() - begin, 1)
     write_json(out / "metrics.json", metrics)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from backmix.classifier import OpenSetClassifier
-from backmix.errors import RunError
+from backmix.errors import RunError, TrainingError
 from backmix.export.agreement import Agreement, Images, verify
 from backmix.export.module import describe, exported_model
 from backmix.export.program import capture
 from backmix.export.trial_images import TrialImages
-from backmix.files import write_bytes
+from backmix.files import could_not_write, write_bytes
 from backmix.onnx_model.contract import Answers
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt"}
@@ -47,11 +48,16 @@ def export(classifier: OpenSetClassifier, path: Path, *, form: str = "onnx", tri
         write_bytes(candidate, content)
         agreement = verify(classifier, _loaded(candidate, form), trial.images, trial.names)
         os.replace(candidate, path)
+    except OSError as error:
+        raise could_not_write(path, error) from error
+    except TrainingError as error:
+        raise TrainingError(str(error).replace(str(candidate), str(path))) from error
     except RunError as error:
         why = str(error).replace(str(candidate), "the new file").rstrip(".")
         raise RunError(f"{path} was not written, for it is not what the run is: {why}. Please report this.") from error
     finally:
-        candidate.unlink(missing_ok=True)
+        with suppress(OSError):  # A disk that cannot be written refuses this too, and would hide the error.
+            candidate.unlink(missing_ok=True)
     return agreement
 
 

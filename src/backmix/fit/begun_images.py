@@ -87,7 +87,7 @@ def check_same_images(run: Path, images: Mapping[str, Any]) -> None:
         changes = _changes(before, images)
     except FileNotFoundError:
         return
-    except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
+    except (OSError, ValueError, RecursionError, TypeError, AttributeError, LookupError) as error:
         raise RunError(f"{run / FILE} cannot be read ({in_one_line(error)}); train again into another --out") from error
     if changes:
         raise RunError(

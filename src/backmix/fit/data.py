@@ -81,7 +81,8 @@ class FitData:
         if self.groups is None:
             return 0
         known = self.groups[self.groups >= 0]
-        return int((torch.bincount(known)[known] > 1).sum()) if len(known) else 0
+        sizes = known.unique(return_counts=True)[1]
+        return int(sizes[sizes > 1].sum())
 
 
 def open_data(
@@ -228,7 +229,7 @@ def near_duplicates_of(
     content = hashlib.sha256(b"|".join(key if isinstance(key, bytes) else b"" for key in keys)).digest()
     kept = FeatureCache(cache)
     found = kept.find(_GROUPS, [content])
-    if content in found:
+    if content in found and len(found[content]) == len(positions):
         return torch.from_numpy(found[content]).long()
     groups = find_near_duplicates(source, positions, workers=workers, progress=progress)
     kept.keep(_GROUPS, {content: groups.float().numpy()})  # Float32 holds these numbers exactly.

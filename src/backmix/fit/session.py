@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from backmix.data.split import Split
-from backmix.files import write_json, write_text
+from backmix.files import make_folder, write_json, write_text
 from backmix.fit.acceptance import choose_accept, count_held_out, keep_in_reach
 from backmix.fit.arguments import FitArguments
 from backmix.fit.auto_options import auto_options
@@ -143,7 +143,7 @@ class FitSession:
         self.balance = is_uneven(self.known) if arguments.balance is None else arguments.balance
         self.options = self._options_for(self._begun.get("epochs") or arguments.epochs)
         self.outliers = load_outliers(arguments.outliers, self.data.classes)
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         if self.what != "head":  # Features are found by the content of images, and no weights of a head are kept.
             masks = self._augmentation_options().get("foreground") == "masks"
             keep_images(out, self.data, masks=masks, write=self.chief, workers=workers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from backmix.classifier import OpenSetClassifier
 from backmix.data.names import split_names
 from backmix.detectors import METHOD, make_detector
 from backmix.errors import RunError, in_one_line
-from backmix.files import locked, sha256, write_text
+from backmix.files import could_not_write, locked, sha256, write_text
 from backmix.hub.card import LEFT_OUT, model_card
 from backmix.runs.folder import CHECKED, FORMAT, TRAINING, finish_run, load_run, read_config
 from backmix.runs.held_out import read_shares
@@ -129,7 +130,7 @@ def write_shared_copy(
         for file in names:
             if file == CALIBRATION:
                 continue
-            shutil.copyfile(run / file, folder / file)
+            _copy(run / file, folder / file)
             files[file] = sha256(folder / file)
             if files[file] != fingerprints[file]:
                 raise RunError(f"{run / file} changed while it was copied. Share again when nothing writes to the run.")
@@ -137,6 +138,15 @@ def write_shared_copy(
         if text is not None:
             write_text(folder / CARD, text)
     return SharedCopy(folder, (*names, "config.yaml", *([CARD] if card else [])), tuple(left_out))
+
+
+def _copy(file: Path, target: Path) -> None:
+    try:
+        shutil.copyfile(file, target)
+    except OSError as error:
+        if error.filename == os.fspath(file):  # It cannot be read.
+            raise
+        raise could_not_write(target, error) from error
 
 
 def shared_config(config: Mapping[str, Any], run: Path, classes: list[str]) -> tuple[dict[str, Any], list[str]]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from backmix.data.common_range import common_ranges, use_ranges
 from backmix.data.names import match_names
 from backmix.data.preprocess import Preprocess
-from backmix.data.source import ImageSource
+from backmix.data.source import ImageSource, checked_labels
 from backmix.data.value_range import Range
 from backmix.detectors import METHOD, Detector, check_name
 from backmix.detectors.fitting import ready_detector
@@ -69,6 +69,7 @@ class Scorer:
 
         Raises:
             TypeError: If it is no source of images.
+            DataError: If a label is the number of no class.
         """
         if not isinstance(source, ImageSource):
             where = repr(str(source)) if isinstance(source, (str, Path)) else repr(getattr(source, "root", "FOLDER"))
@@ -80,7 +81,7 @@ class Scorer:
         number = {name: i for i, name in enumerate(self.classes)}
         matched = match_names(source.classes, self.classes)
         table = torch.tensor([*(number[matched[name]] if name in matched else -1 for name in source.classes), -1])
-        return table[source.labels]
+        return table[checked_labels(source)]
 
     def labels_to_train(self, source: ImageSource, workers: int) -> Tensor:
         """Return the labels of training images, see `labels_for`, and find `value_ranges` by them if there are none."""

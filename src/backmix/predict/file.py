@@ -7,6 +7,7 @@ import os
 import time
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,11 @@ class AnswerFile:
                 self.journal.close()
                 raise
         except OSError as error:
-            raise self._failure(error) from error
+            if begun:
+                raise self._failure(error) from error
+            raise OutputError(
+                f"could not write {out}: {error.strerror or error}. Nothing was answered yet; give another --out"
+            ) from error
         self.counts = self.journal.counts
         self.resumed = self.counts.total()
 
@@ -136,9 +141,10 @@ class AnswerFile:
     def withdraw(self) -> None:
         """Delete the file and its journal if no row was written, because an error came before the first answer."""
         if not self.counts.total():
-            for path in {self.out, self._rows_at}:
-                path.unlink(missing_ok=True)
-            self.journal.remove()
+            with suppress(OSError):  # What cannot be removed must not hide the error.
+                for path in {self.out, self._rows_at}:
+                    path.unlink(missing_ok=True)
+                self.journal.remove()
 
     def _begin(self, settings: Mapping[str, Any]) -> None:
         self.journal.begin(settings)  # Before the file is emptied, the journal marks it as ours.

@@ -99,7 +99,7 @@ def _read_json(path: Path) -> tuple[dict[str, Any], str | None]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}, f"The run has no {path.name}."
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return {}, f"{path.name} of the run cannot be read: {in_one_line(error)}."
     if not isinstance(content, dict):
         return {}, f"{path.name} of the run was not written by backmix."

@@ -44,7 +44,7 @@ def read_metrics(run: Path) -> dict[str, Any]:
     """Return the content of the metrics.json of a run; empty if there is none, or it cannot be read."""
     try:
         content = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

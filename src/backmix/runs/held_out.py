@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import msgspec
 import torch
 
 from backmix.data.folder import image_key
@@ -94,13 +95,11 @@ def read_shares(run: Path, moved: str | None = None) -> Shares:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         shares = Shares(content["data"], Share(**content["calibration"]), Share(**content["test"]))
+        shares = msgspec.convert(asdict(shares), Shares)  # The types of a dataclass are not checked otherwise.
     except FileNotFoundError:
         raise RunError(
             f"{run} does not say which images it held out: it has no {FILE}. Give the images yourself, as DATA."
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
         raise RunError(f"{path} cannot be read ({in_one_line(error)}). Give the images yourself, as DATA.") from error
-    for share in (shares.calibration, shares.test):
-        if share.images is not None and not all(isinstance(name, str) for name in share.images):
-            raise RunError(f"{path} cannot be read (images are named by text). Give the images yourself, as DATA.")
     return shares if moved is None else replace(shares, data=absolute(moved))

@@ -82,7 +82,7 @@ def find_seen(run: Path, source: ImageSource, known: Tensor, data: str, split: s
     try:
         kept = json.loads((run / FILE).read_text(encoding="utf-8"))
         trained, calibrated = set(kept["trained"]), set(kept["calibrated"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return _seen_by_name(run, source, known, absolute(data), split)
     found = _contents(source, known.tolist(), workers)
     return Seen(sum(key in trained for key in found), sum(key in calibrated for key in found))

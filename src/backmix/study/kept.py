@@ -25,7 +25,7 @@ def read_cells(path: Path, described: dict[str, Any]) -> list[dict[str, Any]]:
         kept = json.loads(path.read_text(encoding="utf-8"))
         found: list[dict[str, Any]] = kept["cells"]
         setting = kept["setting"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
         raise DataError(f"{path} is no study that can be gone on with; move it away or give another --out") from None
     differs = [key for key in described if key != "parts" and setting.get(key) != described[key]]
     if differs:

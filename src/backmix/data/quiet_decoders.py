@@ -1,0 +1,58 @@
+"""Keep what decoders print by themselves off the screen. What is wrong with a file is raised, and told in one line."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from collections.abc import Callable
+from functools import cache
+
+from PIL import _imaging
+
+_LOGGERS = ("PIL", "tifffile")
+_HANDLERS = ("TIFFSetErrorHandler", "TIFFSetWarningHandler")
+
+
+def quiet_loggers() -> None:
+    """Keep the log of decoders off standard error, where Python writes what nobody handles.
+
+    A program that handles log records itself still gets them.
+    """
+    for name in _LOGGERS:
+        logger = logging.getLogger(name)
+        if not logger.handlers:
+            logger.addHandler(logging.NullHandler())
+
+
+class QuietLibtiff:
+    """A context in which libtiff, with which Pillow reads TIFF, prints no errors and warnings on standard error.
+
+    libtiff keeps its handlers for the whole process, so one context at a time may be open. Where libtiff is built into
+    Pillow itself, as on Windows, its handlers are out of reach and nothing changes.
+    """
+
+    def __init__(self) -> None:
+        self._before: list[int | None] = []
+
+    def __enter__(self) -> None:
+        self._before = [change(None) for change in _libtiff()]
+
+    def __exit__(self, *_: object) -> None:
+        for change, before in zip(_libtiff(), self._before, strict=True):
+            change(before)
+
+
+@cache
+def _libtiff() -> list[Callable[[int | None], int | None]]:
+    """Return the functions of libtiff that take a handler, as an address, and return the one before."""
+    found: list[Callable[[int | None], int | None]] = []
+    try:
+        # A symbol is looked for in the libraries that the module was linked with, too: it is the libtiff that is used.
+        library = ctypes.CDLL(_imaging.__file__)
+        for name in _HANDLERS:
+            change = getattr(library, name)
+            change.argtypes, change.restype = [ctypes.c_void_p], ctypes.c_void_p
+            found.append(change)
+    except (OSError, AttributeError):
+        return []
+    return found
