@@ -76,7 +76,7 @@ class Guard:
         if refused is None:
             await self.application(scope, receive, send_safely)
         else:
-            await _answer(send_safely, *refused)
+            await answer(send_safely, *refused)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         if scope["type"] != "http":
@@ -95,7 +95,7 @@ class Guard:
             return 403, "a page from elsewhere may not ask this"
         if path == "/gradio_api/upload":
             length = headers.get("content-length", "")
-            if not length.isdecimal():
+            if not length.isdecimal() or len(length) > 18:
                 return 411, "how long it is must be said"
             if int(length) > self.most_upload:
                 return 413, f"more than {self.most_upload / 1e6:.0f} MB at once"
@@ -172,8 +172,9 @@ def _again(body: bytes, receive: Receive) -> Receive:
     return read
 
 
-async def _answer(send: Send, status: int, text: str) -> None:
+async def answer(send: Send, status: int, text: str, kind: str = "text/plain; charset=utf-8") -> None:
+    """Answer a request with a text, of a media type."""
     content = text.encode()
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(content)).encode())]
+    headers = [(b"content-type", kind.encode()), (b"content-length", str(len(content)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content})
