@@ -41,6 +41,7 @@ def events(body, size=1000, broken_off=False):
 async def ask(uploads, heard, path="/gradio_api/upload", query="", content_type=MULTIPART, method="POST"):
     """Status and text of a request; None if it is not answered. `heard` may hold numbers: seconds of silence."""
     sent, heard = [], list(heard)
+    length = sum(len(event.get("body", b"")) for event in heard if isinstance(event, dict))
 
     async def receive():
         while heard and isinstance(heard[0], float):
@@ -57,7 +58,7 @@ async def ask(uploads, heard, path="/gradio_api/upload", query="", content_type=
         "method": method,
         "path": path,
         "query_string": query.encode(),
-        "headers": [(b"content-type", content_type.encode())],
+        "headers": [(b"content-type", content_type.encode()), (b"content-length", str(length).encode())],
     }
     await uploads(scope, receive, send)
     if not sent:
@@ -68,7 +69,7 @@ async def ask(uploads, heard, path="/gradio_api/upload", query="", content_type=
 def upload(store, *files, size=1000, largest=BIG, **options):
     broken_off = options.pop("broken_off", False)
     heard = events(options.pop("body", None) or multipart(*files), size, broken_off)
-    return asyncio.run(ask(Uploads(elsewhere, store=store, largest=largest), heard, **options))
+    return asyncio.run(ask(Uploads(elsewhere, store=store, largest=largest, most=20 * BIG), heard, **options))
 
 
 def on_disk(store):
@@ -128,7 +129,7 @@ def test_what_is_broken_off_leaves_nothing_and_the_next_is_served(store, size):
 
 def test_an_upload_that_says_nothing_more_is_broken_off(store, monkeypatch):
     monkeypatch.setattr(module, "STALL", 0.05)
-    uploads = Uploads(elsewhere, store=store, largest=BIG)
+    uploads = Uploads(elsewhere, store=store, largest=BIG, most=20 * BIG)
     heard = [*events(multipart(("a", b"a" * 5000)))[:-1], 30.0]
     status, text = asyncio.run(ask(uploads, heard))
     assert status == 408 and "stopped before its end" in text and on_disk(store) == []
@@ -136,14 +137,16 @@ def test_an_upload_that_says_nothing_more_is_broken_off(store, monkeypatch):
 
 def test_an_upload_that_takes_too_long_is_ended(store, monkeypatch):
     monkeypatch.setattr(module, "LONGEST", 0.2)
-    uploads = Uploads(elsewhere, store=store, largest=BIG)
+    uploads = Uploads(elsewhere, store=store, largest=BIG, most=20 * BIG)
     drops = [each for event in events(multipart(("a", b"a" * 100)), size=1) for each in (0.01, event)]
     assert asyncio.run(ask(uploads, drops))[0] == 408 and on_disk(store) == []
 
 
 def test_one_file_that_is_too_large_is_refused_with_all_of_its_upload(store):
-    status, text = upload(store, ("a", b"a" * 10), ("b", b"b" * 2_000_001), largest=2_000_000, size=60_000)
-    assert (status, on_disk(store)) == (507, []), "the store is smaller here"
+    status, text = upload(store, ("a", b"a" * 2 * BIG), largest=5 * BIG, size=60_000)
+    assert (status, on_disk(store)) == (507, []), "the store is smaller"
+    status, text = upload(store, ("a", b"a" * 10), ("b", b"b" * 20 * BIG), largest=30 * BIG, size=60_000)
+    assert (status, on_disk(store)) == (413, []) and text == "More than 2 MB at once are too many. Drop fewer pictures."
     status, text = upload(store, ("a", b"a" * 10), ("b", b"b" * 1001), largest=1000)
     assert (status, on_disk(store)) == (413, []) and "larger than" in text and "--max-upload" in text
 
@@ -160,7 +163,7 @@ def test_without_room_it_is_said_and_others_are_served(store):
 def test_who_is_refused_is_answered_after_all_was_sent(store):
     """A browser that is answered earlier shows a broken connection in the place of the sentence."""
     heard = events(multipart(("a", b"a" * 1001), ("b", b"b" * 50_000)))
-    uploads, left = Uploads(elsewhere, store=store, largest=1000), []
+    uploads, left = Uploads(elsewhere, store=store, largest=1000, most=20 * BIG), []
 
     async def counted():
         sent = []
@@ -172,7 +175,8 @@ def test_who_is_refused_is_answered_after_all_was_sent(store):
             left.append(len(heard))
             sent.append(event)
 
-        scope = {"type": "http", "path": "/gradio_api/upload", "headers": [(b"content-type", MULTIPART.encode())]}
+        headers = [(b"content-type", MULTIPART.encode()), (b"content-length", b"51200")]
+        scope = {"type": "http", "path": "/gradio_api/upload", "headers": headers}
         await uploads(scope, receive, send)
         return sent[0]["status"]
 
@@ -188,7 +192,7 @@ def test_a_full_disk_is_a_sentence_for_the_one_and_others_are_served(store, monk
         return real(descriptor, data)
 
     monkeypatch.setattr(store_module.os, "write", full)
-    uploads = Uploads(elsewhere, store=store, largest=BIG)
+    uploads = Uploads(elsewhere, store=store, largest=BIG, most=20 * BIG)
 
     async def several():
         bodies = [multipart(("x", letter * 3000)) for letter in (b"y", b"n", b"y", b"n")]
@@ -224,7 +228,7 @@ def test_fields_that_are_no_files_are_not_held(store):
 
 
 def test_how_far_an_upload_is(store):
-    uploads = Uploads(elsewhere, store=store, largest=BIG)
+    uploads = Uploads(elsewhere, store=store, largest=BIG, most=20 * BIG)
     body = multipart(("a b.png", b"a" * 4000))
     slowly = [each for event in events(body, size=500) for each in (0.03, event)]
 
@@ -246,8 +250,8 @@ def test_how_far_an_upload_is(store):
 
 @pytest.mark.parametrize("query", ["", "upload_id=", "upload_id=none", "upload_id=" + "a" * 65, "upload_id=%2E%2E"])
 def test_nothing_is_remembered_of_an_upload_that_is_not_there(store, monkeypatch, query):
-    monkeypatch.setattr(module, "STEP", 0.001)
-    uploads = Uploads(elsewhere, store=store, largest=BIG)
+    monkeypatch.setattr(module, "WAIT", 0.2)
+    uploads = Uploads(elsewhere, store=store, largest=BIG, most=20 * BIG)
     asked = ask(uploads, [], path="/gradio_api/upload_progress", query=query, method="GET")
-    assert asyncio.run(asked)[0] == 404 and uploads._progress == {}
+    assert asyncio.run(asked) == (200, 'data: {"msg": "done"}\n\n') and uploads._progress == {}
     assert asyncio.run(ask(uploads, events(b"hello"), query=query))[0] == 400 and uploads._progress == {}

@@ -45,13 +45,11 @@ class Guard:
         application: The application that answers the requests that pass the guard.
         local_only: Whether the server is only for this machine. If so, it answers only under the names of this machine,
             so that a page from elsewhere cannot reach it under another name (DNS rebinding).
-        most_upload: The largest number of bytes of one upload, of all its files together.
     """
 
-    def __init__(self, application: Application, *, local_only: bool, most_upload: int) -> None:
+    def __init__(self, application: Application, *, local_only: bool) -> None:
         self.application = application
         self.local_only = local_only
-        self.most_upload = most_upload
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or pass it on."""
@@ -97,8 +95,6 @@ class Guard:
             length = headers.get("content-length", "")
             if not length.isdecimal() or len(length) > 18:
                 return 411, "how long it is must be said"
-            if int(length) > self.most_upload:
-                return 413, f"more than {self.most_upload / 1e6:.0f} MB at once"
         return None
 
 

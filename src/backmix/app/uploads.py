@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs
@@ -20,6 +21,7 @@ from backmix.app.store import Arriving, Refused, Store
 UPLOAD, PROGRESS = "/gradio_api/upload", "/gradio_api/upload_progress"
 STALL = 60.0  # The seconds without a byte after which an upload counts as broken off.
 LONGEST = 3600.0  # The seconds that one upload may take.
+WAIT = 3.0  # The seconds for which one that asks how far an upload is waits for its beginning.
 STEP = 0.05  # The seconds between two looks at how far an upload is.
 
 _ID = re.compile(r"[\w-]{1,64}", re.ASCII)
@@ -58,11 +60,13 @@ class Uploads:
         application: The application that answers the other requests.
         store: The store for the files.
         largest: The largest number of bytes of one file.
+        most: The largest number of bytes of one upload, of all its files together.
     """
 
-    def __init__(self, application: Application, *, store: Store, largest: int) -> None:
+    def __init__(self, application: Application, *, store: Store, largest: int, most: int) -> None:
         self.application = application
         self.store = store
+        self.most = most
         self.largest = largest
         self._progress: dict[str, Progress] = {}  # Of the uploads that arrive just now.
 
@@ -82,8 +86,7 @@ class Uploads:
             self._progress[name] = progress
         body = _Body(receive)
         try:
-            async with asyncio.timeout(LONGEST):
-                paths = await self._receive(scope, body, progress)
+            paths = await self._receive(scope, body, progress)
             await answer(send, 200, json.dumps(paths), "application/json")
         except Gone:
             return
@@ -103,6 +106,8 @@ class Uploads:
 
         files: list[Arriving] = []
         try:
+            if int(_header(scope, b"content-length")) > self.most:
+                raise Refused(413, f"More than {self.most / 1e6:,.0f} MB at once are too many. Drop fewer pictures.")
             parts = Parts(_header(scope, b"content-type"))
             begun: dict[int, Arriving] = {}  # By the identity of the part, which `parts` holds until it has ended.
             async for data in body:
@@ -135,32 +140,33 @@ class Uploads:
     async def _tell(self, scope: Scope, receive: Receive, send: Send) -> None:
         from starlette.responses import StreamingResponse
 
-        name = _upload_id(scope)
-        progress = None if name is None else await self._find(name)
-        if progress is None:
-            await answer(send, 404, "there is no such upload")
-            return
+        progress = await self._find(_upload_id(scope))
         await StreamingResponse(_events(progress), media_type="text/event-stream")(scope, receive, send)
 
-    async def _find(self, name: str) -> Progress | None:
-        """Return the progress of an upload. The page may ask for it a little before it sends the upload."""
-        for _ in range(round(3 / STEP)):
+    async def _find(self, name: str | None) -> Progress:
+        """Return the progress of an upload; one that is not there has ended.
+
+        The page may ask for it a little before it sends the upload, so this waits for some seconds.
+        """
+        for _ in range(round(WAIT / STEP)):
             if name in self._progress:
                 return self._progress[name]
             await asyncio.sleep(STEP)
-        return None
+        return Progress(done=True)
 
 
 class _Body:
-    """The body of a request, piece by piece."""
+    """The body of a request, piece by piece. Only the wait for a piece is cut short, never what is done with it."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._more = True
+        self._end = time.monotonic() + LONGEST
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while self._more:
-            event = await asyncio.wait_for(self._receive(), STALL)
+            async with asyncio.timeout(min(STALL, self._end - time.monotonic())):
+                event = await self._receive()
             if event["type"] != "http.request":
                 raise Gone
             self._more = bool(event.get("more_body"))
@@ -169,9 +175,8 @@ class _Body:
     async def skip(self) -> bool:
         """Read what is left and forget it; return whether the sender is still there."""
         try:
-            async with asyncio.timeout(LONGEST):
-                async for _ in self:
-                    pass
+            async for _ in self:
+                pass
         except (Gone, TimeoutError):
             return False
         return True

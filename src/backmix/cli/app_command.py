@@ -73,7 +73,7 @@ def _serve(run: Path, arguments: AppArguments, port: int, store: Store) -> Any:
     os.environ |= {
         "GRADIO_ANALYTICS_ENABLED": "False",
         "GRADIO_ANALYTICS_MAX_EVENTS": "100",  # A record of each request, which nothing reads here.
-        "GRADIO_TEMP_DIR": str(store.folder),
+        "GRADIO_TEMP_DIR": str(store.folder.parent),  # It makes folders of its own there.
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_OFFLINE": "1",
         "NO_PROXY": "*",
@@ -89,8 +89,8 @@ def _serve(run: Path, arguments: AppArguments, port: int, store: Store) -> Any:
     page = build_page(answers, advice(verdict, read_config(here), metrics, len(classifier.classes)))
     largest = arguments.max_upload * 10**6
     most = min(arguments.max_files * largest, arguments.max_space * 10**6) + 10**6  # What stands around the files.
-    guard = Middleware(Guard, local_only=is_loopback(arguments.host), most_upload=most)
-    uploads = Middleware(Uploads, store=store, largest=largest)
+    guard = Middleware(Guard, local_only=is_loopback(arguments.host))
+    uploads = Middleware(Uploads, store=store, largest=largest, most=most)
     page.launch(
         server_name=f"[{arguments.host}]" if ":" in arguments.host else arguments.host,
         server_port=port,
