@@ -60,6 +60,7 @@ def _serve(run: Path, arguments: AppArguments, port: int, store: Store) -> Any:
     from backmix.app.answers import Answers
     from backmix.app.guard import Guard, is_loopback
     from backmix.app.page import ON_LOAD, build_page, style, theme
+    from backmix.app.unread import Unread
     from backmix.app.uploads import Uploads
     from backmix.classifier import OpenSetClassifier
     from backmix.metrics.usefulness import Verdict
@@ -107,7 +108,12 @@ def _serve(run: Path, arguments: AppArguments, port: int, store: Store) -> Any:
         mcp_server=False,
         ssr_mode=False,
         pwa=False,
-        app_kwargs={"middleware": [guard, uploads], "docs_url": None, "redoc_url": None, "openapi_url": None},
+        app_kwargs={
+            "middleware": [guard, Middleware(Unread), uploads],
+            "docs_url": None,
+            "redoc_url": None,
+            "openapi_url": None,
+        },
         theme=theme(),
         css=style(),
         js=ON_LOAD,
