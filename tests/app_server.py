@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
+import socket
 import subprocess
 import sys
-import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -62,7 +64,7 @@ class Server:
         given = {key.replace("_", "-"): value for key, value in headers.items()}
         request = urllib.request.Request(self.address + path, data, given)
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=120) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -71,9 +73,21 @@ class Server:
         """Upload a file as the page does."""
         return self.get("gradio_api/upload", multipart((name, content)), Content_Type=MULTIPART)
 
-    def join(self, data: list[object]) -> tuple[int, str]:
-        """Ask for what the page asks for when a picture was dropped; the answer is waited for."""
-        session = f"s{time.monotonic_ns()}"
-        body = {"data": data, "fn_index": 0, "session_hash": session}
+    def join(self, data: list[object], number: int = 0) -> tuple[int, str]:
+        """Ask for what the page asks for when a picture was dropped (1: when several were); wait for the answer."""
+        session = secrets.token_hex(8)
+        body = {"data": data, "fn_index": number, "session_hash": session}
         status, text = self.get("gradio_api/queue/join", json.dumps(body).encode(), Content_Type="application/json")
         return self.get(f"gradio_api/queue/data?session_hash={session}") if status == 200 else (status, text)
+
+    def answer_to(self, uploaded: str, name: object = "x.png", accept: float = 0.95) -> str:
+        """Ask what a picture is that was uploaded, by the text that answered the upload."""
+        (path,) = json.loads(uploaded)
+        return self.join([{"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}, accept])[1]
+
+    def break_off(self, body: bytes, sent: int) -> None:
+        """Begin an upload, send so many bytes of it, and go away."""
+        host, port = urllib.parse.urlsplit(self.address).netloc.split(":")
+        head = f"POST /gradio_api/upload HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: {MULTIPART}\r\n"
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
+            connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:sent])

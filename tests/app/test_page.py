@@ -137,6 +137,25 @@ def test_several_files_a_table_and_its_download(browser, server, pictures, tmp_p
     assert [row["label"] for row in json.loads((folder / "answers.json").read_text())[3:]] == [None] * 3
 
 
+def test_answers_outlive_the_pictures_and_a_refusal_is_read(browser, server, pictures, tmp_path):
+    opened(browser, server)
+    open_many(browser)
+    drop(browser, MANY, sorted((pictures / "test" / "red").iterdir())[:3])
+    until(browser, "document.querySelectorAll('.bm-table tbody tr').length == 3")
+    assert server.stored() == []
+    browser.ask(f"document.querySelector('{MANY} [aria-label=\"Remove this file\"]').click()")
+    until(browser, "document.querySelectorAll('.bm-table tbody tr').length == 2")
+    assert ", 0 unknown." in text(browser, "#bm-answers") and "unreadable" not in text(browser, "#bm-answers")
+    files = [tmp_path / f"{number}.png" for number in range(7)]
+    for file in files:
+        file.write_bytes(bytes(1_900_000))
+    opened(browser, server)
+    open_many(browser)
+    drop(browser, MANY, files)
+    until(browser, "document.body.innerText.includes('More than 13 MB at once are too many. Drop fewer pictures.')")
+    assert server.stored() == []
+
+
 def test_a_bomb_and_a_broken_file_are_messages_and_the_page_goes_on(browser, server, pictures, tmp_path):
     opened(browser, server)
     for name, content, said in (("bomb.png", bomb(), "pixels"), ("cut.png", b"\x89PNG\r\n\x1a\nxx", "")):

@@ -1,18 +1,15 @@
 """Two thousand uploads through the real server: what it keeps on the disk and in memory stays bounded."""
 
 import io
-import json
 import os
 import random
-import socket
 import threading
 import time
-import urllib.parse
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from app_server import MULTIPART, Server, multipart
+from app_server import Server, multipart
 from PIL import Image
 
 pytest.importorskip("gradio", reason="gradio is not installed: the page cannot be served")
@@ -56,35 +53,22 @@ def picture(random_: random.Random) -> bytes:
     return file.getvalue()
 
 
-def break_off(server: Server, body: bytes, sent: int) -> None:
-    """Begin an upload and go away."""
-    host, port = urllib.parse.urlsplit(server.address).netloc.split(":")
-    head = f"POST /gradio_api/upload HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: {MULTIPART}\r\n"
-    with socket.create_connection((host, int(port)), timeout=60) as connection:
-        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:sent])
-
-
-def ask(server: Server, text: str) -> str:
-    (path,) = json.loads(text)
-    return server.join([{"path": path, "orig_name": "x.png", "meta": {"_type": "gradio.FileData"}}, 0.95])[1]
-
-
 def one_upload(server: Server, random_: random.Random) -> str:
     """Make one upload of a kind that is drawn, check what comes of it, and give the kind."""
     (kind,) = random_.choices(list(KINDS), list(KINDS.values()))
     if kind == "broken off":
         body = multipart(("x.png", random_.randbytes(random_.randrange(1000, 500_000))))
-        break_off(server, body, random_.randrange(60, len(body)))
+        server.break_off(body, random_.randrange(60, len(body)))
     elif kind == "too much":
         status, said = server.upload("x.png", random_.randbytes(SPACE + random_.randrange(1, 900_000)))
         assert status == 507 and "no room" in said
     elif kind == "no picture":
         status, text = server.upload("x.png", random_.randbytes(random_.randrange(3000)))
-        assert status == 200 and "cannot be used" in ask(server, text)
+        assert status == 200 and "cannot be used" in server.answer_to(text)
     else:
         status, text = server.upload("x.png", picture(random_))
         assert status == 200, text
-        assert kind == "never asked for" or "bm-label" in ask(server, text)
+        assert kind == "never asked for" or "bm-label" in server.answer_to(text)
     return kind
 
 

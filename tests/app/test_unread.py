@@ -118,6 +118,7 @@ def test_a_page_has_a_short_name(unread, body):
     assert asyncio.run(join(unread, "a" * 65)) == 400 and asyncio.run(join(unread, "a" * 64)) == 200
 
 
+@pytest.mark.filterwarnings("ignore::Warning:gradio")
 def test_the_real_library_forgets_what_is_thrown_away(monkeypatch):
     gradio = pytest.importorskip("gradio")
     from gradio.routes import App
