@@ -4,15 +4,12 @@ import csv
 import json
 import os
 import re
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import pytest
 from app.test_pictures import bomb
+from app_server import Server
 from browser_pipe import Browser, find_browser
 
 pytest.importorskip("gradio", reason="gradio is not installed: the page cannot be served")
@@ -20,63 +17,15 @@ pytest.importorskip("gradio", reason="gradio is not installed: the page cannot b
 ONE, MANY = "#bm-file", "#bm-files"
 
 
-class Server:
-    """`backmix app` in a process of its own, with a folder of its own for temporary files."""
-
-    def __init__(self, run: Path, folder: Path, *options: str) -> None:
-        self.temporary = folder / "temporary"
-        self.temporary.mkdir()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "backmix", "app", str(run), "--port", "0", *options],
-            env={**os.environ, "TMPDIR": str(self.temporary), "HOME": str(folder)},
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.first = self.process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+/", self.first)
-        assert found, self.first + self.process.stdout.read()
-        self.address = found[0]
-
-    def stop(self) -> str:
-        """Ask it to end, and give what it printed since the first line."""
-        self.process.terminate()
-        return self.process.communicate(timeout=60)[0]
-
-    def get(self, path: str, data: bytes | None = None, **headers: str) -> tuple[int, str]:
-        """Status and text of one request."""
-        given = {key.replace("_", "-"): value for key, value in headers.items()}
-        request = urllib.request.Request(self.address + path, data, given)
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-
-    def upload(self, name: str, content: bytes) -> tuple[int, str]:
-        """Upload a file as the page does."""
-        head = f'--xx\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'.encode()
-        return self.get(
-            "gradio_api/upload", head + content + b"\r\n--xx--\r\n", Content_Type="multipart/form-data; boundary=xx"
-        )
-
-    def join(self, data: list[object]) -> tuple[int, str]:
-        """Ask for what the page asks for when a picture was dropped; the answer is waited for."""
-        session = f"s{time.monotonic_ns()}"
-        body = {"data": data, "fn_index": 0, "session_hash": session}
-        status, text = self.get("gradio_api/queue/join", json.dumps(body).encode(), Content_Type="application/json")
-        return self.get(f"gradio_api/queue/data?session_hash={session}") if status == 200 else (status, text)
-
-
 @pytest.fixture(scope="module")
 def server(trained, tmp_path_factory):
     server = Server(trained, tmp_path_factory.mktemp("server"), "--max-upload", "2", "--max-files", "6")
     yield server
-    assert list(server.temporary.rglob("*.png")), "the tests have dropped pictures"
+    stored = server.stored()
     said = server.stop()
+    assert stored == [], "what was dropped is deleted as soon as it is answered"
     assert server.process.returncode == 0 and "stopped" in said
-    assert [path for path in server.temporary.rglob("*") if path.is_file()] == [], "it leaves nothing behind"
+    assert [path.name for path in server.temporary.rglob("*")] == [server.parent.name], "it leaves nothing behind"
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +137,25 @@ def test_several_files_a_table_and_its_download(browser, server, pictures, tmp_p
     assert [row["label"] for row in json.loads((folder / "answers.json").read_text())[3:]] == [None] * 3
 
 
+def test_answers_outlive_the_pictures_and_a_refusal_is_read(browser, server, pictures, tmp_path):
+    opened(browser, server)
+    open_many(browser)
+    drop(browser, MANY, sorted((pictures / "test" / "red").iterdir())[:3])
+    until(browser, "document.querySelectorAll('.bm-table tbody tr').length == 3")
+    assert server.stored() == []
+    browser.ask(f"document.querySelector('{MANY} [aria-label=\"Remove this file\"]').click()")
+    until(browser, "document.querySelectorAll('.bm-table tbody tr').length == 2")
+    assert ", 0 unknown." in text(browser, "#bm-answers") and "unreadable" not in text(browser, "#bm-answers")
+    files = [tmp_path / f"{number}.png" for number in range(7)]
+    for file in files:
+        file.write_bytes(bytes(1_900_000))
+    opened(browser, server)
+    open_many(browser)
+    drop(browser, MANY, files)
+    until(browser, "document.body.innerText.includes('More than 13 MB at once are too many. Drop fewer pictures.')")
+    assert server.stored() == []
+
+
 def test_a_bomb_and_a_broken_file_are_messages_and_the_page_goes_on(browser, server, pictures, tmp_path):
     opened(browser, server)
     for name, content, said in (("bomb.png", bomb(), "pixels"), ("cut.png", b"\x89PNG\r\n\x1a\nxx", "")):
@@ -257,7 +225,8 @@ def test_uploads_are_limited_and_not_given_out(server, pictures):
     assert server.get(f"gradio_api/file={path}")[0] == 404
     assert server.upload("x.png", b"x" * 2_000_001)[0] == 413
     data = {"path": path, "orig_name": "x.png", "meta": {"_type": "gradio.FileData"}}
-    assert "bm-label" in server.join([data, 0.95])[1]
+    assert "bm-label" in server.join([data, 0.95])[1] and not Path(path).exists()
+    assert "drop it again" in server.join([data, 0.95])[1]
 
 
 def test_no_other_file_and_no_address_is_opened(server, pictures, trained):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from backmix.app.acceptance import answers_at, rule_at
 from backmix.app.markup import answer_card, answer_table, message, share_note, two_pictures
-from backmix.app.pictures import Seen, look, look_at, picture_and_evidence, read_picture, uploads_in
+from backmix.app.pictures import Seen, Upload, look, look_at, picture_and_evidence, read_picture, uploads_in
 from backmix.classifier import OpenSetClassifier
 from backmix.data.images import ImageError
 from backmix.pages.words import count, visible
@@ -31,6 +31,7 @@ class Answers:
         max_files: The largest number of files that are answered at once.
         refused: The estimated share of photographs of other things that is called unknown, by the share of known ones
             to accept.
+        on_answered: A function that is called with the paths of files that are answered and not needed any more.
     """
 
     def __init__(
@@ -41,8 +42,10 @@ class Answers:
         max_pixels: int,
         max_files: int,
         refused: Mapping[float, float] | None = None,
+        on_answered: Callable[[Sequence[str]], object] | None = None,
     ) -> None:
         self.refused = refused or {}
+        self.on_answered = on_answered or (lambda paths: None)
         self.classifier = classifier
         self.folder = folder
         self.max_pixels = max_pixels
@@ -64,6 +67,7 @@ class Answers:
             The `Seen` file, which `card` takes for another share, or None without an answer; the answer as HTML; and
             the pictures as HTML.
         """
+        uploads: list[Upload] = []
         try:
             uploads = uploads_in(given, self.folder)
             if not uploads:
@@ -77,6 +81,8 @@ class Answers:
             return None, message(f"{visible(uploads[0].name)} cannot be used: {visible(error.reason, 400)}"), ""
         except Exception:  # The page goes on; only the terminal shows the error.
             return None, _failed(), ""
+        finally:
+            self.on_answered([upload.path for upload in uploads])
 
     def many(
         self,
@@ -110,6 +116,8 @@ class Answers:
                 known |= {
                     seen.upload: seen for seen in look(self.classifier, new, max_pixels=self.max_pixels, on_images=step)
                 }
+            # A later request names these files again, and finds their answers in `before`.
+            self.on_answered([upload.path for upload in new])
             seen = [known[upload] for upload in there]
             table = self.table(seen, accept)
             if left > 0:

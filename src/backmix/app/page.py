@@ -11,7 +11,7 @@ from backmix.app.markup import heading
 from backmix.app.pictures import Seen
 
 LEAST, MOST = 0.5, 0.999  # The ends of the slider, unless the share of the run lies outside.
-KEEP = 3600  # The seconds for which uploads and answers of an open page are kept.
+KEEP = 3600  # The seconds for which the answers of an open page are kept.
 
 # Screen readers read answers aloud whenever they change.
 ON_LOAD = """() => {
@@ -44,7 +44,7 @@ def build_page(answers: Answers, advice: Sequence[str] = ()) -> Any:
     def move(accept: float, seen: Seen | None, table: list[Seen]) -> tuple[str, str, str]:
         return answers.note(accept), answers.card(seen, accept), answers.table(table, accept)
 
-    with gr.Blocks(title="backmix", analytics_enabled=False, delete_cache=(KEEP // 6, KEEP)) as page:
+    with gr.Blocks(title="backmix", analytics_enabled=False) as page:
         gr.HTML(heading(classifier.classes, advice), elem_id="bm-heading")
         with gr.Column(elem_id="bm-settings"):
             accept = gr.Slider(

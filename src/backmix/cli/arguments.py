@@ -60,6 +60,10 @@ class AppArguments:
     host: Annotated[str, "Address to listen on. Default: this machine alone; 0.0.0.0 is every network."] = "127.0.0.1"
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 7860
     max_upload: Annotated[int, typer.Option(min=1, metavar="MB", help="Largest file, in units of 10**6 bytes.")] = 20
+    max_space: Annotated[
+        int,
+        typer.Option(min=1, metavar="MB", help="Room for all files that wait for answers, in units of 10**6 bytes."),
+    ] = 2000
     # 300 MB as RGB; the cameras of most telephones stay below it.
     max_pixels: Annotated[int, typer.Option(min=1, help="Width times height of the largest picture.")] = 100_000_000
     max_files: Annotated[int, typer.Option(min=1, help="How many pictures are answered at once.")] = 200
