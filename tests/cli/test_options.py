@@ -65,7 +65,7 @@ def test_a_single_value_of_a_file_is_what_it_would_be_if_it_were_typed(asked):
     assert asked("balance: yes").balance is True and asked("balance: false").balance is False
     assert asked("epochs: 20\nseed: 1_000").seed == 1000
     for wrong in ("epochs: 20.5", "epochs: true"):
-        assert "20.5" in asked(wrong) or "true" in asked(wrong)
+        assert "'--epochs'" in asked(wrong)
 
 
 @pytest.mark.parametrize(
