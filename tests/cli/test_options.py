@@ -1,5 +1,8 @@
 """Options as KEY=VALUE, typed or in a file, whatever YAML makes of the value."""
 
+import os
+import threading
+
 import pytest
 import typer
 import yaml
@@ -82,6 +85,16 @@ def test_a_single_value_of_a_file_is_what_it_would_be_if_it_were_typed(asked):
 def test_a_file_that_is_refused_is_named_with_its_line(asked, content, said):
     found = " ".join(asked(content).replace("│", " ").split())
     assert "c.yaml" in found.replace(" ", "") and said in found
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes with names")
+def test_a_file_may_be_a_pipe(asked, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=("seed: 7\nmethod: arpl\n",))
+    writer.start()
+    found = asked("seed: 0", "--config", str(tmp_path / "pipe"))
+    writer.join()
+    assert (found.seed, found.method) == (7, "arpl")
 
 
 @pytest.mark.parametrize("content", ["augmentation-option: momentum", "epochs: many", "epochs: [1, 2]", "lr: {a: 1}"])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backmix.data import plain_yaml
-from backmix.data.plain_yaml import LIMITS, PYTHON_LIMITS, YamlError, read_yaml, read_yaml_file
+from backmix.data.plain_yaml import LIMITS, PYTHON_LIMITS, YamlError, read_yaml, yaml_text
 from backmix.data.yaml_scalars import text_of
 
 PARSERS = {"libyaml": (yaml.CSafeLoader, LIMITS), "python": (yaml.SafeLoader, PYTHON_LIMITS)}
@@ -271,21 +271,21 @@ def test_a_list_of_all_classes_of_imagenet_21k_is_read():
 def test_files(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_bytes(b"\xef\xbb\xbfa: 08\r\nb: \xc3\xa9\r\n")
-    assert read_yaml_file(path) == {"a": 8, "b": "é"} and read_yaml_file(path, text_of) == {"a": "08", "b": "é"}
+    assert yaml_text(path) == "a: 08\r\nb: é\r\n" and read_yaml(yaml_text(path)) == {"a": 8, "b": "é"}
     path.write_bytes(b"a" * LIMITS.size)
-    assert len(read_yaml_file(path)) == LIMITS.size
+    assert len(yaml_text(path)) == LIMITS.size
     path.write_bytes(b"a" * (LIMITS.size + 1))
     with pytest.raises(YamlError, match="^found more than 1,024 KiB; expected less"):
-        read_yaml_file(path)
+        yaml_text(path)
     path.write_bytes("a: 1\nb: é\n".encode("latin-1"))
     with pytest.raises(YamlError, match="^line 2: found bytes that are not UTF-8. Save the file as UTF-8"):
-        read_yaml_file(path)
+        yaml_text(path)
     path.write_bytes("a: 1\n".encode("utf-16"))
     with pytest.raises(YamlError, match="not UTF-8"):
-        read_yaml_file(path)
+        yaml_text(path)
     with pytest.raises(OSError):
-        read_yaml_file(tmp_path)
+        yaml_text(tmp_path)
     path.unlink()
     path.symlink_to("/dev/zero")
     with pytest.raises(YamlError, match="found more than 1,024 KiB"):
-        read_yaml_file(path)
+        yaml_text(path)

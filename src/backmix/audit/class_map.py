@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from backmix.data.names import plain_name
-from backmix.data.plain_yaml import YamlError, read_yaml_file
+from backmix.data.plain_yaml import YamlError, read_yaml, yaml_text
 from backmix.data.yaml_scalars import text_of
 from backmix.errors import DataError, in_one_line, some_of
 from backmix.prediction.rows import printable
@@ -87,7 +87,7 @@ def read_class_map(path: Path) -> dict[str, list[str]]:
         DataError: If the file cannot be read or holds anything else.
     """
     try:
-        content = read_yaml_file(path, text_of)
+        content = read_yaml(yaml_text(path), text_of)
     except (OSError, YamlError) as error:
         raise DataError(f"the class map {path} cannot be read as YAML: {in_one_line(error)}") from error
     pairs = content.items() if isinstance(content, dict) else []

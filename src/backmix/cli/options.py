@@ -44,12 +44,13 @@ def read_config_file(context: typer.Context, path: Path | None) -> Path | None:
     """Take options from a YAML file as defaults. Options that are typed come before them."""
     if path is None or context.resilient_parsing:
         return path
-    from backmix.data.plain_yaml import YamlError, read_yaml_file
+    from backmix.data.plain_yaml import YamlError, read_yaml, yaml_text
     from backmix.data.write_yaml import as_yaml
     from backmix.data.yaml_scalars import text_of
 
     try:
-        content, texts = read_yaml_file(path), read_yaml_file(path, text_of)
+        text = yaml_text(path)  # Once, because it may be a pipe.
+        content, texts = read_yaml(text), read_yaml(text, text_of)
     except (OSError, YamlError) as error:
         raise typer.BadParameter(f"{path} cannot be read as YAML: {in_one_line(error)}") from None
     if not isinstance(content, dict):

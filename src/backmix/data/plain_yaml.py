@@ -54,23 +54,22 @@ _KINDS: dict[str, tuple[type, ...]] = {
 }
 
 
-def read_yaml_file(path: Path, scalar: Callable[[str], Plain] = core_value) -> Any:
-    """Return the content of a YAML file, see `read_yaml`.
+def yaml_text(path: Path) -> str:
+    """Return the text of a file for `read_yaml`.
 
     Raises:
         OSError: If the file cannot be read.
-        YamlError: If it is too large, is not UTF-8, or is not plain YAML.
+        YamlError: If it is too large or is not UTF-8.
     """
     with open(path, "rb") as file:
         content = file.read(LIMITS.size + 1)
     if len(content) > LIMITS.size:
         raise YamlError(_too_large(LIMITS))
     try:
-        text = content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise YamlError(f"line {line}: found bytes that are not UTF-8. Save the file as UTF-8.") from error
-    return read_yaml(text, scalar)
 
 
 def read_yaml(text: str, scalar: Callable[[str], Plain] = core_value) -> Any:
