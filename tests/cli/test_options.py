@@ -80,6 +80,8 @@ def test_a_single_value_of_a_file_is_what_it_would_be_if_it_were_typed(asked):
         ("- a\n" * 50_001, "line 50000: found more than 50,000 values"),
         ("a" * (2**20 + 1), "found more than 1,024 KiB"),
         ("- a\n", "holds no options"),
+        ("patch-side: 1\npatch_side: 2\n", "has patch_side twice, also with hyphens"),
+        ("".join(f"k{key}: 1\n" for key in range(99)), "k16, k17 and 89 more; fit has no such option"),
     ],
 )
 def test_a_file_that_is_refused_is_named_with_its_line(asked, content, said):

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from backmix.data.names import join_names, split_names
-from backmix.errors import in_one_line
+from backmix.errors import in_one_line, some_of
 
 
 class Precision(StrEnum):
@@ -61,7 +61,10 @@ def read_config_file(context: typer.Context, path: Path | None) -> Path | None:
     defaults = {name.replace("-", "_"): value for name, value in {**content, **single}.items()}
     names_in_lists = {name.replace("-", "_"): of for name, of in texts.items() if isinstance(of, list)}
     if unknown := sorted(defaults.keys() - there):
-        raise typer.BadParameter(f"{path} has {', '.join(unknown)}; {context.info_name} has no such option")
+        raise typer.BadParameter(f"{path} has {some_of(unknown)}; {context.info_name} has no such option")
+    if len(defaults) < len(content):
+        twice = next(name for name in content if "_" in name and name.replace("_", "-") in content)
+        raise typer.BadParameter(f"{path} has {twice} twice, also with hyphens. Leave one of them out.")
     names = {parameter.name for parameter in context.command.params if parameter.metavar == NAMES}
     pairs = {parameter.name for parameter in context.command.params if parameter.metavar == "KEY=VALUE"}
     for name, value in defaults.items():
