@@ -26,12 +26,12 @@ def limits(request, monkeypatch):
 
 @pytest.fixture
 def events(monkeypatch):
-    """A list of the events that the parser gave."""
+    """A list of the kinds of the events that the parser gave."""
     seen, parse = [], yaml.parse
 
     def counted(*given, **named):
         for event in parse(*given, **named):
-            seen.append(event)
+            seen.append(type(event))
             yield event
 
     monkeypatch.setattr(yaml, "parse", counted)
@@ -66,7 +66,7 @@ MANY = {
 def test_reading_stops_at_the_number_of_values(limits, events, kind):
     with pytest.raises(YamlError, match=rf"^line \d+: found more than {limits.nodes:,} values; expected fewer\. Keep"):
         read_yaml(fill(MANY[kind], limits.size))
-    assert sum(isinstance(event, yaml.NodeEvent) for event in events) == limits.nodes + 1
+    assert sum(issubclass(kind, yaml.NodeEvent) for kind in events) == limits.nodes + 1
     assert len(events) <= 2 * limits.nodes + 3
 
 
@@ -74,7 +74,7 @@ def test_reading_stops_at_the_number_of_values(limits, events, kind):
 def test_reading_stops_at_the_number_of_values_in_one_line(limits, events, unit):
     with pytest.raises(YamlError, match=f"^line 1: found more than {limits.nodes:,} values"):
         read_yaml(fill(unit, limits.size, "[", "]"))
-    assert sum(isinstance(event, yaml.NodeEvent) for event in events) == limits.nodes + 1
+    assert sum(issubclass(kind, yaml.NodeEvent) for kind in events) == limits.nodes + 1
 
 
 def test_reading_stops_at_the_number_of_different_keys(limits, events):
@@ -92,7 +92,7 @@ def test_reading_stops_at_the_depth(limits, events, unit):
         text = "".join("  " * depth + "- a:\n" for depth in range(0, 300))
     with pytest.raises(YamlError, match=r"^line \d+: found more than 50 lists and dictionaries in one "):
         read_yaml(text)
-    assert sum(isinstance(event, yaml.CollectionStartEvent) for event in events) == limits.depth + 1
+    assert sum(issubclass(kind, yaml.CollectionStartEvent) for kind in events) == limits.depth + 1
     assert len(events) <= 2 * limits.depth + 4
 
 

@@ -5,6 +5,7 @@ import math
 import pytest
 import yaml
 from hypothesis import example, given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from backmix.data.plain_yaml import read_yaml
@@ -21,6 +22,7 @@ contents = st.recursive(
 )
 
 
+@examples(max_examples=50)
 @given(contents)
 @example({"\x85": "a\u2028b"})
 @example("\udcff\ufeff")
@@ -33,6 +35,7 @@ def test_what_is_written_comes_back(content):
     assert len(text.splitlines()) == 1
 
 
+@examples(max_examples=50)
 @given(contents)
 def test_what_the_old_writer_wrote_comes_back(content):
     same = {"a": content, "b": content}
