@@ -63,6 +63,24 @@ def test_a_file_without_classes_is_refused_in_one_line(tmp_path, content):
     assert "map.yaml" in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("cat: 1\ndog: 2\ncat: 3\n", "line 3: found the key 'cat' twice, first in line 1"),
+        ("cat: &x 1\ndog: *x\n", "line 1: found '&x', an anchor"),
+        ("cat: [1\ndog: 2\n", "line 2: "),
+        ("cat: " + "[" * 60, "line 1: found more than 50 lists"),
+        ("cat: !!python/name:os.system", "line 1: found the tag"),
+    ],
+)
+def test_what_is_refused_is_said_with_its_line(tmp_path, content, said):
+    file = tmp_path / "map.yaml"
+    file.write_text(content)
+    with pytest.raises(DataError, match="map.yaml cannot be read as YAML: ") as caught:
+        read_class_map(file)
+    assert said in str(caught.value)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(DataError, match="cannot be read"):
         read_class_map(tmp_path / "none.yaml")

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import yaml
 from torch import Tensor
 
 from backmix.data.names import plain_name
+from backmix.data.plain_yaml import YamlError, read_yaml, yaml_text
+from backmix.data.yaml_scalars import text_of
 from backmix.errors import DataError, in_one_line, some_of
 from backmix.prediction.rows import printable
 
@@ -86,8 +87,8 @@ def read_class_map(path: Path) -> dict[str, list[str]]:
         DataError: If the file cannot be read or holds anything else.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)  # All values are text: `no` is a name.
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = read_yaml(yaml_text(path), text_of)
+    except (OSError, YamlError) as error:
         raise DataError(f"the class map {path} cannot be read as YAML: {in_one_line(error)}") from error
     pairs = content.items() if isinstance(content, dict) else []
     found = {str(name): [entry] if isinstance(entry, str) else entry for name, entry in pairs}

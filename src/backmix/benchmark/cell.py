@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from backmix.benchmark.environment import describe_environment
 from backmix.benchmark.grid import Cell
 from backmix.benchmark.grid_options import GridOptions
@@ -22,6 +20,7 @@ from backmix.benchmark.trial_data import load_trial
 from backmix.classifier import OpenSetClassifier
 from backmix.data.source import ImageSource
 from backmix.data.split import auto_holdout
+from backmix.data.write_yaml import as_yaml
 from backmix.detectors import default_detector
 from backmix.errors import RunError
 from backmix.files import make_folder, write_json, write_text
@@ -303,7 +302,7 @@ def _begin(folder: Path, plan: Plan) -> Clock:
     if not (folder / "model.safetensors").is_file():
         write_text(
             folder / "config.yaml",
-            yaml.safe_dump({"format": FORMAT, "backmix": __version__, "benchmark": plan.settings}),
+            as_yaml({"format": FORMAT, "backmix": __version__, "benchmark": plan.settings}),
         )
     return Clock(folder / "seconds.json")
 

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import yaml
-
 from backmix.data.names import split_names
+from backmix.data.plain_yaml import read_yaml
 
 _PATCH: dict[str, tuple[str, ...]] = {
     "patch-side": tuple(f"patch_side={side}" for side in (0.125, 0.375, 0.5, 0.75)),
@@ -70,7 +69,7 @@ class Cell:
             key, equals, value = pair.partition("=")
             if not key or not equals:
                 raise ValueError(f"a variant is key=value,key=value; got {self.variant!r}")
-            options[key.replace("-", "_")] = yaml.safe_load(value)
+            options[key.replace("-", "_")] = read_yaml(value)
         return options
 
     def to_dict(self) -> dict[str, Any]:

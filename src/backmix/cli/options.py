@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from backmix.data.names import join_names, split_names
+from backmix.errors import in_one_line, some_of
 
 
 class Precision(StrEnum):
@@ -43,39 +44,42 @@ def read_config_file(context: typer.Context, path: Path | None) -> Path | None:
     """Take options from a YAML file as defaults. Options that are typed come before them."""
     if path is None or context.resilient_parsing:
         return path
-    import yaml
+    from backmix.data.plain_yaml import YamlError, read_yaml, yaml_text
+    from backmix.data.write_yaml import as_yaml
+    from backmix.data.yaml_scalars import text_of
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise typer.BadParameter(f"{path} cannot be read as YAML: {' '.join(str(error).split())[:200]}") from None
+        text = yaml_text(path)  # Once, because it may be a pipe.
+        content, texts = read_yaml(text), read_yaml(text, text_of)
+    except (OSError, YamlError) as error:
+        raise typer.BadParameter(f"{path} cannot be read as YAML: {in_one_line(error)}") from None
     if not isinstance(content, dict):
         raise typer.BadParameter(f"{path} holds no options; they are written as 'epochs: 20', one a line")
     there = {parameter.name for parameter in context.command.params} - {"config", "help"}
-    defaults = {str(name).replace("-", "_"): value for name, value in content.items()}
+    # A single value is what it would be if it were typed: the option says whether 08 is a name or a number.
+    single = {name: of for name, of in texts.items() if isinstance(of, str) and content.get(name) is not None}
+    defaults = {name.replace("-", "_"): value for name, value in {**content, **single}.items()}
+    names_in_lists = {name.replace("-", "_"): of for name, of in texts.items() if isinstance(of, list)}
     if unknown := sorted(defaults.keys() - there):
-        raise typer.BadParameter(f"{path} has {', '.join(unknown)}; {context.info_name} has no such option")
+        raise typer.BadParameter(f"{path} has {some_of(unknown)}; {context.info_name} has no such option")
+    if len(defaults) < len(content):
+        twice = next(name for name in content if "_" in name and name.replace("_", "-") in content)
+        raise typer.BadParameter(f"{path} has {twice} twice, also with hyphens. Leave one of them out.")
     names = {parameter.name for parameter in context.command.params if parameter.metavar == NAMES}
     pairs = {parameter.name for parameter in context.command.params if parameter.metavar == "KEY=VALUE"}
     for name, value in defaults.items():
         if isinstance(value, list | dict) and name not in names | pairs:
-            raise typer.BadParameter(f"{name} in {path} is to be one value, as one types it; got {_in_one_line(value)}")
+            raise typer.BadParameter(
+                f"{name} in {path} is to be one value, as one types it; got {as_yaml(value, in_one_line=True)}"
+            )
         if isinstance(value, dict):
-            defaults[name] = [f"{key}={_in_one_line(of)}" for key, of in value.items()]
+            defaults[name] = [f"{key}={as_yaml(of, in_one_line=True)}" for key, of in value.items()]
         elif name in pairs and value is not None:
             defaults[name] = [str(pair) for pair in value] if isinstance(value, list) else [str(value)]
         elif name in names and value is not None:
-            defaults[name] = [join_names(map(str, value)) if isinstance(value, list) else str(value)]
+            defaults[name] = [join_names(map(str, names_in_lists.get(name, []))) if isinstance(value, list) else value]
     context.default_map = {**(context.default_map or {}), **defaults}
     return path
-
-
-def _in_one_line(value: Any) -> str:
-    """Return a value as YAML in one line, however long it is."""
-    import yaml
-
-    text: str = yaml.safe_dump(value, default_flow_style=True, width=2**31)
-    return text.splitlines()[0]
 
 
 Config = Annotated[
@@ -126,7 +130,7 @@ def read_three(option: str, given: str | None) -> tuple[float, float, float] | N
 
 def read_options(given: list[str] | None) -> dict[str, Any]:
     """Read KEY=VALUE pairs into a dictionary. Values are read as YAML, so numbers and truth values are recognised."""
-    import yaml
+    from backmix.data.plain_yaml import YamlError, read_yaml
 
     options: dict[str, Any] = {}
     for pair in given or []:
@@ -134,8 +138,7 @@ def read_options(given: list[str] | None) -> dict[str, Any]:
         if not key or not equals:
             raise typer.BadParameter(f"{pair!r} is no KEY=VALUE")
         try:
-            options[key.replace("-", "_")] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            reason = " ".join(str(getattr(error, "problem", None) or error).split())
-            raise typer.BadParameter(f"the value of {pair!r} cannot be read: {reason}") from None
+            options[key.replace("-", "_")] = read_yaml(value)
+        except YamlError as error:
+            raise typer.BadParameter(f"the value of {pair!r} cannot be read: {in_one_line(error)}") from None
     return options

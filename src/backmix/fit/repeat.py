@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-import yaml
-
 from backmix.data.load import absolute
+from backmix.data.write_yaml import as_yaml
 from backmix.fit.arguments import FitArguments
 from backmix.fit.data import FitData
 from backmix.train.recipe import TrainOptions
@@ -55,8 +54,4 @@ def as_config(
     }
     # Options of a method or an augmentation are given one at a time, so their names are in the singular.
     named = {name.removesuffix("s") if isinstance(of, dict) else name: of for name, of in values.items()}
-    return yaml.safe_dump(
-        {name.replace("_", "-"): of for name, of in named.items() if of not in (None, {})},
-        sort_keys=False,
-        allow_unicode=True,
-    )
+    return as_yaml({name.replace("_", "-"): of for name, of in named.items() if of not in (None, {})})

@@ -9,9 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from backmix.data.split import Split
+from backmix.data.write_yaml import as_yaml
 from backmix.files import make_folder, write_json, write_text
 from backmix.fit.acceptance import choose_accept, count_held_out, keep_in_reach
 from backmix.fit.arguments import FitArguments
@@ -397,4 +396,4 @@ class FitSession:
         self.recorded = {"arguments": asdict(self.arguments), "chosen": chosen, "training": training}
         config = self.out / "config.yaml"
         if self.chief and "files" not in (read_config(self.out) if config.is_file() else {}):
-            write_text(config, yaml.safe_dump({"format": FORMAT, "backmix": __version__, **self.recorded}))
+            write_text(config, as_yaml({"format": FORMAT, "backmix": __version__, **self.recorded}))

@@ -1,7 +1,8 @@
 """The values of options that a person typed, checked and converted by the annotations of the constructor.
 
-A command line and a YAML file say `8.0` where a whole number is meant, and YAML 1.1 reads `1e-1` as text. What can be
-meant is converted, and anything else is refused in one sentence before a constructor computes with it.
+A command line and a YAML file say `8.0` where a whole number is meant, and settings of earlier versions hold `1e-1` as
+text. What can be meant is converted, and anything else is refused in one sentence before a constructor computes with
+it.
 """
 
 from __future__ import annotations

@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save
 from torch import Tensor
 
 from backmix.data.preprocess import Preprocess
 from backmix.data.value_range import read_ranges
+from backmix.data.write_yaml import as_yaml
 from backmix.detectors.training_outputs import TrainingOutputs
 from backmix.errors import RunError, in_one_line
 from backmix.files import is_locked, locked, sha256, write_bytes, write_text
@@ -103,7 +103,7 @@ def finish_run(
     files = {**files, "config.yaml": _digest(config)}
     files[calibration.NAME] = write_calibration(folder, classifier, files, extra)
     ordered = {name: files[name] for name in (*CHECKED, TRAINING, "config.yaml") if name in files}
-    write_text(folder / "config.yaml", _as_yaml({**config, "files": ordered}))
+    write_text(folder / "config.yaml", as_yaml({**config, "files": ordered}))
 
 
 def save_calibration(classifier: Decider, folder: Path, *, extra: dict[str, Any] | None = None) -> None:
@@ -243,23 +243,6 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"this is backmix {__version__}, which reads format {FORMAT}. Use that version, or train again."
         )
     return config
-
-
-def _as_yaml(config: dict[str, Any]) -> str:
-    def dump(allow_unicode: bool) -> str:
-        text: str = yaml.dump(config, Dumper=_PlainDumper, sort_keys=False, allow_unicode=allow_unicode)
-        return text
-
-    text = dump(True)
-    # PyYAML writes these line breaks unchanged, but reads them as spaces.
-    return dump(False) if set("\x85\u2028\u2029") & set(text) else text
-
-
-class _PlainDumper(yaml.SafeDumper):
-    """A dumper that repeats objects instead of writing references, because `read_settings` refuses references."""
-
-    def ignore_aliases(self, data: object) -> bool:
-        return True
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from yaml.composer import ComposerError
-from yaml.nodes import Node
 
+from backmix.data.plain_yaml import YamlError, read_yaml
+from backmix.data.yaml_scalars import written_value
 from backmix.errors import RunError, in_one_line
 from backmix.runs.fetch import MAX_BYTES
 
@@ -47,19 +46,16 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_settings(path: Path) -> Any:
-    """Return the content of a config.yaml: numbers, texts, lists and dictionaries, without references (anchors).
+    """Return the content of a config.yaml of this or an earlier version, in bounded time.
 
     Raises:
-        RunError: If the file is too large, is not YAML, or holds anything else.
+        RunError: If the file is too large, is not YAML, or holds anything but texts, numbers, truth values, lists and
+            dictionaries.
     """
     try:
-        settings = yaml.load(read_text(path), _PlainLoader)
-        json.dumps(settings, sort_keys=True, default=str)  # The fingerprint is computed in the same way.
-    except RunError:
-        raise
-    except Exception as error:  # PyYAML raises errors of many kinds for values that contradict their tags.
+        return read_yaml(read_text(path), written_value)
+    except (YamlError, UnicodeDecodeError) as error:
         raise RunError(f"{path} is not readable YAML as backmix writes it: {in_one_line(error)}") from error
-    return settings
 
 
 def read_classes(path: Path) -> list[str]:
@@ -145,14 +141,3 @@ def _steps(name: str, args: tuple[Any, ...]) -> int:
         return int(numbers[2]) if len(numbers) > 2 else 0
     start, end, step = (0.0, numbers[0], 1.0) if len(numbers) == 1 else (*numbers, 1.0)[:3]
     return int(abs(end - start) / abs(step)) if step else 0
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """A safe loader that refuses anchors, because a few nested anchors expand to more than any memory holds."""
-
-    def compose_node(self, parent: Node | None, index: int) -> Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise ComposerError(None, None, "found a reference to another place (*name)", mark)
-        node: Node | None = super().compose_node(parent, index)
-        return node
