@@ -56,7 +56,7 @@ def main() -> None:
             cell = {"set": name, "side": side, "each": each, "way": way}
             if not any(cell.items() <= kept.items() for kept in done["cells"]):
                 done["cells"].append({**cell, **run_cell(options.data, options.out, name, side, each, way)})
-                write_json(options.results, {"backmix": __version__, "ways": WAYS, **done})
+                write_json(options.results, {**done, "backmix": __version__, "ways": WAYS})
 
 
 def run_cell(data: Path, out: Path, name: str, side: int, each: int, way: str) -> dict[str, object]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import photo_results
 import pretrained_results
+import small_results
 import study_results
 
 from backmix.augmentations import AUGMENTATIONS
@@ -350,7 +351,13 @@ def photo_sections() -> list[str]:
         table(photo_results.ACCEPTANCE, photo_results.acceptance_rows(found)),
         export,
         table(photo_results.EXPORT, photo_results.export_rows(found)),
+        *small_sections(),
     ]
+
+
+def small_sections() -> list[str]:
+    found = read("small.json")
+    return ["### Small photographs", small_results.words(found), table(small_results.HEAD, small_results.rows(found))]
 
 
 def pretrained_sections() -> list[str]:

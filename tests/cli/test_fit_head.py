@@ -291,13 +291,13 @@ def test_weights_that_are_asked_for_and_not_there(photos, tmp_path, monkeypatch)
 
 def test_small_photographs(tmp_path, capsys):
     """They train a network of their own by default, and are enlarged where the head alone is asked for."""
-    data = make_photos(tmp_path / "data", 5, 6, size=64)
+    data = make_photos(tmp_path / "data", 5, 6, size=32)
     fit_command(FitArguments(str(data), epochs=1, cache="none"), tmp_path / "own")
     text = said(capsys)
-    assert "random weights: images of 64 px are too small for published ones, which --train head takes even so" in text
+    assert "random weights: images of 32 px are too small for published ones, but --train head takes them" in text
     assert not read_config(tmp_path / "own")["frozen"] and read_config(tmp_path / "own")["chosen"]["weights"] is None
     fit_command(FitArguments(str(data), train="head", cache="none"), tmp_path / "head")
-    assert "images of about 64 px are enlarged to the size that the weights want" in said(capsys)
+    assert "images of about 32 px are enlarged to the size that the weights want" in said(capsys)
     config = read_config(tmp_path / "head")
     assert config["frozen"] and config["image_size"] == 224
 

@@ -89,7 +89,8 @@ def test_the_package_is_found_before_the_network_is_asked(monkeypatch, offline, 
 
 def test_small_images_and_wishes(offline):
     offline(LITE)
-    assert choose_model(64).model == SMALL and "too small" in choose_model(64).why
+    assert choose_model(32).model == SMALL and "too small" in choose_model(32).why
+    assert choose_model(64).model == LITE and choose_model(64).pretrained
     assert choose_model(160, pretrained=False) == ModelChoice(SMALL, False, "random weights, as asked for")
     assert choose_model(160, model="vgg32") == ModelChoice("vgg32", False, "random weights: none are published")
     assert choose_model(64, model=LITE).pretrained

@@ -24,7 +24,6 @@ from backmix.data.write_yaml import as_yaml
 from backmix.detectors import default_detector
 from backmix.errors import RunError
 from backmix.files import make_folder, write_json, write_text
-from backmix.fit.choices import LEAST_SIDE
 from backmix.fit.fit_report import FitReport
 from backmix.fit.frozen_training import fit_frozen
 from backmix.fit.mixed_views import VIEWS
@@ -36,6 +35,8 @@ from backmix.train.loop import EpochReport, Progress, make_accelerator
 from backmix.version import __version__
 
 CELL, CHECKPOINT, METRICS = "cell.json", "checkpoint.pt", "metrics.json"
+
+_PHOTOGRAPH = 96  # The side in pixels from which images are like the photographs of the published weights.
 
 
 @dataclass(frozen=True)
@@ -280,7 +281,7 @@ def _fit_head(classifier: OpenSetClassifier, train: ImageSource, cell: Cell, sha
 def _size_notes(plan: Plan) -> list[str]:
     """Return a note if photographs are wanted and the images of the trial are smaller."""
     side, wanted = plan.trial.image_size, plan.setting.image_size
-    if not plan.setting.frozen or side >= LEAST_SIDE:
+    if not plan.setting.frozen or side >= _PHOTOGRAPH:
         return []
     return [
         f"images of {plan.trial.protocol}, {side} px, are enlarged to {wanted} px, which the published weights want: "
