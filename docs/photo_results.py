@@ -113,7 +113,7 @@ def words(found: dict[str, Any], speed: dict[str, Any]) -> list[str]:
         "Photographs of the sea and of streets look much like those of glaciers and of buildings to this network: of unknown *scenes* it\n"
         "refuses hardly more than it refuses of known ones. (Masks of eth80's training images had a part in the constants of\n"
         "`foreground=pretrained`, which is not used here.)",
-        "Seconds of whole commands. The second `fit` finds the features of all photos in the cache, the third those of all but ten. One pass\n"
+        "Seconds of whole commands. The second `fit` finds the features of all photos and the head in the cache, the third those of all but ten. One pass\n"
         f"over {speed['images']} photos by the engine that `fit` chose ({speed['engine']}): {rates['pass']:.0f} images a second with the decoding of files,\n"
         f"{rates['engine']:.0f} on decoded batches of 32, and {rates['eager']:.0f} by timm's network in PyTorch, float32, as it comes\n"
         "(`python benchmarks/features.py DATA --json results/features.json`). The features of the two programs differ by at most\n"
