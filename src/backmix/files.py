@@ -151,7 +151,7 @@ def locked(folder: Path) -> Iterator[None]:
             free = True
         if not free:
             os.close(file)
-            raise RunError(f"another process works on {folder}. Wait for it, or choose another folder (--out).")
+            raise RunError(f"another process works on {folder}. Wait for it, or choose another folder.")
         if _is_at(file, path):
             break
         os.close(file)  # The process that held it has removed it meanwhile.

@@ -7,11 +7,13 @@ import pytest
 from command_folders import colour, small
 
 from backmix.classifier import OpenSetClassifier
+from backmix.cli import calibrate_command as module
 from backmix.cli.calibrate_command import calibrate_command
 from backmix.cli.fit_command import fit_command
 from backmix.data import load_source
 from backmix.errors import DataError, RunError
 from backmix.inference.choose_detector import choose_detector
+from backmix.runs.folder import save_calibration
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +36,26 @@ def run(fitted, tmp_path):
 
 def calibration(run):
     return json.loads((run / "calibration.json").read_text())
+
+
+def test_what_another_calibration_chose_before_the_lock_was_free_is_kept(run, monkeypatch):
+    """It ends after this command has begun and before it has the lock."""
+    real = module.locked
+
+    def locked(folder):
+        other = OpenSetClassifier.load(folder)
+        other.set_accept(0.8)
+        save_calibration(other, folder)
+        return real(folder)
+
+    monkeypatch.setattr(module, "locked", locked)
+    assert calibrate_command(run).accept == 0.8 and calibration(run)["accept"] == 0.8
+
+
+def test_what_is_no_run_is_said_and_nothing_is_made(tmp_path):
+    with pytest.raises(RunError, match="is not a folder"):
+        calibrate_command(tmp_path / "nowhere")
+    assert not any(tmp_path.iterdir())
 
 
 def test_again_with_the_runs_own_images_changes_nothing(run, capsys):

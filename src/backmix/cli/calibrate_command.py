@@ -26,7 +26,7 @@ from backmix.inference.evaluation import Outputs
 from backmix.metrics.acceptance import SHARES, acceptance_table
 from backmix.pages.words import hundredths, plain_percent
 from backmix.runs.advice import read_metrics
-from backmix.runs.folder import load_run, save_calibration
+from backmix.runs.folder import load_run, read_config, save_calibration
 from backmix.runs.held_out import Shares, open_share, read_shares
 from backmix.runs.refused import estimates, refused_in_words
 from backmix.runs.seen import find_seen
@@ -73,8 +73,9 @@ def calibrate_command(
             f"one detector decides; got {', '.join(detectors)}. Give one, or example unknowns to choose by (--unknown)"
         )
     console = make_console()
-    classifier = load_run(run, calibrated=False, kind=OpenSetClassifier)  # It says so if there is no run to lock.
+    read_config(run)  # It says so if there is no run to lock.
     with locked(run):
+        classifier = load_run(run, calibrated=False, kind=OpenSetClassifier)
         return _calibrate(console, classifier, run, data, split, accept, per_class, detectors, unknown, moved, workers)
 
 

@@ -53,7 +53,7 @@ def fit_command(arguments: FitArguments, out: Path, *, resume: bool = False, wor
     """
     with ExitStack() as stack:
         if is_first_process():  # The first of several processes is the one that writes.
-            if not out.is_file():
+            if not out.is_file():  # What stands there is named by `check_out`.
                 stack.enter_context(locked(out))
             stack.enter_context(nothing_left_of_a_refusal(out, (out / CHECKPOINT).is_file))
         stack.enter_context(advice_when_stopped(partial(_how_to_go_on, out)))
