@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
-STALE = (
-    300.0  # The seconds after which a file that waits for an answer makes room for others, if there is no other room.
-)
-KEEP = 3600.0  # The seconds after which it is deleted in any case.
+STALE = 300.0
+"""The seconds after which a file that waits for an answer makes room for others, if there is no other room."""
+
+KEEP = 3600.0
+"""The seconds after which it is deleted in any case."""
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -56,9 +57,8 @@ class Store:
         self._clock = clock
         self._lock = threading.Lock()
         self._bytes = self._files = 0
-        self._waiting: dict[
-            str, tuple[float, int]
-        ] = {}  # Path: the time since when it waits, and its size; oldest first.
+        # By path, oldest first: the time since when a file waits, and its size.
+        self._waiting: dict[str, tuple[float, int]] = {}
         self._closed = False
 
     @property
