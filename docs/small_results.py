@@ -22,7 +22,7 @@ def words(found: dict[str, Any]) -> str:
         f"division, `{' '.join(found['ways']['head'])}` (EfficientNet-lite0 as published, at 224 px) and\n"
         f"`{' '.join(found['ways']['random'])}` (the small network of backmix at the size of the photographs), in percent. The last\n"
         "classes by name are unknown. One seed. On 64 px the head is better everywhere, and so `fit` takes published weights from there\n"
-        "on; on 32 px it is better with few photographs, and the network anew with many. As the choice follows from these figures, all\n"
+        "on; on 32 px it is right more often with few photographs, and the network anew with many. As the choice follows from these figures, all\n"
         "sets are development sets here, and ImageNet, which the published weights have seen, holds many of these classes."
     )
 

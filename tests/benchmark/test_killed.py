@@ -37,6 +37,7 @@ def kill_when(process, there, what):
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.slow
 def test_killed_twice_and_never_killed_end_alike(tmp_path):
     whole = run_grid(GRID, tmp_path / "whole", GridOptions(epochs=EPOCHS, precision="fp32", detectors=("method",)))
     out = tmp_path / "killed"
