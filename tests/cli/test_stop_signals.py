@@ -16,10 +16,11 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
 
 @pytest.fixture(autouse=True)
 def not_ignored():
-    before = signal.getsignal(signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
     interruptible()
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

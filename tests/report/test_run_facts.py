@@ -52,3 +52,11 @@ def test_older_runs_have_no_recipe(run):
 def test_what_is_no_run_is_refused(tmp_path):
     with pytest.raises(RunError, match="no config.yaml"):
         read_facts(tmp_path)
+
+
+def test_files_larger_than_any_of_ours_are_not_read(run, monkeypatch):
+    monkeypatch.setattr("backmix.runs.limits.MAX_TEXT", 2**20)
+    for name in ("metrics.json", "fit.yaml"):
+        (run / name).write_text('"' + "a" * 2**20 + '"')
+    facts = read_facts(run)
+    assert facts.recipe is None and facts.metrics == {} and "larger than 1 MiB" in facts.no_metrics

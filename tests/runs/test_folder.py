@@ -207,6 +207,13 @@ def test_a_run_of_another_version_says_which(copy, version):
     refused(copy, r"written in run format .* by backmix 9\.9\.9; this is backmix .*, which reads format 1")
 
 
+def test_a_version_of_a_million_letters_is_not_shown_whole(copy):
+    rewrite(copy, format="a" * 10**6, backmix="b" * 10**6)
+    with pytest.raises(RunError) as caught:
+        read_config(copy)
+    assert len(str(caught.value)) < 600
+
+
 def test_a_half_finished_run_says_how_to_go_on(copy):
     rewrite(copy, files=...)
     refused(copy, "did not finish. Go on with `backmix fit ... --resume`")

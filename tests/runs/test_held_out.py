@@ -87,3 +87,29 @@ def test_other_data_is_numbered():
     assert image_key(digits, 5) == "5"
     found = open_share(shares, shares.calibration)
     assert [found.name(i) for i in range(2)] == [digits.name(5), digits.name(0)]
+
+
+def test_data_of_the_hub_is_asked_for_only_when_a_person_names_it(tmp_path, monkeypatch):
+    """The file of a stranger's run may name any data set, and the request carries the user's token."""
+    monkeypatch.chdir(tmp_path)
+    asked = []
+    monkeypatch.setattr("backmix.data.load.HubSource", lambda name, split, config=None: asked.append(name) or "images")
+    for name in ("owner/name", "hub:owner/name", "owner/name:config"):
+        write_shares(tmp_path, Shares(name, Share("test"), Share("test")))
+        shares = read_shares(tmp_path)
+        with pytest.raises(DataError, match=f"asked only for what you name yourself: --moved-to {name}$"):
+            open_share(shares, shares.test)
+        assert not asked
+    assert open_share(read_shares(tmp_path, "other/set"), Share("test")) == "images" and asked == ["other/set"]
+    text = (tmp_path / "held-out.json").read_text()
+    assert "typed" not in text
+    (tmp_path / "held-out.json").write_text(text.replace("{", '{"typed": true,', 1))
+    with pytest.raises(DataError, match="asked only for"):  # The file cannot say that a person has named it.
+        open_share(read_shares(tmp_path), Share("test"))
+
+
+def test_a_file_larger_than_any_of_ours_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("backmix.runs.limits.MAX_TEXT", 2**20)
+    (tmp_path / "held-out.json").write_text('{"data": "' + "a" * 2**20 + '"}')
+    with pytest.raises(RunError, match="held-out.json is larger than 1 MiB"):
+        read_shares(tmp_path)

@@ -96,9 +96,11 @@ def test_whatever_is_plain_comes_back(tmp_path_factory, content):
     assert read_settings(path) == {"a": content, "b": content}
 
 
-@pytest.mark.parametrize("name", MAX_BYTES)
+@pytest.mark.parametrize("name", [*MAX_BYTES, "metrics.json", "seen.json", "fit.yaml"])
 def test_a_file_of_the_largest_size_is_read_and_one_more_byte_is_not(tmp_path, name, monkeypatch):
-    monkeypatch.setitem(MAX_BYTES, name, 2**20)
+    monkeypatch.setattr("backmix.runs.limits.MAX_TEXT", 2**20)
+    if name in MAX_BYTES:
+        monkeypatch.setitem(MAX_BYTES, name, 2**20)
     path = tmp_path / name
     path.write_bytes(b"a" * 2**20)
     assert read_text(path) == "a" * 2**20

@@ -12,13 +12,16 @@ from backmix.export.export import SUFFIXES, export
 from backmix.export.trial_images import TrialImages, trial_images
 
 
-def export_command(run: Path, *, form: str = "onnx", out: Path | None = None, workers: int = 2) -> Agreement:
+def export_command(
+    run: Path, *, form: str = "onnx", out: Path | None = None, moved: str | None = None, workers: int = 2
+) -> Agreement:
     """Write a run into one file, compare the file with PyTorch, and print the result.
 
     Args:
         run: The run folder.
         form: "onnx" or "torchscript".
         out: The file to write; None: model.onnx or model.pt in the run folder.
+        moved: Where the data of the run lies now; None: where it lay when the run was trained.
         workers: The number of threads that decode the images for the comparison.
 
     Returns:
@@ -32,7 +35,7 @@ def export_command(run: Path, *, form: str = "onnx", out: Path | None = None, wo
     classifier = OpenSetClassifier.load(run)
     console = make_console()
     note = classifier.thresholds[classifier.detector].note if classifier.detector in classifier.thresholds else None
-    trial = trial_images(classifier, run, workers=workers)
+    trial = trial_images(classifier, run, moved=moved, workers=workers)
     agreement = export(classifier, path, form=form, trial=trial)
     if note:
         console.print(note, style="yellow")

@@ -237,3 +237,20 @@ def absolute(data: str) -> str:
 def recorded(data: str) -> str:
     """Return a name that a run recorded, so that it opens the same data whatever lies in the current folder."""
     return "digits:" if data == "digits" else data
+
+
+def recorded_here(data: str) -> str:
+    """Return a name that a run recorded, as `recorded` does, unless it is data of the hub.
+
+    A run may be a stranger's, and opening data of the hub is a request to another machine with the user's own token. So
+    a person has to name such data.
+
+    Raises:
+        DataError: If it is data of the hub.
+    """
+    if _hub_id(data) is not None:
+        raise DataError(
+            f"they are of the data set {readable(data)} of the hub, which is asked only for what you name yourself: "
+            f"--moved-to {readable(data)}"
+        )
+    return recorded(data)

@@ -36,18 +36,21 @@ class TrialImages:
     reason: str | None
 
 
-def trial_images(classifier: OpenSetClassifier, run: Path, *, workers: int = 2) -> TrialImages:
+def trial_images(
+    classifier: OpenSetClassifier, run: Path, *, moved: str | None = None, workers: int = 2
+) -> TrialImages:
     """Return up to 64 images that the run held out, evenly spread over all of them, and 16 generated images.
 
     Args:
         classifier: The classifier of the run.
         run: The run folder.
+        moved: Where the data of the run lies now; None: where it lay when the run was trained.
         workers: The number of threads that decode images.
     """
     made = made_images(classifier.preprocess.image_size)
     names = [f"made image {number}" for number in range(len(made))]
     try:
-        own, own_names = _held_out(classifier, run, workers)
+        own, own_names = _held_out(classifier, run, moved, workers)
     except (DataError, RunError) as error:
         return TrialImages(made, names, 0, in_one_line(error))
     return TrialImages(np.concatenate([own, made]), own_names + names, len(own), None)
@@ -69,8 +72,10 @@ def made_images(size: int) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(np.concatenate([painted, noise, flat]))
 
 
-def _held_out(classifier: OpenSetClassifier, run: Path, workers: int) -> tuple[npt.NDArray[np.uint8], list[str]]:
-    shares = read_shares(run)
+def _held_out(
+    classifier: OpenSetClassifier, run: Path, moved: str | None, workers: int
+) -> tuple[npt.NDArray[np.uint8], list[str]]:
+    shares = read_shares(run, moved)
     source = open_share(shares, shares.test)
     if not len(source):
         source = open_share(shares, shares.calibration)

@@ -264,7 +264,7 @@ def held_out_shares(data: str, fitted: FitData, split: Split, known: Tensor) -> 
         test = Share(fitted.train_split, keys(torch.cat([split.test, others]).sort().values))
     else:
         test = Share(fitted.train_split, [])
-    return Shares(absolute(data), calibration, test)
+    return Shares(absolute(data), calibration, test, typed=True)
 
 
 def write_seen_images(

@@ -50,6 +50,19 @@ def check_onnx(content: bytes) -> dict[str, str]:
     return _Check(content).model()
 
 
+def is_exported(content: bytes, key: str) -> bool:
+    """Return whether an ONNX model has a metadata entry, as files of `backmix export` do. Nothing else is looked at.
+
+    Args:
+        content: The bytes of the whole file.
+        key: The name of the entry.
+    """
+    try:
+        return key in _Check(content).names()
+    except ValueError:
+        return False
+
+
 class _Check:
     def __init__(self, content: bytes) -> None:
         self._content = memoryview(content)
@@ -77,6 +90,12 @@ class _Check:
         if graphs != 1:
             raise ValueError(f"it is not an ONNX model: found {graphs} graphs, expected 1")
         return metadata
+
+    def names(self) -> set[str]:
+        """Return the names of the metadata entries."""
+        return {
+            self._entry(part)[0] for number, wire, _, part in self._fields(self._content) if number == 14 and wire == 2
+        }
 
     def _graph(self, graph: memoryview) -> None:
         for number, wire, _, part in self._fields(graph):

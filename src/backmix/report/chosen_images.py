@@ -8,7 +8,7 @@ from typing import Any
 
 from backmix.classifier import OpenSetClassifier
 from backmix.data.folder import source_notes
-from backmix.data.load import absolute, load_source, recorded, usual_split
+from backmix.data.load import absolute, load_source, recorded_here, usual_split
 from backmix.data.names import respelt_in_words
 from backmix.data.source import ImageSource, Subset
 from backmix.errors import BackmixError, RunError
@@ -77,7 +77,7 @@ def choose_images(
         place = data or (shares.data if shares else trained_on)
         if place is None:
             raise RunError(f"{run} does not say which data it was trained on; give --data beside --split")
-        opened = data or recorded(place)
+        opened = data or (shares.opened if shares else recorded_here(place))
         chosen = split or usual_split(opened)
         tested = load_source(absolute(opened), chosen, few=True)
         origin = called(place, chosen)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from backmix.augmentations import make_augmentation
 from backmix.classifier import OpenSetClassifier
-from backmix.data.load import absolute, load_source, recorded, training_split
+from backmix.data.load import absolute, load_source, recorded_here, training_split
 from backmix.data.loader import decode
 from backmix.data.preprocess import Preprocess
 from backmix.errors import BackmixError, RunError
@@ -106,9 +106,10 @@ def _mixed_nothing(facts: RunFacts) -> bool:
 
 def _samples(facts: RunFacts, classifier: OpenSetClassifier, name: str, moved: str | None, most: int) -> MixedSamples:
     shares = shares_of(facts.folder, moved)
-    data = absolute(shares.data if shares else moved or str(facts.arguments.get("data")))
-    split = training_split(recorded(data))
-    source = load_source(recorded(data), split)
+    data = shares.opened if shares else moved or recorded_here(str(facts.arguments.get("data")))
+    data = absolute(data)
+    split = training_split(data)
+    source = load_source(data, split)
     bank = kept_bank(facts.folder / CHECKPOINT)
     positions = training_positions(
         facts, classifier, source, shares, split, None if bank is None else len(bank["maps"])

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backmix.errors import in_one_line
+from backmix.errors import RunError, in_one_line
 from backmix.runs.folder import read_config
+from backmix.runs.limits import read_text
 
 
 @dataclass(frozen=True)
@@ -88,18 +89,18 @@ def read_facts(folder: Path) -> RunFacts:
     metrics, reason = _read_json(folder / "metrics.json")
     calibration, _ = _read_json(folder / "calibration.json")
     try:
-        recipe = (folder / "fit.yaml").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        recipe = read_text(folder / "fit.yaml")
+    except (OSError, UnicodeDecodeError, RunError):
         recipe = None
     return RunFacts(folder, config, metrics, reason, calibration, recipe)
 
 
 def _read_json(path: Path) -> tuple[dict[str, Any], str | None]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
     except FileNotFoundError:
         return {}, f"The run has no {path.name}."
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError, RunError) as error:
         return {}, f"{path.name} of the run cannot be read: {in_one_line(error)}."
     if not isinstance(content, dict):
         return {}, f"{path.name} of the run was not written by backmix."

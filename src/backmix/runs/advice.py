@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from backmix.data.names import join_names
+from backmix.errors import RunError
 from backmix.metrics.usefulness import Answers, Strangers, Verdict
 from backmix.pages.words import count, plain_percent, visible
+from backmix.runs.limits import read_text
 
 COMFORTABLE = 100  # With this many photos of a class, more of them are not the first thing to try.
 
@@ -43,8 +45,8 @@ def advice(
 def read_metrics(run: Path) -> dict[str, Any]:
     """Return the content of the metrics.json of a run; empty if there is none, or it cannot be read."""
     try:
-        content = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = json.loads(read_text(run / "metrics.json"))
+    except (OSError, ValueError, RecursionError, RunError):
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -237,9 +237,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or "format" not in config:
         raise RunError(f"{path} was not written by backmix: it has no `format`")
     if config["format"] != FORMAT:
-        writer = config.get("backmix", "of some version")
+        found, writer = (str(config.get(name, "of some version"))[:40] for name in ("format", "backmix"))
         raise RunError(
-            f"{folder} was written in run format {config['format']} by backmix {writer}; "
+            f"{folder} was written in run format {found} by backmix {writer}; "
             f"this is backmix {__version__}, which reads format {FORMAT}. Use that version, or train again."
         )
     return config

@@ -10,10 +10,11 @@ import msgspec
 import torch
 
 from backmix.data.folder import image_key
-from backmix.data.load import absolute, load_source, recorded
+from backmix.data.load import absolute, load_source, recorded, recorded_here
 from backmix.data.source import ImageSource, Subset
 from backmix.errors import DataError, RunError, in_one_line
 from backmix.files import write_json
+from backmix.runs.limits import read_text
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,22 @@ class Shares:
         data: The name of the data for `backmix.data.load_source`; a path is absolute.
         calibration: The known images that the threshold was fitted on.
         test: The images that nothing was fitted on: images of known classes, and of classes that the run does not know.
+        typed: Whether a person has named the data, so that it may be data of the hub. It is not written into the file.
     """
 
     data: str
     calibration: Share = field(default_factory=Share)
     test: Share = field(default_factory=Share)
+    typed: bool = False
+
+    @property
+    def opened(self) -> str:
+        """The name that `backmix.data.load_source` is given.
+
+        Raises:
+            DataError: If it is data of the hub and stands in a file of the run only.
+        """
+        return recorded(self.data) if self.typed else recorded_here(self.data)
 
 
 def open_share(shares: Shares, share: Share, *, data: str | None = None) -> ImageSource:
@@ -53,14 +65,14 @@ def open_share(shares: Shares, share: Share, *, data: str | None = None) -> Imag
         data: The name of the data now; None: the name that the run recorded.
 
     Raises:
-        DataError: If the data does not exist any more, or lacks some of the images.
+        DataError: If the data does not exist any more, or lacks some of the images, or if it is data of the hub that
+            nobody has named.
     """
     try:
-        source = load_source(data or recorded(shares.data), share.split)
+        source = load_source(data or shares.opened, share.split)
     except DataError as error:
-        raise DataError(
-            f"the run's own images cannot be opened: {error}. If they have moved, --moved-to DATA says where they are."
-        ) from error
+        how = "" if "--moved-to" in str(error) else ". If they have moved, --moved-to DATA says where they are."
+        raise DataError(f"the run's own images cannot be opened: {error}{how}") from error
     if share.images is None:
         return source
     number = {image_key(source, i): i for i in range(len(source))}
@@ -78,7 +90,7 @@ FILE = "held-out.json"
 
 def write_shares(run: Path, shares: Shares) -> None:
     """Write the names of the held-out images into a run folder."""
-    write_json(run / FILE, asdict(shares))
+    write_json(run / FILE, {name: value for name, value in asdict(shares).items() if name != "typed"})
 
 
 def read_shares(run: Path, moved: str | None = None) -> Shares:
@@ -93,7 +105,7 @@ def read_shares(run: Path, moved: str | None = None) -> Shares:
     """
     path = run / FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
         shares = Shares(content["data"], Share(**content["calibration"]), Share(**content["test"]))
         shares = msgspec.convert(asdict(shares), Shares)  # The types of a dataclass are not checked otherwise.
     except FileNotFoundError:
@@ -102,4 +114,4 @@ def read_shares(run: Path, moved: str | None = None) -> Shares:
         ) from None
     except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
         raise RunError(f"{path} cannot be read ({in_one_line(error)}). Give the images yourself, as DATA.") from error
-    return shares if moved is None else replace(shares, data=absolute(moved))
+    return shares if moved is None else replace(shares, data=absolute(moved), typed=True)

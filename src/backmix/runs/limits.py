@@ -19,6 +19,8 @@ from backmix.runs.fetch import MAX_BYTES
 
 SPARE_ELEMENTS = 2**28  # Elements allowed beyond those of the weights: timm builds parts and drops them, as for VGG.
 SPARE_TENSORS = 10_000
+MAX_TEXT = 2**26
+"""The largest size in bytes of the files of a run that hold figures or the names of images."""
 
 
 def read_text(path: Path) -> str:
@@ -32,12 +34,12 @@ def read_text(path: Path) -> str:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the content of one of the small files of a run, see `MAX_BYTES`.
+    """Return the content of one of the small files of a run, see `MAX_BYTES` and `MAX_TEXT`.
 
     Raises:
         RunError: If the file is larger than any that backmix writes.
     """
-    limit = MAX_BYTES[path.name]
+    limit = MAX_BYTES.get(path.name, MAX_TEXT)
     with open(path, "rb") as file:
         content = file.read(limit + 1)
     if len(content) > limit:

@@ -17,6 +17,7 @@ from backmix.errors import RunError
 from backmix.files import write_json
 from backmix.runs.folder import read_config
 from backmix.runs.held_out import Share, Shares, read_shares
+from backmix.runs.limits import read_text
 
 FILE = "seen.json"
 MOST = 200_000  # The contents of more images are not kept.
@@ -80,9 +81,9 @@ def find_seen(run: Path, source: ImageSource, known: Tensor, data: str, split: s
         workers: The number of threads that read images.
     """
     try:
-        kept = json.loads((run / FILE).read_text(encoding="utf-8"))
+        kept = json.loads(read_text(run / FILE))
         trained, calibrated = set(kept["trained"]), set(kept["calibrated"])
-    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, RunError):
         return _seen_by_name(run, source, known, absolute(data), split)
     found = _contents(source, known.tolist(), workers)
     return Seen(sum(key in trained for key in found), sum(key in calibrated for key in found))

@@ -6,7 +6,7 @@ import torch
 
 from backmix.audit.models.base import ModelOptions
 from backmix.audit.models.onnx import load_onnx
-from backmix.errors import DataError
+from backmix.errors import DataError, RunError
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -87,4 +87,15 @@ def test_a_file_of_ours_says_it_all(trained, tmp_path):
     altered.metadata_props[0].value = "{}"
     onnx.save(altered, str(path))
     with pytest.raises(RunError, match="its description"):
+        load_onnx(path, ModelOptions())
+
+
+def test_of_a_file_that_claims_to_be_ours_onnxruntime_gets_nothing_unchecked(tmp_path, monkeypatch):
+    import onnxruntime
+    from crafted_onnx import outside, small_model
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *_, **__: pytest.fail("it was given the file"))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(small_model(extra=[outside("w", "elsewhere.bin")]).SerializeToString())
+    with pytest.raises(RunError, match="keeps tensors in another file"):
         load_onnx(path, ModelOptions())

@@ -15,6 +15,7 @@ from backmix.audit.frame import Frame
 from backmix.audit.models.base import Answers, AuditedModel, ModelOptions, own_size
 from backmix.errors import DataError, in_one_line
 from backmix.files import sha256
+from backmix.onnx_model.check import is_exported
 from backmix.onnx_model.contract import KEY
 from backmix.onnx_model.model import OnnxModel
 
@@ -28,8 +29,8 @@ def load_onnx(path: Path, options: ModelOptions) -> AuditedModel:
     """
     if not path.is_file():
         raise DataError(f"there is no file {path}")
-    model = PlainOnnx(path, options)
-    return OwnOnnx(path, options) if model.is_own else model
+    # Of a file that claims to be ours onnxruntime gets nothing before it is checked.
+    return OwnOnnx(path, options) if is_exported(path.read_bytes(), KEY) else PlainOnnx(path, options)
 
 
 class OwnOnnx:
@@ -72,9 +73,6 @@ class PlainOnnx:
 
     Raises:
         DataError: If the file has another input or cannot be loaded.
-
-    Attributes:
-        is_own: Whether `backmix export` wrote the file, which then takes other inputs.
     """
 
     kind = "ONNX"
@@ -93,9 +91,6 @@ class PlainOnnx:
             )
         except Exception as error:
             raise DataError(f"{path} cannot be loaded as ONNX: {in_one_line(error)}") from error
-        self.is_own = KEY in self._session.get_modelmeta().custom_metadata_map
-        if self.is_own:
-            return
         inputs = self._session.get_inputs()
         shape = list(inputs[0].shape) if len(inputs) == 1 else []
         if len(shape) != 4 or inputs[0].type != "tensor(float)" or shape[1] not in (3, None, *_symbols(shape[1])):
