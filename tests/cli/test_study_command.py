@@ -104,7 +104,7 @@ def test_another_study_is_not_gone_on_with(tmp_path, monkeypatch):
         ({"seeds": (1, 1)}, "seeds are different numbers"),
         ({"seeds": ()}, "seeds are different numbers"),
         ({"priors": (1.2,)}, r"priors are rates in 0..1; got \[1.2\]"),
-        ({"parts": ("a",), "priors": (0.5,)}, "part a needs"),
+        ({"parts": ("a",), "priors": (0.5,)}, "needs at least two; --priors has 0.5 alone"),
         ({"scenes": "x"}, "leave out --scenes"),
         ({"data": "digits:prior=0.5"}, "say digits, and --priors"),
     ],

@@ -47,6 +47,10 @@ def study_command(arguments: StudyArguments, out: Path) -> dict[str, Any]:
     setting = make_setting(arguments, on_data=partial(say_left_out, console))
     parts = [part for part in PARTS if part in arguments.parts]
     if not parts_of(setting.priors, parts):
+        if setting.priors:
+            raise DataError(
+                f"part a compares priors, so it needs at least two; --priors has {setting.priors[0]:g} alone"
+            )
         raise DataError("part a needs scenes, or the embedded digits: as photographed, no one can choose the prior")
     described = describe(setting, parts)
     with (

@@ -258,7 +258,10 @@ def unknown_scores(
                 scores = response.score if detector is None else detector(response.logits, response.features)
             missing = int(scores.isnan().sum())
             if missing:
-                raise ValueError(f"{name}: {missing} of {len(scores)} unknown scores are NaN: look for their images")
+                raise ValueError(
+                    f"{name}: {missing} of {len(scores)} unknown scores are NaN: the network computes no numbers for "
+                    "these images, because its weights are far too large or damaged. Restore the run, or train again"
+                )
             found[name] = scores
         except ValueError as error:
             if name not in optional:
