@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import socket
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -247,7 +248,7 @@ def _cause(error: BaseException) -> BaseException:
 
 
 def _import_ray(address: str) -> Any:
-    if address == "local":
+    if address == "local" and "ray" not in sys.modules:
         # Ray reads it when it is imported. Without it, Ray takes the outward address where it is given the loopback
         # one, and its nodes listen there. It finds that address by a socket to 8.8.8.8, though it sends nothing.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
