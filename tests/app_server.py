@@ -12,6 +12,7 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 MULTIPART = "multipart/form-data; boundary=xx"
@@ -27,14 +28,29 @@ def multipart(*files: tuple[str, bytes]) -> bytes:
 
 
 class Server:
-    """`backmix app` in a process of its own, with a folder of its own for temporary files."""
+    """`backmix app` in a process of its own, with a folder of its own for temporary files.
 
-    def __init__(self, run: Path, folder: Path, *options: str) -> None:
+    Args:
+        run: The run to serve.
+        folder: Its home and working folder.
+        options: Further words of the command.
+        under: A command that runs it, such as strace with its options.
+        environment: Its environment; None: that of the tests.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        folder: Path,
+        *options: str,
+        under: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.temporary = folder / "temporary"
         self.temporary.mkdir(exist_ok=True)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "backmix", "app", str(run), "--port", "0", *options],
-            env={**os.environ, "TMPDIR": str(self.temporary), "HOME": str(folder)},
+            [*under, sys.executable, "-m", "backmix", "app", str(run), "--port", "0", *options],
+            env={**(environment or os.environ), "TMPDIR": str(self.temporary), "HOME": str(folder)},
             cwd=folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

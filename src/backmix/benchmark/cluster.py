@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import secrets
+import socket
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -59,7 +63,7 @@ def run_on_cluster(
         RunError: If the cluster cannot be reached, if no node has the resources that a cell takes, or if another
             process works on the same folder.
     """
-    ray = _import_ray()
+    ray = _import_ray(address)
     watcher = watcher or Silent()
     out = out.resolve()
     with locked(out), _connected(ray, address):
@@ -194,7 +198,7 @@ def _connected(ray: Any, address: str) -> Iterator[None]:
         return
     try:
         if address == "local":
-            ray.init(_node_ip_address="127.0.0.1", include_dashboard=False, log_to_driver=False)
+            _start_local(ray)
         else:
             ray.init(address=address, log_to_driver=False)
     except Exception as error:
@@ -203,6 +207,30 @@ def _connected(ray: Any, address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _start_local(ray: Any) -> None:
+    """Start a cluster of this machine alone that speaks to no other one.
+
+    Without its dashboard, Ray still starts the process that would report usage. Reports are off, but it asks the
+    metadata services of Azure, Google and Amazon in which cloud it is. Ray goes on without it where its port is taken.
+    """
+    told = logging.getLogger("ray._private.services")
+    before = told.disabled
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        told.disabled = True  # It would tell that the port is taken.
+        try:
+            ray.init(
+                _node_ip_address="127.0.0.1",
+                include_dashboard=False,
+                dashboard_host="127.0.0.1",
+                dashboard_port=taken.getsockname()[1],
+                log_to_driver=False,
+            )
+        finally:
+            told.disabled = before
 
 
 def _check_resources(ray: Any, cpus: float, gpus: float) -> None:
@@ -219,7 +247,11 @@ def _cause(error: BaseException) -> BaseException:
     return cause if isinstance(cause, BaseException) else error
 
 
-def _import_ray() -> Any:
+def _import_ray(address: str) -> Any:
+    if address == "local" and "ray" not in sys.modules:
+        # Ray reads it when it is imported. Without it, Ray takes the outward address where it is given the loopback
+        # one, and its nodes listen there. It finds that address by a socket to 8.8.8.8, though it sends nothing.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     try:
         import ray
     except ImportError:
