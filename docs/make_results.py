@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fault_results
 import photo_results
 import pretrained_results
 import small_results
@@ -360,6 +361,17 @@ def small_sections() -> list[str]:
     return ["### Small photographs", small_results.words(found), table(small_results.HEAD, small_results.rows(found))]
 
 
+def fault_sections() -> list[str]:
+    if not (ROOT / "results" / "faults.json").is_file():
+        return []
+    found = read("faults.json")
+    return [
+        "## What accidents and strangers may do",
+        fault_results.words(found),
+        table(fault_results.HEAD, fault_results.rows(found)),
+    ]
+
+
 def pretrained_sections() -> list[str]:
     if not (ROOT / "results" / "pretrained.json").is_file():
         return []
@@ -423,6 +435,7 @@ def results() -> str:
         *pretrained_sections(),
         *more_sections(),
         *bench_sections(),
+        *fault_sections(),
         "## Speed",
         f"`python benchmarks/mixing.py --threads {mixing['threads']} [--dtype uint8]`: microseconds an image on the CPU, {mixing['layout']},\n"
         "all that stand in a row measured in turn in one run. CutMix is torchvision's on the same batch; copy is\n"
