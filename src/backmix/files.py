@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -44,14 +45,25 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
                 with suppress(OSError):  # A disk that cannot be written refuses this too, and would hide the error.
                     temporary.unlink(missing_ok=True)
                 raise
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # The rename itself must survive a power cut.
-        finally:
-            os.close(folder)
     except (OSError, RuntimeError) as error:
-        # torch reports a failed write as RuntimeError.
-        raise could_not_write(path, error) from error
+        # torch reports a failed write as RuntimeError, while it handles the error of the system.
+        first = error.__context__
+        raise could_not_write(path, first if isinstance(first, OSError) else error) from error
+    try:
+        _sync_folder(path.parent)  # The rename itself must survive a power cut.
+    except OSError as error:
+        raise TrainingError(
+            f"wrote {path}, but could not sync its folder: {error.strerror or error}. The file is whole, and a power "
+            "cut may undo it. Make room on the disk, and run the command again (with --resume, if it has that)."
+        ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def make_folder(folder: Path) -> None:
@@ -250,6 +262,19 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write an indented JSON file atomically. A NaN is an error."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_all(file: io.FileIO, data: bytes | memoryview) -> None:
+    """Write all the data into an unbuffered file, which may take less than that in one call.
+
+    A buffered file would keep what it could not write, and fail once more when it is closed.
+
+    Raises:
+        OSError: If it cannot be written. A part of it may have been.
+    """
+    view = memoryview(data).cast("B")
+    while view:
+        view = view[file.write(view) or 0 :]
 
 
 def sha256(path: Path) -> str:

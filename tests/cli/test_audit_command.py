@@ -288,3 +288,14 @@ def test_an_audit_is_not_gone_on_with_on_other_images(tmp_path):
     first.write_bytes(second.read_bytes())
     with pytest.raises(DataError, match="other settings: data was"):
         audit_command(arguments(folders), tmp_path / "out", resume=True)
+
+
+def test_scratch_files_of_a_finished_audit_go(folders, tmp_path):
+    """It was killed at its last step, or its disk was full then."""
+    out = tmp_path / "out"
+    audit_command(arguments(folders), out)
+    for name in ("pictures.bin", "pictures.json"):
+        (out / name).write_bytes(b"{}")
+    audit_command(arguments(folders), out, resume=True)
+    assert not (out / "pictures.bin").exists() and not (out / "pictures.json").exists()
+    assert (out / "audit.json").is_file()

@@ -210,16 +210,16 @@ def test_a_full_disk_leaves_a_valid_file(tmp_path, monkeypatch):
     out = tmp_path / "answers.json"
     file = open_file(out, "json")
     add(file, range(3))
-    real = predict_file._write
+    real = predict_file.write_all
 
     def full(target, data):
         target.write(data[: len(data) // 2])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(predict_file, "_write", full)
+    monkeypatch.setattr(predict_file, "write_all", full)
     with pytest.raises(OutputError, match=r"could not write .*: No space left on device.*--resume"):
         add(file, [3])
-    monkeypatch.setattr(predict_file, "_write", real)
+    monkeypatch.setattr(predict_file, "write_all", real)
     file.close(complete=False)
     assert len(rows_of(out, "json")) == 3
     file = open_file(out, "json", resume=True)

@@ -9,6 +9,7 @@ import textwrap
 
 import pytest
 import torch
+from full_disk import full_disk
 
 from backmix.errors import RunError, TrainingError
 from backmix.train.checkpoint import TrainingState, load_checkpoint, save_checkpoint
@@ -197,3 +198,19 @@ def test_as_many_other_images_are_not_resumed_on(tmp_path):
         state(division="cd").restore(path, dict)
     state().save(path, [])
     assert state(division="cd").restore(path, dict) == []
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks descriptors up in /proc")
+def test_a_full_disk_is_called_so_and_keeps_the_checkpoint_from_before(tmp_path):
+    """torch reports its own bookkeeping, "unexpected pos", where a write into its file fails."""
+    path = tmp_path / "checkpoint.pt"
+    old, new = {"weights": torch.zeros(50_000)}, {"weights": torch.ones(50_000)}
+    save_checkpoint(path, old)
+    with full_disk(tmp_path) as counted:
+        save_checkpoint(path, new)
+    for at in range(1, counted.done + 1):
+        save_checkpoint(path, old)
+        with full_disk(tmp_path, at), pytest.raises(TrainingError, match="No space left on device") as caught:
+            save_checkpoint(path, new)
+        kept = load_checkpoint(path)["weights"][0]
+        assert kept == (0 if "untouched" in str(caught.value) else 1), counted.log[at - 1]

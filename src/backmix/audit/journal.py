@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backmix.errors import DataError
-from backmix.files import could_not_write
+from backmix.files import could_not_write, write_all
 
 FILE = "audit.journal"
 RECORD = np.dtype(
@@ -58,13 +58,19 @@ class Journal:
                 raise DataError(f"{folder} holds an audit already; go on with it by --resume, or choose another folder")
             whole = self._read(head)
         try:
-            self._file = open(self.path, "r+b" if whole else "wb")  # noqa: SIM115  (Stays open while chunks are added.)
+            self._file = open(  # noqa: SIM115  (The file stays open while chunks are added.)
+                self.path, "r+b" if whole else "wb", buffering=0
+            )
         except OSError as error:
             raise could_not_write(self.path, error) from error
         self._file.truncate(whole)
         self._file.seek(whole)
         if not whole:
-            self._write(head)
+            try:
+                self._write(head)
+            except BaseException:
+                self._file.close()
+                raise
 
     def add(self, records: Records) -> None:
         """Append the records of the next chunk. They are on the disk when this function returns."""
@@ -92,8 +98,7 @@ class Journal:
 
     def _write(self, line: bytes) -> None:
         try:
-            self._file.write(line)
-            self._file.flush()
+            write_all(self._file, line)
             os.fsync(self._file.fileno())
         except OSError as error:
             raise could_not_write(self.path, error) from error

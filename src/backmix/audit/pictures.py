@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +28,7 @@ from backmix.audit.items import Items
 from backmix.audit.masks import Fault, Masks, judge
 from backmix.data.images import ImageError
 from backmix.errors import DataError
-from backmix.files import write_json
+from backmix.files import could_not_write, write_all, write_json
 
 FILE = "pictures.bin"
 STATES = "pictures.json"
@@ -69,6 +70,9 @@ class Pictures:
         folder: The folder of the file.
         frame: The part of each picture that is kept.
         count: The number of pictures.
+
+    Raises:
+        TrainingError: If the file cannot be made.
     """
 
     def __init__(self, folder: Path, frame: Frame, count: int) -> None:
@@ -77,8 +81,9 @@ class Pictures:
         self._shape = (3, side, side)
         self._image, self._mask = 3 * side * side, -(-side * side // 8)
         self._record = 2 * self._image + self._mask
-        (folder / FILE).touch()
-        self._file = open(folder / FILE, "r+b")  # noqa: SIM115  (The file stays open as long as this object.)
+        with self._told():
+            (folder / FILE).touch()
+            self._file = open(folder / FILE, "r+b", buffering=0)  # noqa: SIM115  (Open as long as this object.)
 
     def __enter__(self) -> Pictures:
         return self
@@ -103,6 +108,7 @@ class Pictures:
 
         Raises:
             DataError: If the disk has no room for the file.
+            TrainingError: If the file cannot be written.
         """
         known = _read_states(self.folder / STATES, fingerprint, self.count)
         size = self._record * self.count
@@ -117,7 +123,8 @@ class Pictures:
                 f"{self.frame.image_size} pixels take {size / 2**30:.1f} GiB while they are audited: choose another "
                 f"folder, or audit fewer"
             )
-        self._file.truncate(size)
+        with self._told():
+            self._file.truncate(size)
         faults: dict[int, Fault] = {}
         reasons: dict[int, str] = {}
         shares = torch.zeros(self.count, dtype=torch.float64)
@@ -126,8 +133,8 @@ class Pictures:
                 self._prepare(items, chunk, pool, workers, faults, reasons, shares)
                 if on_images is not None:
                     on_images(chunk.stop)
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with self._told():
+            os.fsync(self._file.fileno())
         states = States(dict(sorted(faults.items())), reasons, shares)
         _write_states(self.folder / STATES, fingerprint, states)
         return states
@@ -205,8 +212,17 @@ class Pictures:
     def _write(self, positions: Sequence[int], offset: int, content: Tensor | None) -> None:
         for row, position in enumerate(positions):
             assert content is not None
-            self._file.seek(position * self._record + offset)
-            self._file.write(content[row].numpy().data)
+            with self._told():
+                self._file.seek(position * self._record + offset)
+                write_all(self._file, content[row].numpy().data)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Name the file in an error of the system, which names none for a write."""
+        try:
+            yield
+        except OSError as error:
+            raise could_not_write(self.folder / FILE, error) from error
 
 
 def remove_pictures(folder: Path) -> None:

@@ -20,6 +20,7 @@ from backmix.audit.models.base import AuditedModel, ModelOptions, check_answers
 from backmix.audit.models.load import TORCHSCRIPT, load_model
 from backmix.audit.page import FILE as PAGE
 from backmix.audit.page import write_audit_page
+from backmix.audit.pictures import FILE as PICTURES
 from backmix.audit.pictures import remove_pictures
 from backmix.audit.results import audit_results
 from backmix.audit.rows import write_rows
@@ -101,6 +102,7 @@ def audit_command(
     }
     done = _finished(out / JSON, settings) if resume and (out / PAGE).exists() else None
     if done is not None:
+        _tidy(out)
         say(console, done)
         return done
     console.print(f"{len(items)} images of {side} pixels, masks: {masks.name}")
@@ -139,6 +141,13 @@ def audit_command(
     say(console, result)
     console.print(f"written to {out / PAGE}, {out / JSON} and {out / ROWS}")
     return result
+
+
+def _tidy(out: Path) -> None:
+    """Remove what a finished audit left that was killed at its last step, or whose disk was full then."""
+    if (out / PICTURES).exists():
+        with locked(out):
+            remove_pictures(out)
 
 
 def _asked(arguments: AuditArguments, masks: str, data: _Opened, scenes: _Opened, unknown: _Opened) -> dict[str, Any]:

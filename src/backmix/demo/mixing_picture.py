@@ -12,7 +12,7 @@ from backmix.classifier import OpenSetClassifier
 from backmix.data.loader import decode
 from backmix.data.source import ImageSource
 from backmix.errors import DataError
-from backmix.files import make_folder
+from backmix.files import write_atomically
 from backmix.fit.fit_report import FitReport
 
 ROWS = {
@@ -97,8 +97,8 @@ def mixing_picture(
         half = (len(words) + 1) // 2
         text = f"{name}\n" + " ".join(words[:half]) + "\n" + " ".join(words[half:])
         axes[row, 0].set_ylabel(text, rotation=0, ha="right", va="center", fontsize=8, labelpad=6)
-    make_folder(path.parent)
-    figure.savefig(path)
+    kind = path.suffix.lstrip(".").lower() or "png"
+    write_atomically(path, lambda temporary: figure.savefig(temporary, format=kind))
 
 
 def _shown(image: Tensor, classifier: OpenSetClassifier) -> Tensor:

@@ -15,7 +15,7 @@ from backmix.classifier import OpenSetClassifier
 from backmix.data.names import split_names
 from backmix.detectors import METHOD, make_detector
 from backmix.errors import RunError, in_one_line
-from backmix.files import could_not_write, locked, sha256, write_text
+from backmix.files import could_not_write, locked, nothing_left_of_a_refusal, sha256, write_text
 from backmix.hub.card import LEFT_OUT, model_card
 from backmix.runs.folder import CHECKED, FORMAT, TRAINING, finish_run, load_run, read_config
 from backmix.runs.held_out import read_shares
@@ -125,7 +125,7 @@ def write_shared_copy(
             license=license,
             files=(*names, "config.yaml"),
         )
-    with locked(folder):
+    with locked(folder), nothing_left_of_a_refusal(folder, lambda: False):
         files = {}
         for file in names:
             if file == CALIBRATION:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from backmix.files import write_all
 from backmix.predict.journal import Answered, Journal, OutputError, digest
 from backmix.predict.parquet import write_parquet
 from backmix.predict.paths import Found
@@ -80,7 +81,11 @@ class AnswerFile:
                 else:
                     self._begin(settings)
             except BaseException:
-                self.journal.close()
+                if begun:
+                    self.journal.close()
+                else:  # Nothing was answered, and the same command can be typed again.
+                    with suppress(OSError):
+                        self.journal.remove()
                 raise
         except OSError as error:
             if begun:
@@ -104,7 +109,7 @@ class AnswerFile:
         """
         data = (self._format.between if self.counts.total() else b"") + self._format.row(answer)
         try:
-            _write(self._file, data)
+            write_all(self._file, data)
             self._end += len(data)
             self._crc = zlib.crc32(data, self._crc)
             self.counts[kind_of(answer)] += 1
@@ -125,7 +130,7 @@ class AnswerFile:
                 self._file.truncate(self._end)  # A write may have failed in the middle of a row.
                 self._file.seek(self._end)
                 self._sync()
-                _write(self._file, self._format.tail)
+                write_all(self._file, self._format.tail)
                 os.fsync(self._file.fileno())
             if self.kind == "parquet":
                 write_parquet(self._rows_at, self.out)
@@ -152,7 +157,13 @@ class AnswerFile:
 
     def _open_empty(self) -> None:
         self._file = open(self._rows_at, "wb", buffering=0)  # noqa: SIM115  (Open until `close`.)
-        _write(self._file, self._format.head)
+        try:
+            write_all(self._file, self._format.head)
+        except BaseException:
+            self._file.close()
+            with suppress(OSError):  # A part of the head would stand there.
+                self._rows_at.unlink()
+            raise
         self._end, self._crc = len(self._format.head), zlib.crc32(self._format.head)
 
     def _go_on(self, settings: Mapping[str, Any]) -> None:
@@ -207,13 +218,6 @@ def _beside(path: Path, ending: str) -> Path:
 def _short(value: Any) -> str:
     text = "none" if value is None else str(value)
     return text if len(text) <= 60 else text[:12] + "..."
-
-
-def _write(file: io.FileIO, data: bytes) -> None:
-    """Write all the data: a raw file may take less than that in one call."""
-    view = memoryview(data)
-    while view:
-        view = view[file.write(view) or 0 :]
 
 
 def _crc_of(file: io.FileIO, end: int) -> int | None:

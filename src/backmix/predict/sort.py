@@ -132,7 +132,13 @@ class Sorter:
                 os.link(os.path.realpath(path), target)
                 return True
             with open(target, "xb") as file:
-                shutil.copyfileobj(source, file, 1 << 20)
+                try:
+                    shutil.copyfileobj(source, file, 1 << 20)
+                    file.flush()
+                except BaseException:
+                    with suppress(OSError):  # A half picture would stand there.
+                        os.unlink(target)
+                    raise
         with suppress(OSError):  # Copy times and permissions if the file system has them.
             shutil.copystat(path, target)
         return True
