@@ -24,6 +24,8 @@ from safetensors.torch import load
 from backmix.onnx_model.check import check_onnx
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "MPLBACKEND": "Agg"}
+WORK = "work"
+"""The last part of every folder that is written into, because pages show it."""
 DIGITS = ("digits", "--known-classes", "0,1", "--model", "compact-s")
 
 
@@ -169,6 +171,12 @@ def of_audit(out: Path) -> Any:
     )
 
 
+def of_report(out: Path) -> Any:
+    """The page says how to repeat the training, with the path of the run."""
+    text = (out / "report.html").read_text().replace(str(out), "RUN")
+    return {"page": hashlib.sha256(text.encode()).hexdigest(), "config": digest(out / "config.yaml")}
+
+
 def of_study(out: Path) -> Any:
     return without_times(out / "study" / "study.json")
 
@@ -257,15 +265,24 @@ COMMANDS = {
         files_of("model.onnx", "calibration.json", "model.safetensors"),
         copies_run=True,
     ),
-    "report": Command(
-        "report", lambda world, out: ["report", str(out)], files_of("report.html", "config.yaml"), copies_run=True
-    ),
+    "report": Command("report", lambda world, out: ["report", str(out)], of_report, copies_run=True),
     "share": Command(
         "share --dry-run",
         lambda world, out: ["share", str(world.run), "owner/name", "--dry-run", str(out / "copy")],
         lambda out: {path.name: digest(path) for path in sorted((out / "copy").iterdir()) if path.is_file()},
     ),
 }
+
+
+def difference(expected: Any, found: Any) -> str:
+    """Return where two results differ, in a few words."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        keys = [key for key in {**expected, **found} if expected.get(key) != found.get(key)]
+        return "; ".join(f"{key}: {difference(expected.get(key), found.get(key))}" for key in keys[:4])
+    if isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
+        pairs = [(one, other) for one, other in zip(expected, found, strict=True) if one != other]
+        return f"{len(pairs)} of {len(found)} differ, the first: {difference(*pairs[0])}"
+    return f"{str(expected)[:100]} / {str(found)[:100]}"
 
 
 def damaged(folder: Path) -> list[str]:

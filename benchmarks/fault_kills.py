@@ -12,7 +12,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fault_commands import COMMANDS, ENVIRONMENT, Command, World, begin, command_line, damaged, words_now
+from fault_commands import (
+    COMMANDS,
+    ENVIRONMENT,
+    WORK,
+    Command,
+    World,
+    begin,
+    command_line,
+    damaged,
+    difference,
+    words_now,
+)
 
 SHARES = {
     **{"fit": 20, "head": 10, "csv": 8, "json": 5, "parquet": 7, "audit": 14, "study": 8, "bench": 8},
@@ -46,14 +57,14 @@ def kills(world: World, seed: int, number: int) -> dict[str, Any]:
 def _killed(command: Command, world: World, dice: random.Random, wanted: int) -> dict[str, Any]:
     lost: list[str] = []
     with tempfile.TemporaryDirectory(dir=world.root) as folder:
-        whole = Path(folder) / "whole"
+        whole = Path(folder) / "whole" / WORK
         begin(command, world, whole)
         start = time.monotonic()
         _finish(command, world, whole, again=False)
         seconds = time.monotonic() - start
         expected, done, works = command.result(whole), 0, 0
         while done < wanted:
-            out, works = Path(folder) / f"killed-{works}", works + 1
+            out, works = Path(folder) / f"killed-{works}" / WORK, works + 1
             begin(command, world, out)
             killed = 0
             while killed < AT_ONCE and done < wanted:
@@ -73,9 +84,9 @@ def _killed(command: Command, world: World, dice: random.Random, wanted: int) ->
                     continue
             lost += [f"{command.name}: {what}" for what in damaged(out)]
             if (found := command.result(out)) != expected:
-                lost.append(f"{command.name}: another result after {killed} kills: {_difference(expected, found)}")
+                lost.append(f"{command.name}: another result after {killed} kills: {difference(expected, found)}")
             lost += [f"{command.name}: {path.name} is left" for path in out.rglob("*.tmp")]
-            shutil.rmtree(out)
+            shutil.rmtree(out.parent)
     return {"command": command.name, "kills": done, "works": works, "seconds": round(seconds, 1), "lost": lost}
 
 
@@ -100,9 +111,3 @@ def _finish(command: Command, world: World, out: Path, *, again: bool) -> None:
     done = subprocess.run(command_line(words), env=ENVIRONMENT, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(words)}: {(done.stderr or done.stdout)[-400:]}")
-
-
-def _difference(expected: Any, found: Any) -> str:
-    if isinstance(expected, dict) and isinstance(found, dict):
-        return ", ".join(sorted(key for key in {*expected, *found} if expected.get(key) != found.get(key)))
-    return f"{str(expected)[:100]} / {str(found)[:100]}"

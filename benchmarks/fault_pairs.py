@@ -7,9 +7,20 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from fault_commands import COMMANDS, ENVIRONMENT, Command, World, begin, command_line, damaged, words_now
+from fault_commands import (
+    COMMANDS,
+    ENVIRONMENT,
+    WORK,
+    Command,
+    World,
+    begin,
+    command_line,
+    damaged,
+    difference,
+    words_now,
+)
 
-TOLD = ("another process works on", "another process writes", "is not empty", "exists", "holds")
+TOLD = ("another process", "another backmix", "is not empty", "is not an empty folder", "exists", "holds")
 """What the second one may be told."""
 
 
@@ -35,7 +46,7 @@ def _pairs_of(command: Command, world: World, times: int) -> dict[str, Any]:
     lost: list[str] = []
     both = 0
     with tempfile.TemporaryDirectory(dir=world.root) as folder:
-        alone = Path(folder) / "alone"
+        alone = Path(folder) / "alone" / WORK
         begin(command, world, alone)
         subprocess.run(
             command_line(words_now(command, world, alone, again=False)),
@@ -45,7 +56,7 @@ def _pairs_of(command: Command, world: World, times: int) -> dict[str, Any]:
         )
         expected = command.result(alone)
         for number in range(times):
-            out = Path(folder) / f"{number}"
+            out = Path(folder) / f"{number}" / WORK
             begin(command, world, out)
             ends = _two(command, world, out)
             codes = [code for code, _ in ends]
@@ -56,8 +67,8 @@ def _pairs_of(command: Command, world: World, times: int) -> dict[str, Any]:
                 if code and not any(text in said for text in TOLD):
                     lost.append(f"{command.name}: refused with {said}")
             lost += [f"{command.name}: {what}" for what in damaged(out)]
-            if 0 in codes and command.result(out) != expected:
-                lost.append(f"{command.name}: the result of two at once is another")
+            if 0 in codes and (found := command.result(out)) != expected:
+                lost.append(f"{command.name}: the result of two at once is another: {difference(expected, found)}")
     return {"command": command.name, "pairs": times, "both ended well": both, "lost": lost}
 
 

@@ -40,7 +40,7 @@ PARTS: dict[str, Callable[[World, int, float], dict[str, Any]]] = {
     "images": lambda world, seed, share: altered_images(world, max(12, round(200 * share)), seed),
     "clients": lambda world, seed, share: _clients(world, seed, max(10, round(50 * share))),
     "pairs": lambda world, seed, share: pairs(world, max(1, round(2 * share))),
-    "disk": lambda world, seed, share: _disk(world),
+    "disk": lambda world, seed, share: _disk(seed),
 }
 
 
@@ -94,10 +94,10 @@ def _clients(world: World, seed: int, number: int) -> dict[str, Any]:
     return parallel_clients(world, number, seed)
 
 
-def _disk(world: World) -> dict[str, Any]:
-    from full_disk_commands import sweep
+def _disk(seed: int) -> dict[str, Any]:
+    from fault_disk import full_disks
 
-    return sweep(world.root)
+    return full_disks(seed)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from signed_run import sign
 
 from backmix.classifier import OpenSetClassifier
 from backmix.errors import RunError
-from backmix.files import write_json
-from backmix.hub.copy import LEFT_OUT, SETTINGS, is_plain, shared_config, write_shared_copy
+from backmix.files import LOCK, write_json
+from backmix.hub.copy import LEFT_OUT, SETTINGS, UNFINISHED, is_plain, shared_config, write_shared_copy
 from backmix.runs.folder import CHECKED, TRAINING, load_run, read_config
 from backmix.runs.held_out import Share, Shares, write_shares
 
@@ -247,6 +247,23 @@ def test_a_folder_that_is_in_use_is_left_alone(run):
     refused(lambda: share(run), "is not an empty folder")
     assert [path.name for path in folder.iterdir()] == ["mine"]
     refused(lambda: write_shared_copy(run, folder / "mine", name=NAME), "is not an empty folder")
+
+
+def test_a_copy_that_a_killed_process_did_not_finish_is_written_again(run, tmp_path):
+    whole = share(run)
+    files = {path.name: path.read_bytes() for path in whole.folder.iterdir()}
+    half = tmp_path / "half"
+    half.mkdir()
+    (half / UNFINISHED).touch()
+    (half / LOCK).touch()
+    (half / "model.safetensors").write_bytes(b"half of it")
+    (half / TRAINING).write_bytes(b"of another try")
+    (half / "mine").write_text("mine")
+    write_shared_copy(run, half, name=NAME)
+    assert (half / "mine").read_text() == "mine"
+    (half / "mine").unlink()
+    assert {path.name: path.read_bytes() for path in half.iterdir()} == files
+    refused(lambda: write_shared_copy(run, half, name=NAME), "is not an empty folder")
 
 
 @pytest.mark.parametrize("name", [*CHECKED, TRAINING])

@@ -139,8 +139,8 @@ def test_a_second_one_on_the_same_file_is_refused(start, photos, tmp_path):
     out = tmp_path / "answers.csv"
     process = start(photos, "--out", out, seconds=1)
     wait_for(out, 500, process)
-    for option in ("--resume", "--overwrite"):
-        other = start(photos, "--out", out, option)
+    for options in (["--resume"], ["--overwrite"], []):
+        other = start(photos, "--out", out, *options)
         _, error = other.communicate(timeout=60)
         assert other.returncode == 1 and b"another backmix predict is writing" in error
     process.kill()

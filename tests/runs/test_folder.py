@@ -6,6 +6,7 @@ import pickle
 import shutil
 import stat
 import sys
+from importlib import metadata
 
 import pytest
 import signed_run
@@ -490,6 +491,8 @@ def altered(value, kind):
 def test_weights_of_another_type_or_without_value_are_named(copy, kind):
     from safetensors.torch import load_file, save_file
 
+    if kind == "complex64" and metadata.version("safetensors") < "0.7":
+        pytest.skip("safetensors before 0.7 writes no complex numbers")
     weights = load_file(copy / "model.safetensors")
     name = next(name for name, value in weights.items() if value.is_floating_point())
     save_file({**weights, name: altered(weights[name], kind)}, copy / "model.safetensors")

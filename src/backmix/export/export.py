@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from backmix.classifier import OpenSetClassifier
-from backmix.errors import RunError, TrainingError
+from backmix.errors import RunError
 from backmix.export.agreement import Agreement, Images, verify
 from backmix.export.module import describe, exported_model
 from backmix.export.program import capture
 from backmix.export.trial_images import TrialImages
-from backmix.files import could_not_write, write_bytes
+from backmix.files import write_atomically
 from backmix.onnx_model.contract import Answers
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt"}
@@ -23,7 +21,8 @@ SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt"}
 def export(classifier: OpenSetClassifier, path: Path, *, form: str = "onnx", trial: TrialImages) -> Agreement:
     """Write a calibrated classifier into one file.
 
-    The file is written under another name, loaded and compared with PyTorch, and only then renamed to `path`.
+    The file is written under another name, loaded and compared with PyTorch, and only then renamed to `path`. Two
+    processes that export into one file do so one after the other.
 
     Args:
         classifier: The calibrated classifier, which is moved to the CPU.
@@ -43,22 +42,20 @@ def export(classifier: OpenSetClassifier, path: Path, *, form: str = "onnx", tri
         raise ValueError(f"the formats of an export are {', '.join(SUFFIXES)}; got {form!r}")
     classifier.to("cpu")
     content = _content(classifier, form)
-    candidate = path.with_name(f".unverified.{path.name}")
-    try:
-        write_bytes(candidate, content)
-        agreement = verify(classifier, _loaded(candidate, form), trial.images, trial.names)
-        os.replace(candidate, path)
-    except OSError as error:
-        raise could_not_write(path, error) from error
-    except TrainingError as error:
-        raise TrainingError(str(error).replace(str(candidate), str(path))) from error
-    except RunError as error:
-        why = str(error).replace(str(candidate), "the new file").rstrip(".")
-        raise RunError(f"{path} was not written, for it is not what the run is: {why}. Please report this.") from error
-    finally:
-        with suppress(OSError):  # A disk that cannot be written refuses this too, and would hide the error.
-            candidate.unlink(missing_ok=True)
-    return agreement
+    agreements = []
+
+    def write(candidate: Path) -> None:
+        candidate.write_bytes(content)
+        try:
+            agreements.append(verify(classifier, _loaded(candidate, form), trial.images, trial.names))
+        except RunError as error:
+            why = str(error).replace(str(candidate), "the new file").rstrip(".")
+            raise RunError(
+                f"{path} was not written, for it is not what the run is: {why}. Please report this."
+            ) from error
+
+    write_atomically(path, write)
+    return agreements[0]
 
 
 def _content(classifier: OpenSetClassifier, form: str) -> bytes:

@@ -6,7 +6,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from backmix.classifier import OpenSetClassifier
 from backmix.data.names import split_names
 from backmix.detectors import METHOD, make_detector
 from backmix.errors import RunError, in_one_line
-from backmix.files import could_not_write, locked, nothing_left_of_a_refusal, sha256, write_text
+from backmix.files import LOCK, could_not_write, locked, nothing_left_of_a_refusal, sha256, write_text
 from backmix.hub.card import LEFT_OUT, model_card
 from backmix.runs.folder import CHECKED, FORMAT, TRAINING, finish_run, load_run, read_config
 from backmix.runs.held_out import read_shares
@@ -23,6 +24,8 @@ from backmix.runs.limits import without_weight_sources
 
 CARD = "README.md"
 CALIBRATION = "calibration.json"
+UNFINISHED = ".unfinished-copy"
+"""An empty file that stands in the folder of a copy until the copy is whole."""
 MAX_FIGURES = 2**24  # The number of bytes of a file of figures that are read.
 SETTINGS = ("model", "method", "image_size", "model_options", "method_options", "mean", "std", "precision")
 
@@ -93,7 +96,7 @@ def write_shared_copy(
     Raises:
         RunError: If the run cannot be read or cannot be shared, or if the figures belong to another run.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not _is_free(folder):
         raise RunError(f"{folder} is not an empty folder. What is shared is written into a new one.")
     classifier = load_run(run, kind=OpenSetClassifier)
     config = read_config(run)
@@ -125,7 +128,7 @@ def write_shared_copy(
             license=license,
             files=(*names, "config.yaml"),
         )
-    with locked(folder), nothing_left_of_a_refusal(folder, lambda: False):
+    with locked(folder), nothing_left_of_a_refusal(folder, lambda: False), _unfinished(folder):
         files = {}
         for file in names:
             if file == CALIBRATION:
@@ -138,6 +141,24 @@ def write_shared_copy(
         if text is not None:
             write_text(folder / CARD, text)
     return SharedCopy(folder, (*names, "config.yaml", *([CARD] if card else [])), tuple(left_out))
+
+
+def _is_free(folder: Path) -> bool:
+    """Return whether a folder is empty, or holds a copy that a killed process did not finish."""
+    if not folder.is_dir():
+        return False
+    names = {entry.name for entry in folder.iterdir()} - {LOCK}
+    return not names or UNFINISHED in names
+
+
+@contextmanager
+def _unfinished(folder: Path) -> Iterator[None]:
+    """Mark a folder as unfinished while a copy is written into it, and remove what an unfinished one left there."""
+    write_text(folder / UNFINISHED, "")
+    for name in (*CHECKED, TRAINING, "config.yaml", CARD):
+        (folder / name).unlink(missing_ok=True)
+    yield
+    (folder / UNFINISHED).unlink(missing_ok=True)
 
 
 def _copy(file: Path, target: Path) -> None:

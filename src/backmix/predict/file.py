@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from backmix.files import write_all
-from backmix.predict.journal import Answered, Journal, OutputError, digest
+from backmix.predict.journal import Answered, Journal, OutputError, check_free, digest
 from backmix.predict.parquet import write_parquet
 from backmix.predict.paths import Found
 from backmix.prediction.answer import UNKNOWN, Prediction
@@ -65,6 +65,7 @@ class AnswerFile:
                 "--overwrite replaces it; or give another --out"
             )
         if not overwrite and not resume and begun:
+            check_free(progress)
             raise OutputError(
                 f"{out} was begun and is not complete. --resume goes on with it, --overwrite begins again"
             )

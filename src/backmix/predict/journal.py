@@ -14,6 +14,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -181,6 +182,12 @@ def _json(line: bytes) -> Any:
         return json.loads(line)
     except (ValueError, RecursionError):
         return None
+
+
+def check_free(path: Path) -> None:
+    """Raise OutputError if another process writes the file whose journal lies at a path."""
+    with suppress(FileNotFoundError), open(path, "rb") as file:
+        _lock(file, path)
 
 
 def _lock(file: BinaryIO, path: Path) -> None:
