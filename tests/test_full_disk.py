@@ -23,11 +23,6 @@ LONG = ("fit", "fit-photos", "fit-head", "onnx", "torchscript", "bench", "study"
 """Commands of which an attempt takes seconds."""
 
 
-LOGS = pytest.mark.xfail(
-    reason="TensorBoard writes its log in a thread of its own, which shows a traceback and names no file", strict=False
-)
-
-
 @pytest.fixture(scope="module")
 def materials(tmp_path_factory):
     return make_materials(tmp_path_factory.mktemp("materials"))
@@ -150,6 +145,6 @@ def test_nothing_is_lost_at_any_operation(swept, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[LOGS] if name == "fit" else []) for name in LONG])
+@pytest.mark.parametrize("name", LONG)
 def test_nothing_is_lost_by_long_commands(swept, name):
     swept(name, draw=2 if name == "demo" else 12)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -41,6 +42,8 @@ def training_bar(console: Console, chief: bool, accelerator: Accelerator) -> Ite
     Yields:
         A function to call after each step, and a function to call after each epoch.
     """
+    from backmix.train.training_log import log_values, quiet_writer
+
     columns = "loss {task.fields[loss]:.3f}  accuracy {task.fields[accuracy]:.3f}"
     bar = progress_bars(console, columns, TimeRemainingColumn(), show=chief)
     task = bar.add_task("epoch 1", total=None, loss=float("nan"), accuracy=float("nan"))
@@ -64,11 +67,11 @@ def training_bar(console: Console, chief: bool, accelerator: Accelerator) -> Ite
         if report.mixed is not None:
             values["mixed"] = report.mixed
             mixed = f", {report.mixed:.0%} of the images mixed"
-        accelerator.log(values, step=report.epoch + 1)
+        log_values(accelerator, values, report.epoch + 1, partial(console.print, style="yellow"))
         if chief and not console.is_terminal:
             console.print(f"epoch {report.epoch + 1}: loss {report.loss:.3f}, accuracy {report.accuracy:.3f}{mixed}")
 
-    with bar:
+    with bar, quiet_writer():
         yield on_step, on_epoch
 
 

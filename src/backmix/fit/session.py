@@ -39,6 +39,7 @@ from backmix.runs.held_out import Shares
 from backmix.threshold.default import ACCEPT
 from backmix.train.loop import EpochReport, Progress, make_accelerator
 from backmix.train.recipe import TrainOptions
+from backmix.train.training_log import end_log
 from backmix.version import __version__
 
 
@@ -207,7 +208,7 @@ class FitSession:
         if self.what == "auto":
             report = self._train_all_too(report, options)
         keep_in_reach(self.classifier)
-        self.accelerator.end_training()
+        end_log(self.accelerator)
         return report
 
     def _train_all(self, options: dict[str, Any]) -> FitReport:
