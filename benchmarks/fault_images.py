@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import random
-import resource
 import shutil
 import subprocess
 import tempfile
@@ -166,19 +166,15 @@ def _fit(folder: Path, out: Path) -> dict[str, Any]:
 def _run(words: list[object]) -> dict[str, Any]:
     """Run a command, and return its time, its memory, and what a person must not see."""
     start = time.monotonic()
-    done = subprocess.run(command_line(tuple(words)), env=ENVIRONMENT, capture_output=True, text=True)
-    lost = []
-    if done.returncode not in (0, 1):
-        lost.append(f"ended with {done.returncode}")
-    for text in ("Traceback", "Segmentation", "Warning"):
-        if text in done.stderr or text in done.stdout:
-            lost.append(f"{text} on the screen: {done.stderr[-300:]}")
-    if not done.stdout and not done.stderr:
+    with tempfile.TemporaryFile("w+") as screen:
+        process = subprocess.Popen(command_line(tuple(words)), env=ENVIRONMENT, stdout=screen, stderr=screen)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = code = os.waitstatus_to_exitcode(status)
+        screen.seek(0)
+        said = screen.read()
+    lost = [f"{text} on the screen: {said[-300:]}" for text in ("Traceback", "Segmentation", "Warning") if text in said]
+    if code not in (0, 1):
+        lost.append(f"ended with {code}")
+    if not said:
         lost.append("said nothing")
-    return {
-        "seconds": round(time.monotonic() - start, 1),
-        "MiB": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
-        "code": done.returncode,
-        "said": done.stderr[-500:],
-        "lost": lost,
-    }
+    return {"seconds": round(time.monotonic() - start, 1), "MiB": used.ru_maxrss // 1024, "lost": lost}

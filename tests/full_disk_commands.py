@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
@@ -226,6 +227,8 @@ def _content(disk: Path) -> dict[str, bytes]:
 
 
 def _timeless(path: Path) -> bytes:
+    if path.name == "model.pt" and zipfile.is_zipfile(path):
+        return b"TorchScript"  # The names in it differ from one export of this process to the next.
     if path.name == "checkpoint.pt":
         state = torch.load(path, map_location="cpu", weights_only=True)
         for entry in state["history"]:
@@ -324,8 +327,10 @@ def _read(path: Path) -> None:
             import pyarrow.parquet
 
             pyarrow.parquet.read_table(path)
-        case ".pt":
+        case ".pt" if path.name == "checkpoint.pt":
             torch.load(path, weights_only=True)
+        case ".pt":
+            torch.jit.load(path)
         case ".txt" | ".md" | ".journal" | ".bin":
             content.decode() if path.suffix in (".txt", ".md") else None
         case _:

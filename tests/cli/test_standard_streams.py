@@ -77,6 +77,9 @@ def test_errors_of_the_system_are_told_in_one_line():
     told = told_in_one_line(OSError(errno.EROFS, "Read-only file system", "/run/file"))
     assert told.startswith("could not write /run/file: Read-only file system. Choose a folder")
     assert told_in_one_line(OSError(errno.ENOSPC, "No space left on device")).startswith("could not write standard out")
+    told = told_in_one_line(OSError(errno.ENOSPC, "No space left on device", b"/run/events"))
+    assert told.startswith("could not write /run/events: No space left")
+    assert told_in_one_line(OSError(errno.ENOSPC, "No space left on device", 7)).startswith("could not write standard")
     assert told_in_one_line(ValueError("two\nlines")) == "two lines"
     assert told_in_one_line(FileNotFoundError(2, "No such file", "x")) == "[Errno 2] No such file: 'x'"
     assert "nobody reads standard output" in told_in_one_line(BrokenPipeError(errno.EPIPE, "Broken pipe"))

@@ -7,8 +7,9 @@ import threading
 import pytest
 from full_disk import full_disk
 
+from backmix.errors import TrainingError
 from backmix.train.loop import make_accelerator
-from backmix.train.training_log import end_log, log_values, quiet_writer
+from backmix.train.training_log import begin_log, end_log, log_values, quiet_writer
 
 
 @pytest.fixture
@@ -45,8 +46,19 @@ def test_a_log_that_cannot_be_written_is_told_once_and_shows_no_traceback(accele
                     break
         end_log(accelerator)
     (sentence,) = told
-    assert sentence.startswith("the log for TensorBoard cannot be written (No space left on device); the training goes")
+    assert sentence == (
+        f"the log for TensorBoard in {tmp_path / 'logs'} cannot be written (No space left on device); the training "
+        "goes on without it"
+    )
     assert not shown
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="fills the disk by /proc")
+def test_a_log_that_cannot_be_begun_is_an_error_of_ours(tmp_path):
+    accelerator = make_accelerator(log_dir=tmp_path / "logs")
+    with full_disk(tmp_path, 1), pytest.raises(TrainingError, match=f"could not write {tmp_path / 'logs'}: No space"):
+        begin_log(accelerator)
+    accelerator.trackers.clear()
 
 
 def test_errors_of_other_threads_are_shown(monkeypatch):

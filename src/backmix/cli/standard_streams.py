@@ -39,5 +39,7 @@ def told_in_one_line(error: BaseException) -> str:
     if isinstance(error, BrokenPipeError):
         return "stopped, because nobody reads standard output any more"
     if isinstance(error, OSError) and error.errno in refused:
-        return " ".join(str(could_not_write(Path(error.filename or "standard output"), error)).splitlines())
+        given = error.filename  # It is bytes where the path was opened as bytes, and a number for a descriptor.
+        name = os.fsdecode(given) if given and not isinstance(given, int) else "standard output"
+        return " ".join(str(could_not_write(Path(name), error)).splitlines())
     return " ".join(str(error).splitlines())

@@ -39,7 +39,7 @@ from backmix.runs.held_out import Shares
 from backmix.threshold.default import ACCEPT
 from backmix.train.loop import EpochReport, Progress, make_accelerator
 from backmix.train.recipe import TrainOptions
-from backmix.train.training_log import end_log
+from backmix.train.training_log import begin_log, end_log
 from backmix.version import __version__
 
 
@@ -149,7 +149,7 @@ class FitSession:
             keep_images(out, self.data, masks=masks, write=self.chief, workers=workers)
         self._record(self.options)
         if self.what != "head":  # A head has no epochs to log.
-            self.accelerator.init_trackers("")
+            begin_log(self.accelerator)
         self.leaked: list[str] = []
         self.quicker: str | None = None
         self.expected: float | None = None

@@ -5,10 +5,25 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from backmix.files import could_not_write
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+
+def begin_log(accelerator: Accelerator) -> None:
+    """Make the file of the log, if the accelerator has one.
+
+    Raises:
+        TrainingError: If it cannot be made. The checkpoint would not find room either.
+    """
+    try:
+        accelerator.init_trackers("")
+    except OSError as error:
+        raise could_not_write(Path(accelerator.logging_dir or "."), error) from error
 
 
 def log_values(
@@ -27,7 +42,8 @@ def log_values(
     except OSError as error:
         end_log(accelerator)
         accelerator.trackers.clear()
-        tell(f"the log for TensorBoard cannot be written ({error.strerror or error}); the training goes on without it")
+        where, why = accelerator.logging_dir, error.strerror or error
+        tell(f"the log for TensorBoard in {where} cannot be written ({why}); the training goes on without it")
 
 
 def end_log(accelerator: Accelerator) -> None:
