@@ -72,7 +72,7 @@ def _pairs(part: dict[str, Any]) -> list[str]:
 
 def _disk(part: dict[str, Any]) -> list[str]:
     return [
-        f"a disk that gets full at a write, at each write in turn ({part['commands']} commands)",
+        f"a disk that gets full at a write, at each write in turn ({len(part['commands'])} commands)",
         f"{part['writes']} writes",
         "a sentence, or the result where only a cache was meant; with room again, the same result",
     ]
