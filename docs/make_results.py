@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import detector_results
 import fault_results
 import photo_results
 import pretrained_results
@@ -393,7 +394,7 @@ def results() -> str:
     setting = read("demo-0.8.json")["setting"]
     mixing, overhead, predict = read("mixing.json"), read("overhead.json"), read("predict.json")
     mixing_bytes = read("mixing-bytes.json")
-    metrics = read("metrics-speed.json")
+    metrics, detectors = read("metrics-speed.json"), read("detectors-speed.json")
 
     def ratios(name: str) -> str:
         return " and ".join(f"{metrics['ratio'][kind][name]:.2f}" for kind in ("distinct", "ties"))
@@ -455,6 +456,8 @@ def results() -> str:
         "fewer of them at a time, as many as keep the memory of a processor warm.",
         f"`python benchmarks/metrics.py`: over {metrics['scores']:,} scores AUROC takes "
         f"{ratios('auroc')} of the time of scikit-learn's\n`roc_auc_score`, OSCR {ratios('oscr')} (without and with ties).",
+        detector_results.words(detectors),
+        table(detector_results.HEAD, detector_results.rows(detectors)),
     ]
     return "\n\n".join(parts) + "\n"
 

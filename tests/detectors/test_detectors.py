@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backmix.detectors import DETECTORS, METHOD, OURS, WRAPPED, Detector, check_name
+from backmix.detectors import DETECTORS, METHOD, OURS, REWRITTEN, WRAPPED, Detector, check_name
 from backmix.methods.logit_scores import check_logits
 
 each = pytest.mark.parametrize("name", ["msp", "max_logit", "energy"])  # What looks at logits and learns nothing.
@@ -23,6 +23,7 @@ def test_names():
     looking_at_logits = ["msp", "max_logit", "energy", "openmax"]
     assert list(OURS) == [*looking_at_logits, "cosine_mean", "cosine_knn", "shrunk_mahalanobis"]
     assert list(DETECTORS) == [*OURS, *WRAPPED] and METHOD not in DETECTORS
+    assert set(REWRITTEN) <= set(WRAPPED) and all(DETECTORS[name] is made for name, made in REWRITTEN.items())
     for name in (METHOD, *DETECTORS):
         check_name(name)
     with pytest.raises(ValueError, match="no detector 'mps'; there are method, msp, max_logit, energy, openmax, .*knn"):

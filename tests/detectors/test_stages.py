@@ -157,7 +157,7 @@ def test_layers_have_weights(network):
     with torch.no_grad():
         maps = network.backbone(images(6))
     expected = plain(network.head.logits(maps), network.head.pooled(maps))
-    torch.testing.assert_close(scores([0, 0, 1]), expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(scores([0, 0, 1]), expected.float(), rtol=1e-4, atol=1e-6)
     with pytest.raises(ValueError, match="multi_mahalanobis: "):
         scores([1.0])
 

@@ -6,7 +6,15 @@ import torch
 from backmix.classifier import OpenSetClassifier
 from backmix.data.folder import FolderSource
 from backmix.data.split import split_apart
-from backmix.detectors import DETECTORS, METHOD, OURS, PytorchOOD, PytorchOODOnImages, PytorchOODOnStages
+from backmix.detectors import (
+    DETECTORS,
+    METHOD,
+    OURS,
+    REWRITTEN,
+    PytorchOOD,
+    PytorchOODOnImages,
+    PytorchOODOnStages,
+)
 from backmix.detectors.training_outputs import TrainingOutputs
 from backmix.fit.data import open_data
 
@@ -43,8 +51,8 @@ def test_detectors_are_given_what_is_kept_and_nothing_else(trained, pictures, mo
         monkeypatch.setattr(cls, call, recorded)
 
     for name in FITTED:
-        if name in OURS:
-            record(OURS[name], "fit", name)
+        if name in OURS | REWRITTEN:
+            record((OURS | REWRITTEN)[name], "fit", name)
     record(PytorchOOD, "fit")
     record(PytorchOODOnImages, "fit")
     record(PytorchOODOnStages, "fit_layers")

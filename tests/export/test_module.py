@@ -56,7 +56,14 @@ def test_a_run_that_is_not_calibrated_is_refused_with_what_to_do():
         exported_model(classifier)
 
 
-@pytest.mark.parametrize("name, why", [("entropy", "comes from pytorch-ood"), ("odin", "runs the network on an image")])
+@pytest.mark.parametrize(
+    "name, why",
+    [
+        ("entropy", "comes from pytorch-ood"),
+        ("odin", "runs the network on an image"),
+        ("knn", "computes outside of the network"),
+    ],
+)
 def test_a_detector_that_no_file_can_hold_is_named(name, why):
     pytest.importorskip("pytorch_ood")
     classifier = calibrated()

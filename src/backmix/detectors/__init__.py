@@ -2,9 +2,10 @@
 
 A detector is made with its own options, is fitted once if it needs fitting, and is then called:
 `DETECTORS["msp"]()(logits, features)`. To add a detector, write a file for it and add its name to `DETECTORS`. The
-names in `WRAPPED` are detectors of pytorch-ood, which is imported only when one of them is made. `METHOD` stands for
-the score of the trained method itself: the method returns it together with the logits, and no detector is made. Two
-names of `OURS` with a "+" between them name their combination, see `Combined`; `make_detector` knows all names.
+names in `WRAPPED` are detectors of pytorch-ood, which is imported only when one of them is made; those in `REWRITTEN`
+have the scores of pytorch-ood and are computed here. `METHOD` stands for the score of the trained method itself: the
+method returns it together with the logits, and no detector is made. Two names of `OURS` with a "+" between them name
+their combination, see `Combined`; `make_detector` knows all names.
 """
 
 from __future__ import annotations
@@ -17,13 +18,17 @@ from backmix.detectors.combined import JOIN, Combined
 from backmix.detectors.cosine_knn import CosineKNN
 from backmix.detectors.cosine_mean import CosineMean
 from backmix.detectors.energy import Energy
+from backmix.detectors.knn import KNN
+from backmix.detectors.mahalanobis import Mahalanobis
 from backmix.detectors.max_logit import MaxLogit
 from backmix.detectors.msp import MSP
 from backmix.detectors.openmax import OpenMax
 from backmix.detectors.pytorch_ood import PytorchOOD
 from backmix.detectors.pytorch_ood_images import PytorchOODOnImages
 from backmix.detectors.pytorch_ood_stages import PytorchOODOnStages
+from backmix.detectors.relative_mahalanobis import RelativeMahalanobis
 from backmix.detectors.shrunk_mahalanobis import ShrunkMahalanobis
+from backmix.detectors.vim import ViM
 from backmix.detectors.wrapped import WRAPPED, Looks
 
 METHOD = "method"
@@ -38,6 +43,14 @@ OURS: dict[str, Callable[..., Detector]] = {
     "shrunk_mahalanobis": ShrunkMahalanobis,
 }
 
+REWRITTEN: dict[str, Callable[..., Detector]] = {
+    "knn": KNN,
+    "mahalanobis": Mahalanobis,
+    "rmd": RelativeMahalanobis,
+    "vim": ViM,
+}
+"""Names of `WRAPPED` whose scores are computed here, faster and in float64; `PytorchOOD(name)` is pytorch-ood's own."""
+
 
 def _adapter(looks: Looks) -> type[PytorchOOD]:
     if looks is Looks.IMAGE_STAGES:
@@ -47,7 +60,7 @@ def _adapter(looks: Looks) -> type[PytorchOOD]:
 
 DETECTORS: dict[str, Callable[..., Detector]] = {
     **OURS,
-    **{name: partial(_adapter(spec.looks), name) for name, spec in WRAPPED.items()},
+    **{name: REWRITTEN.get(name) or partial(_adapter(spec.looks), name) for name, spec in WRAPPED.items()},
 }
 
 
@@ -88,21 +101,26 @@ def make_detector(name: str) -> Detector:
 
 __all__ = [
     "DETECTORS",
+    "KNN",
     "METHOD",
     "MSP",
     "OURS",
+    "REWRITTEN",
     "WRAPPED",
     "Combined",
     "CosineKNN",
     "CosineMean",
     "Detector",
     "Energy",
+    "Mahalanobis",
     "MaxLogit",
     "OpenMax",
     "PytorchOOD",
     "PytorchOODOnImages",
     "PytorchOODOnStages",
+    "RelativeMahalanobis",
     "ShrunkMahalanobis",
+    "ViM",
     "check_name",
     "default_detector",
     "make_detector",

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from backmix.detectors.base import Detector
+from backmix.detectors.linear_head import check_head, head_of, linear
+from backmix.detectors.whitening import Whitening
 from backmix.detectors.wrapped import WRAPPED, Looks, Wrapped
 from backmix.errors import in_one_line
-from backmix.methods.logit_scores import check_logits, has_float64
+from backmix.methods.logit_scores import check_logits
 
 if TYPE_CHECKING:
     from backmix.data.preprocess import Preprocess
@@ -49,28 +51,14 @@ class PytorchOOD(Detector):
         self.inner: Any = None  # `fit` makes it, because some options depend on the features.
 
     def attach(self, method: Method, backbone: nn.Module, preprocess: Preprocess) -> None:
-        """Take the linear head of the method, `method.head`, if the detector uses one.
-
-        If the head has more rows than known classes, as PROSER's has, only the rows of the known classes are taken.
+        """Take the linear head of the method, if the detector uses one, see `head_of`.
 
         Raises:
             ValueError: If the method has no linear head, or its logits are not those of its head on pooled features.
         """
         if not self.spec.looks.needs_head or self.head is not None:
             return
-        head = getattr(method, "head", None)
-        classes = method.num_classes
-        if not isinstance(head, nn.Linear) or head.out_features < classes:
-            raise ValueError(
-                f"{self.name} looks at a linear head, and method {method.name} has "
-                "none. Take a detector that does without, such as knn or mahalanobis."
-            )
-        self.head = linear(head.weight[:classes], None if head.bias is None else head.bias[:classes])
-        size = (2, 3, preprocess.image_size, preprocess.image_size)
-        trial = torch.randn(size, generator=torch.Generator().manual_seed(0)).to(next(backbone.parameters()))
-        with torch.no_grad():
-            maps = backbone(trial).float()
-            self._check_head(self._plain(method.logits(maps)), self._plain(method.pooled(maps)))
+        self.head = head_of(self.name, method, backbone, preprocess)
 
     def fit(self, logits: Tensor, features: Tensor, labels: Tensor) -> None:
         """Fit the detector on known training images: logits (N, K), pooled features (N, C), labels (N,) int64.
@@ -170,19 +158,8 @@ class PytorchOOD(Detector):
             raise ValueError(f"{self.name}: no training image of class number {absent[0]}; every class needs one")
 
     def _check_head(self, logits: Tensor, features: Tensor) -> None:
-        if self.head is None or not len(logits):
-            return
-        expected = (len(features), self.head.in_features), (len(features), self.head.out_features)
-        fits = (features.shape, logits.shape) == expected
-        if fits:
-            with torch.no_grad():
-                gap = (self.head(features) - logits).abs().max()
-            fits = bool(gap <= 0.02 * logits.abs().max() + 1e-6) or bool(gap.isnan())  # The scores report a NaN.
-        if not fits:
-            raise ValueError(
-                f"{self.name} looks at a linear head on pooled features, and the logits of this method are not those "
-                "of its head. Take a detector that does without, such as knn or mahalanobis."
-            )
+        if self.head is not None and len(logits):
+            check_head(self.name, self.head, logits, features)
 
     def _plain(self, values: Tensor) -> Tensor:
         """Return values as pytorch-ood needs them: float32 on the CPU, without gradient, no inference tensor."""
@@ -199,58 +176,11 @@ class PytorchOOD(Detector):
             raise ValueError(f"{self.name}: {in_one_line(error)}") from error
 
 
-class Whitening:
-    """A linear map after which the mean covariance within classes is the identity.
-
-    The map does not change Mahalanobis distances. After it, the inverse covariance that pytorch-ood computes in float32
-    is exact at any scale of the features. Directions without variance are dropped, so the inverse is a pseudo-inverse.
-    There are many such directions if there are fewer images than channels; pytorch-ood alone then returns negative
-    distances.
-
-    Args:
-        features: (N, C) float features of training images.
-        labels: (N,) int64 label of each image.
-        least: The largest variance of a direction that counts as none, as a share of the largest variance.
-
-    Raises:
-        ValueError: If the features do not vary within any class.
-    """
-
-    def __init__(self, features: Tensor, labels: Tensor, *, least: float = 1e-6) -> None:
-        wide = features.double()
-        counts = labels.bincount().double()[:, None]
-        means = torch.zeros(len(counts), wide.shape[1]).double().index_add_(0, labels, wide) / counts
-        within = wide - means[labels]
-        variances, directions = torch.linalg.eigh(within.T @ within / len(wide))
-        kept = variances > (least * variances.max()).clamp(min=torch.finfo(torch.float32).tiny)
-        if not bool(kept.any()):
-            raise ValueError("the features of no class vary: it takes classes of several different training images")
-        self.mean = wide.mean(0)
-        self.matrix = directions[:, kept] / variances[kept].sqrt()
-
-    def __call__(self, features: Tensor) -> Tensor:
-        """Map features (B, C) float32 -> (B, C or fewer) float32, on the device of the features, with gradient."""
-        # A device without float64 leaves this to the CPU, because float32 would lose the precision that the map saves.
-        wide = (features if has_float64(features.device) else features.cpu()).double()
-        white: Tensor = (wide - self.mean.to(wide.device)) @ self.matrix.to(wide.device)
-        return white.to(features)
-
-
 class _Neurons(nn.Module):
     """A layer that returns its input features, as a tensor that takes a gradient."""
 
     def forward(self, features: Tensor) -> Tensor:
         return features.detach().requires_grad_()
-
-
-def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
-    """Return a new linear head with this weight and bias, float32 on the CPU, in evaluation mode. None: zero bias."""
-    classes, channels = weight.shape
-    head = nn.Linear(channels, classes)
-    with torch.no_grad():
-        head.weight.copy_(weight)
-        head.bias.copy_(torch.zeros(classes) if bias is None else bias)
-    return head.eval().requires_grad_(False)
 
 
 def load_class(name: str) -> Callable[..., Any]:

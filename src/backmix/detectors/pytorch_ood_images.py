@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from backmix.detectors.pytorch_ood import PytorchOOD, Whitening
+from backmix.detectors.pytorch_ood import PytorchOOD
+from backmix.detectors.whitening import Whitening
 
 if TYPE_CHECKING:
     from backmix.data.preprocess import Preprocess

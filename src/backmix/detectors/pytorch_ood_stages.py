@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from backmix.detectors.pytorch_ood import Whitening
 from backmix.detectors.pytorch_ood_images import NetworkPart, PytorchOODOnImages
 from backmix.detectors.stages import stage_means
+from backmix.detectors.whitening import Whitening
 
 if TYPE_CHECKING:
     from backmix.data.preprocess import Preprocess

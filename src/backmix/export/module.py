@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from backmix.classifier import OpenSetClassifier
 from backmix.data.preprocess import Preprocess
-from backmix.detectors import METHOD, OURS, WRAPPED, Detector
+from backmix.detectors import METHOD, OURS, REWRITTEN, WRAPPED, Detector
 from backmix.errors import RunError
 from backmix.export.decision import Decision
 from backmix.methods import Method
@@ -81,7 +81,9 @@ def exported_model(classifier: OpenSetClassifier) -> ExportedModel:
         )
     detector = None if name == METHOD else classifier.ready_detector(name)
     if name in WRAPPED or (detector is not None and detector.needs_images):
-        why = "runs the network on an image again" if detector and detector.needs_images else "comes from pytorch-ood"
+        why = "computes outside of the network" if name in REWRITTEN else "comes from pytorch-ood"
+        if detector is not None and detector.needs_images:
+            why = "runs the network on an image again"
         others = ", ".join(other for other in (METHOD, *OURS) if other != "max_logit")
         raise RunError(
             f"detector {name} {why}, which an exported file cannot hold. Let another decide, then export: "
