@@ -19,6 +19,7 @@ class ColourModel:
     classes = NAMES
     image_size = 16
     value_ranges = NO_RANGES
+    at_least = 32
 
     def __init__(self, seconds=0.0):
         self.seconds = seconds

@@ -32,6 +32,8 @@ class OpenSetClassifier(Decider):
             `mean`. None: the deviation that the published weights of the backbone were trained with, or 0.25.
         value_ranges: The values that are black and white in photographs of more than 8 bits a channel whose files do
             not say it, by the kind of values, such as {"uint16": (0, 4095)}. None: `fit` finds them.
+        decoding: The version of decoding, see `backmix.data.photo`: 1 for every pixel of a file, 2 for no more than are
+            wanted. None: the newest.
 
     Raises:
         DataError: If there are fewer than two classes, two classes have the same name, or one is called "unknown".

@@ -5,12 +5,14 @@ import io
 import struct
 import zlib
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from backmix import OpenSetClassifier
-from backmix.app.pictures import LARGE, SMALL, Upload, look, look_at, picture_and_evidence, read_picture, uploads_in
+from backmix.app.pictures import LARGE, SMALL, Upload, look, look_at, picture_and_evidence, read_photo, uploads_in
 from backmix.data.images import MAX_PIXELS, ImageError
+from backmix.data.photo import Photo
 
 
 def bomb(side: int = 60_000) -> bytes:
@@ -70,22 +72,38 @@ def test_errors_say_why_and_never_where(classifier, uploads, tmp_path):
     assert not any(str(tmp_path) in reason or "/" in reason for reason in reasons.values())
 
 
-def test_the_limit_of_pixels_is_exact(uploads):
-    assert read_picture(uploads[0], 40 * 40).size == (40, 40)
+def test_the_limit_of_pixels_is_exact(classifier, uploads):
+    photo, shown = read_photo(uploads[0], 40 * 40, classifier, SMALL)
+    assert photo.size == (40, 40) and shown.size == (SMALL, SMALL)
     with pytest.raises(ImageError, match="40x40 pixels"):
-        read_picture(uploads[0], 40 * 40 - 1)
+        read_photo(uploads[0], 40 * 40 - 1, classifier, SMALL)
 
 
 def test_one_picture_is_answered_as_among_many(classifier, uploads):
-    picture = read_picture(uploads[0], MAX_PIXELS)
-    one, among = look_at(classifier, uploads[0], picture), look(classifier, uploads, max_pixels=MAX_PIXELS)[0]
+    photo, _ = read_photo(uploads[0], MAX_PIXELS, classifier, LARGE)
+    one, among = look_at(classifier, uploads[0], photo), look(classifier, uploads, max_pixels=MAX_PIXELS)[0]
     assert one.answer.label == among.answer.label and one.upload == among.upload
     assert one.answer.unknown_score == pytest.approx(among.answer.unknown_score, abs=1e-4)
 
 
+def test_a_large_jpeg_is_answered_alone_as_among_many_and_shown_as_large_as_a_small_one(classifier, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    picture = Image.fromarray(noise).resize((1600, 1200), Image.Resampling.BICUBIC)
+    picture.save(tmp_path / "large.jpg", quality=92)
+    upload = Upload(str(tmp_path / "large.jpg"), "large.jpg")
+    photo, shown = read_photo(upload, MAX_PIXELS, classifier, LARGE)
+    assert photo.scale == 8 and shown.size == (LARGE, LARGE)
+    due = np.asarray(picture.crop((200, 0, 1400, 1200)).resize(shown.size, Image.Resampling.LANCZOS), float)
+    assert np.abs(np.asarray(shown) - due).mean() < 2
+    one, among = look_at(classifier, upload, photo), look(classifier, [upload], max_pixels=MAX_PIXELS)[0]
+    by_path = classifier.predict([upload.path])[0]
+    assert one.answer.unknown_score == among.answer.unknown_score == by_path.unknown_score
+
+
 def test_the_two_pictures_are_square_and_differ(classifier):
-    picture = Image.new("RGB", (300, 100), (200, 40, 40))
-    plain, evidence = (decoded(address) for address in picture_and_evidence(classifier, picture))
+    photo = Photo.of(Image.new("RGB", (300, 100), (200, 40, 40)))
+    shown = photo.square(LARGE)
+    plain, evidence = (decoded(address) for address in picture_and_evidence(classifier, photo, shown))
     assert plain.size == evidence.size == (LARGE, LARGE)
     assert plain.getpixel((5, 5))[0] > 190
     assert plain.tobytes() != evidence.tobytes()

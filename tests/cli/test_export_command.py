@@ -13,11 +13,13 @@ import onnx
 import pytest
 from command_folders import colour
 from exported_files import calibrated
-from PIL import Image
+from PIL import Image, ImageOps
 
 from backmix.classifier import OpenSetClassifier
 from backmix.cli.export_command import check_out, export_command
 from backmix.cli.predict_command import PredictArguments, predict_command
+from backmix.data.images import open_photo
+from backmix.data.photo import side_to_read
 from backmix.errors import RunError
 from backmix.onnx_model.contract import KEY, Description
 from backmix.onnx_model.model import OnnxModel
@@ -85,6 +87,12 @@ def odd_pictures(folder):
     colours = np.dstack([grey, 255 - grey, grey]).astype(np.uint8)
     Image.fromarray(colours).save(folder / "turned.jpg", exif=turned, quality=95)
     Image.fromarray(colours).convert("CMYK").save(folder / "cmyk.jpg", quality=95)
+    large = Image.fromarray(colours).resize((301, 454))
+    large.convert("L").save(folder / "large-grey.jpg", quality=95)
+    large.convert("CMYK").save(folder / "large-cmyk.jpg", quality=95)
+    large.save(folder / "large-of-a-phone.jpg", "MPO", save_all=True, append_images=[large], quality=95)
+    for turned[274] in range(1, 9):
+        large.save(folder / f"large-{turned[274]}.jpg", exif=turned, quality=95)
     return sorted(folder.iterdir())
 
 
@@ -110,6 +118,20 @@ def test_the_python_of_the_page_answers_as_predict_does(tmp_path, ranges):
     assert scores == pytest.approx(due, abs=1e-5)
     assert p_values == pytest.approx([answers[file.name]["p_value"] for file in files], abs=1e-6)
     assert len({round(score, 4) for score in scores}) > 5  # The pictures do not all look alike to it.
+
+
+def test_the_python_of_the_page_sees_the_very_pixels_that_predict_sees(tmp_path):
+    page = Path(__file__).parents[2] / "docs" / "export.md"
+    alone = re.findall(r"^```py\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)[0]
+    functions = alone[alone.index("def eight_bits") : alone.index("paths = ")]
+    for decoding in (1, 2):
+        about = {"value_ranges": {}, "decoding": decoding}
+        there = {"np": np, "Image": Image, "ImageOps": ImageOps, "about": about, "size": 32}
+        exec(functions, there)
+        for file in odd_pictures(tmp_path / f"odd-{decoding}"):
+            photo = open_photo(file, at_least=side_to_read(32, decoding))
+            assert np.array_equal(there["pixels"](file), np.asarray(photo.square(32)).transpose(2, 0, 1)), file
+            assert photo.scale == (4 if decoding == 2 and file.name.startswith("large") else 1)
 
 
 def run_alone(code, folder, *absent):

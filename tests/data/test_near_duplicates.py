@@ -219,6 +219,29 @@ def test_unreadable_images_have_groups_of_their_own(tmp_path):
     assert groups_of(None, None) == [0, 1]
 
 
+def test_large_jpegs_are_decoded_to_fewer_pixels_and_their_copies_found(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    large = photograph(0, (2404, 1803))
+    exif = Image.Exif()
+    exif[274] = 6
+    large.save(tmp_path / "a" / "0.jpg", quality=90)
+    large.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "a" / "1.jpg", quality=90, exif=exif)
+    large.resize((300, 225)).save(tmp_path / "b" / "2.png")
+    photograph(1, (2404, 1803)).save(tmp_path / "b" / "3.jpg", quality=90)
+    source = FolderSource(tmp_path)
+    sides = []
+    real = FolderSource.read_photo
+
+    def read(self, i, at_least):
+        photo = real(self, i, at_least)
+        sides.append(min(photo.pixels.size))
+        return photo
+
+    monkeypatch.setattr(FolderSource, "read_photo", read)
+    assert find_near_duplicates(source, workers=1).tolist() == [0, 0, 0, 1]
+    assert sides == [902, 902, 225, 902]
+
+
 def test_positions():
     source = Pictures([photograph(0), photograph(1), as_jpeg(photograph(0)), photograph(2)])
     assert find_near_duplicates(source, [3, 2, 0]).tolist() == [0, 1, 1]

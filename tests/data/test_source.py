@@ -5,8 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
+from backmix.data.folder import FolderSource
 from backmix.data.images import ImageError
-from backmix.data.source import ImageSource, Subset, check_position, count_per_class, find_unreadable
+from backmix.data.source import ImageSource, Subset, check_position, count_per_class, find_unreadable, read_photo
 from backmix.errors import DataError
 
 
@@ -100,3 +101,21 @@ def test_importing_the_data_layer_is_light():
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_subclass_that_changes_read_alone_is_asked_for_whole_pictures(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (320, 240), (10, 20, 30)).save(tmp_path / name / "x.jpg")
+
+    class Green(FolderSource):
+        def read(self, i):
+            return Image.new("RGB", super().read(i).size, (0, 255, 0))
+
+    assert read_photo(FolderSource(tmp_path), 0, 32).scale == 4
+    for source in (Green(tmp_path), Subset(Green(tmp_path), [0])):
+        photo = read_photo(source, 0, 32)
+        assert photo.scale == 1 and photo.square(8).getpixel((0, 0)) == (0, 255, 0)
+    plain = FolderSource(tmp_path)
+    plain.read = lambda i: Image.new("RGB", (9, 9), (0, 0, 255))
+    assert read_photo(plain, 0, 32).size == (9, 9)

@@ -46,8 +46,8 @@ def test_pictures_are_answered_in_full_batches_and_stand_in_order(tmp_path, batc
         assert size == batch_size
         return [Prediction(name, str(int(image[0, 0, 0]))) for name, image in zip(names, images, strict=True)]
 
-    def decode(picture):
-        return torch.tensor(list(picture.convert("RGB").tobytes()), dtype=torch.uint8).view(4, 4, 3).permute(2, 0, 1)
+    def decode(photo):
+        return torch.tensor(list(photo.upright().tobytes()), dtype=torch.uint8).view(4, 4, 3).permute(2, 0, 1)
 
     found = answer_pictures(given, decode, answer, batch_size)
     assert [each.label for each in found] == ["10", None, "50", "20", "30", "40"]
@@ -62,8 +62,8 @@ def first_pixels(given, **options):
     def answer(images, names, size):
         return [Prediction(name, str(image[:, 0, 0].tolist())) for name, image in zip(names, images, strict=True)]
 
-    def decode(picture):
-        return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[:, :1, :1]
+    def decode(photo):
+        return torch.from_numpy(np.array(photo.upright())).permute(2, 0, 1)[:, :1, :1]
 
     return [each.error or each.label for each in answer_pictures(given, decode, answer, 8, **options)]
 

@@ -118,7 +118,7 @@ def test_large_pictures_are_decoded_one_at_a_time(files, monkeypatch):
     monkeypatch.setattr(predict_pipeline, "LARGE", 600)
     at_once = most = 0
     lock = threading.Lock()
-    real = predict_pipeline.open_image
+    real = predict_pipeline.open_photo
 
     def opens(path, **options):
         nonlocal at_once, most
@@ -132,7 +132,7 @@ def test_large_pictures_are_decoded_one_at_a_time(files, monkeypatch):
                 at_once -= 1
         return picture
 
-    monkeypatch.setattr(predict_pipeline, "open_image", opens)
+    monkeypatch.setattr(predict_pipeline, "open_photo", opens)
     answers = run(found(*files), workers=6)
     assert most == 1 and sum(answer.error is None for _, answer in answers) == 26
 
@@ -156,10 +156,10 @@ def png_bytes(path):
 
 
 def test_memory_that_is_not_there_is_a_row(files, monkeypatch):
-    def no_memory(*arguments):
+    def no_memory(*arguments, **options):
         raise MemoryError
 
-    monkeypatch.setattr(predict_pipeline, "central_square", no_memory)
+    monkeypatch.setattr(predict_pipeline, "open_photo", no_memory)
     assert {answer.error for _, answer in run(found(*files[:3]))} == {"does not fit into memory"}
 
 

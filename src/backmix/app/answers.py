@@ -10,7 +10,7 @@ from pathlib import Path
 
 from backmix.app.acceptance import answers_at, rule_at
 from backmix.app.markup import answer_card, answer_table, message, share_note, two_pictures
-from backmix.app.pictures import Seen, Upload, look, look_at, picture_and_evidence, read_picture, uploads_in
+from backmix.app.pictures import LARGE, Seen, Upload, look, look_at, picture_and_evidence, read_photo, uploads_in
 from backmix.classifier import OpenSetClassifier
 from backmix.data.images import ImageError
 from backmix.pages.words import count, visible
@@ -72,10 +72,10 @@ class Answers:
             uploads = uploads_in(given, self.folder)
             if not uploads:
                 return None, NO_PICTURE, ""
-            picture = read_picture(uploads[0], self.max_pixels, self.classifier.value_ranges or {})
+            photo, square = read_photo(uploads[0], self.max_pixels, self.classifier, LARGE)
             with self._network:
-                seen = look_at(self.classifier, uploads[0], picture)
-                plain, evidence = picture_and_evidence(self.classifier, picture)
+                seen = look_at(self.classifier, uploads[0], photo)
+                plain, evidence = picture_and_evidence(self.classifier, photo, square)
             return seen, self.card(seen, accept), two_pictures(plain, evidence, seen.answer.top[0][0])
         except ImageError as error:
             return None, message(f"{visible(uploads[0].name)} cannot be used: {visible(error.reason, 400)}"), ""

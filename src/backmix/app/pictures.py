@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from backmix.classifier import OpenSetClassifier
-from backmix.data.images import ImageError, open_image
-from backmix.data.value_range import NO_RANGES, Ranges
+from backmix.data.images import ImageError, open_photo
+from backmix.data.photo import GAP, Photo
 from backmix.inference.evidence import evidence_maps
 from backmix.pages.pictures import data_uri, spotlight, thumbnail
 from backmix.prediction.answer import Prediction
@@ -48,8 +49,17 @@ class Seen:
     small: str = ""
 
 
-def read_picture(upload: Upload, max_pixels: int, ranges: Ranges = NO_RANGES) -> Image.Image:
-    """Open a file as a picture, with the ranges of a run for deep pixels.
+def read_photo(upload: Upload, max_pixels: int, classifier: OpenSetClassifier, shown: int) -> tuple[Photo, Image.Image]:
+    """Open a file as a classifier reads it, and as it is shown.
+
+    Args:
+        upload: The file.
+        max_pixels: The width times height above which a file is refused.
+        classifier: The classifier, which says how deep pixels are read and how many pixels are decoded.
+        shown: The side of the square to show, in pixels.
+
+    Returns:
+        The photograph for the network, and the central square to show.
 
     Raises:
         ImageError: If the file is no picture, is damaged, or is too large. The error names no path.
@@ -58,7 +68,11 @@ def read_picture(upload: Upload, max_pixels: int, ranges: Ranges = NO_RANGES) ->
         content = Path(upload.path).read_bytes()
     except OSError:
         raise ImageError(upload.name, "the file is not there any more; drop it again") from None
-    return open_image(content, max_pixels=max_pixels, name=upload.name, ranges=ranges)
+    ranges = classifier.value_ranges or {}
+    opened = partial(open_photo, content, max_pixels=max_pixels, name=upload.name, ranges=ranges)
+    photo = opened(at_least=classifier.preprocess.at_least)
+    # A small network asks for fewer pixels than people want to see.
+    return photo, thumbnail(photo if photo.has(GAP * shown) else opened(at_least=GAP * shown), shown)
 
 
 def look(
@@ -97,20 +111,24 @@ def look(
     return found
 
 
-def look_at(classifier: OpenSetClassifier, upload: Upload, picture: Image.Image, *, top: int = 5) -> Seen:
-    """Run one picture that is already open through the network, as `look` does. The result has no small picture."""
-    answer = classifier.predict(classifier.preprocess.decode(picture)[None], top=top)[0]
+def look_at(classifier: OpenSetClassifier, upload: Upload, photo: Photo, *, top: int = 5) -> Seen:
+    """Run one photograph that is already open through the network, as `look` does. The result has no small picture."""
+    answer = classifier.predict(classifier.preprocess.decode(photo)[None], top=top)[0]
     return Seen(upload, replace(answer, path=upload.name))
 
 
-def picture_and_evidence(classifier: OpenSetClassifier, picture: Image.Image) -> tuple[str, str]:
+def picture_and_evidence(classifier: OpenSetClassifier, photo: Photo, square: Image.Image) -> tuple[str, str]:
     """Return the picture that the network sees, and the same picture with the evidence for the likeliest class lit up.
+
+    Args:
+        classifier: A trained classifier.
+        photo: The photograph for the network.
+        square: Its central square, to show.
 
     Returns:
         Two data addresses, each with a picture of the central square.
     """
-    square = thumbnail(picture, LARGE)
-    evidence = evidence_maps(classifier, classifier.preprocess.decode(picture)[None])[0]
+    evidence = evidence_maps(classifier, classifier.preprocess.decode(photo)[None])[0]
     return data_uri(square), data_uri(spotlight(square, evidence))
 
 
@@ -139,8 +157,7 @@ def uploads_in(given: object, folder: Path) -> list[Upload]:
 
 def _opened(classifier: OpenSetClassifier, upload: Upload, max_pixels: int) -> tuple[Seen, Tensor | None]:
     try:
-        picture = read_picture(upload, max_pixels, classifier.value_ranges or {})
+        photo, small = read_photo(upload, max_pixels, classifier, SMALL)
     except ImageError as error:
         return Seen(upload, Prediction(upload.name, error=error.reason)), None
-    seen = Seen(upload, Prediction(upload.name), data_uri(thumbnail(picture, SMALL)))
-    return seen, classifier.preprocess.decode(picture)
+    return Seen(upload, Prediction(upload.name), data_uri(small)), classifier.preprocess.decode(photo)

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from backmix.data.photo import Photo
 from backmix.data.square import central_square
 
 
@@ -20,6 +21,8 @@ class Frame:
         image_size: The side S of the resized square in pixels, at least 8.
         crop: The side of the square, as a share of the shorter side of the picture, above 0 and at most 1.
         bicubic: Whether pictures are resized by bicubic interpolation; otherwise by bilinear interpolation.
+        at_least: The side in pixels to which files are decoded at least, see `backmix.data.images.open_photo`; None:
+            every pixel is decoded.
 
     Raises:
         ValueError: If a number is out of range.
@@ -28,6 +31,7 @@ class Frame:
     image_size: int
     crop: float = 1.0
     bicubic: bool = False
+    at_least: int | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError if a number is out of range."""
@@ -36,10 +40,13 @@ class Frame:
         if not 0 < self.crop <= 1:
             raise ValueError(f"crop is a share of the shorter side, above 0 and at most 1; got {self.crop}")
 
-    def pixels(self, picture: Image.Image) -> Tensor:
-        """Return the square of an RGB picture of any size, as (3, S, S) uint8."""
+    def pixels(self, picture: Image.Image | Photo) -> Tensor:
+        """Return the square of a photograph, or of an RGB picture of any size, as (3, S, S) uint8."""
         resample = Image.Resampling.BICUBIC if self.bicubic else Image.Resampling.BILINEAR
-        square = central_square(self._cut(picture), self.image_size, resample)
+        if isinstance(picture, Photo):
+            picture = picture.upright() if self.crop != 1 else picture
+        shown = self._cut(picture) if isinstance(picture, Image.Image) else picture
+        square = central_square(shown, self.image_size, resample)
         return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
 
     def mask(self, mask: Image.Image) -> Tensor:

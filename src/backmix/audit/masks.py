@@ -12,6 +12,7 @@ from torch import Tensor
 
 from backmix.audit.frame import Frame
 from backmix.data.images import ImageError
+from backmix.data.photo import GAP, Photo
 from backmix.foregrounds.base import SHARES, ForegroundSource, shrink
 from backmix.foregrounds.centre import centre_mask
 
@@ -38,8 +39,10 @@ class Masks(Protocol):
 
     name: str
     estimated: bool
+    at_least: int
+    """The side in pixels to which pictures are decoded at least for `look`; 0 if it does not look at the pixels."""
 
-    def look(self, position: int, picture: Image.Image) -> Any:
+    def look(self, position: int, picture: Photo) -> Any:
         """Return the data from which `tell` makes the mask of an image. It is small, because many are kept at once."""
 
     def tell(self, looks: Sequence[Any]) -> list[Image.Image | Fault]:
@@ -54,13 +57,13 @@ class GivenMasks:
         read: A function that returns the mask at a position, in mode "L", or None if there is none.
     """
 
-    estimated = False
+    estimated, at_least = False, 0
 
     def __init__(self, name: str, read: Callable[[int], Image.Image | None]) -> None:
         self.name = name
         self._read = read
 
-    def look(self, position: int, picture: Image.Image) -> Image.Image | Fault:
+    def look(self, position: int, picture: Photo) -> Image.Image | Fault:
         """See `Masks.look`."""
         try:
             mask = self._read(position)
@@ -78,9 +81,9 @@ class GivenMasks:
 class CentreMasks:
     """Masks that cover the quarter of each picture nearest to its middle, without a look at the picture."""
 
-    name, estimated = "centre", True
+    name, estimated, at_least = "centre", True, 0
 
-    def look(self, position: int, picture: Image.Image) -> Image.Image:
+    def look(self, position: int, picture: Photo) -> Image.Image:
         """See `Masks.look`."""
         return _as_picture(centre_mask(picture.height, picture.width))
 
@@ -101,8 +104,9 @@ class EstimatedBy:
     def __init__(self, source: ForegroundSource) -> None:
         self.name = source.name
         self._source = source
+        self.at_least = GAP * source.working_size
 
-    def look(self, position: int, picture: Image.Image) -> Image.Image:
+    def look(self, position: int, picture: Photo) -> Image.Image:
         """Return the picture at the working size of the source, see `Masks.look`."""
         return shrink(picture, self._source.working_size)
 

@@ -27,6 +27,7 @@ from backmix.audit.frame import Frame
 from backmix.audit.items import Items
 from backmix.audit.masks import Fault, Masks, judge
 from backmix.data.images import ImageError
+from backmix.data.source import read_photo
 from backmix.errors import DataError
 from backmix.files import could_not_write, write_all, write_json
 
@@ -170,14 +171,16 @@ class Pictures:
         def read(item: int) -> None:
             group, position = items.where(item)
             try:
-                picture = group.source.read(position)
+                photo = read_photo(group.source, position, self.frame.at_least)
+                pixels[item] = self.frame.pixels(photo)
+                if group.masks is not None:
+                    least = group.masks.at_least
+                    seen = photo if photo.has(least) else read_photo(group.source, position, least)
+                    looks[item] = (group.masks, group.masks.look(position, seen))
             except ImageError as error:
+                pixels.pop(item, None)
                 faults[item] = Fault.unreadable
                 reasons[item] = error.reason
-                return
-            pixels[item] = self.frame.pixels(picture)
-            if group.masks is not None:
-                looks[item] = (group.masks, group.masks.look(position, picture))
 
         list(pool.map(read, chunk))
         read_ones = sorted(pixels)

@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from backmix.data.content import content_key
-from backmix.data.source import ImageSource, Subset, check_position
+from backmix.data.photo import Photo
+from backmix.data.source import ImageSource, Subset, check_position, read_photo
 from backmix.errors import DataError
 
 
@@ -76,6 +77,11 @@ class Joined:
         """See `ImageSource.read`."""
         source, position = self._find(i)
         return source.read(position)
+
+    def read_photo(self, i: int, at_least: int | None) -> Photo:
+        """See `backmix.data.source.HasPhotos`."""
+        source, position = self._find(i)
+        return read_photo(source, position, at_least)
 
     def read_mask(self, i: int) -> Image.Image | None:
         """See `ImageSource.read_mask`."""

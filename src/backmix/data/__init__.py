@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from backmix.data.digits import DigitsOnTextures
     from backmix.data.folder import FolderSource
-    from backmix.data.images import ImageError, open_image
+    from backmix.data.images import ImageError, open_image, open_photo
     from backmix.data.load import available_splits, choose_known, holdout_split, load_source
     from backmix.data.objects_on_scenes import ObjectsOnScenes
     from backmix.data.parquet import HubSource, ParquetSource
-    from backmix.data.source import ImageSource, Subset, count_per_class, find_unreadable
+    from backmix.data.photo import Photo
+    from backmix.data.source import ImageSource, Subset, count_per_class, find_unreadable, read_photo
 
 _HOME = {
     "digits": ("DigitsOnTextures",),
     "folder": ("FolderSource",),
     "parquet": ("HubSource", "ParquetSource"),
-    "images": ("ImageError", "open_image"),
-    "source": ("ImageSource", "Subset", "count_per_class", "find_unreadable"),
+    "images": ("ImageError", "open_image", "open_photo"),
+    "photo": ("Photo",),
+    "source": ("ImageSource", "Subset", "count_per_class", "find_unreadable", "read_photo"),
     "objects_on_scenes": ("ObjectsOnScenes",),
     "load": ("available_splits", "choose_known", "holdout_split", "load_source"),
 }
@@ -32,6 +34,7 @@ __all__ = [
     "ImageSource",
     "ObjectsOnScenes",
     "ParquetSource",
+    "Photo",
     "Subset",
     "available_splits",
     "choose_known",
@@ -40,6 +43,8 @@ __all__ = [
     "holdout_split",
     "load_source",
     "open_image",
+    "open_photo",
+    "read_photo",
 ]
 
 

@@ -14,7 +14,7 @@ from backmix.data.content import file_key
 from backmix.data.entries import entries, folders_in, images_in, is_folder, is_image, is_passed_over, walk
 from backmix.data.entries import natural_key as natural_key
 from backmix.data.formats import passed_over
-from backmix.data.images import open_image, readable, undeclared_limits
+from backmix.data.images import open_image, open_photo, readable, undeclared_limits
 from backmix.data.layout import (
     folder_to_give,
     inner_folders_to_leave_out,
@@ -24,6 +24,7 @@ from backmix.data.layout import (
     server_folders,
 )
 from backmix.data.names import match_names, respelt_in_words
+from backmix.data.photo import Photo
 from backmix.data.source import ImageSource, check_position
 from backmix.data.value_range import Range
 from backmix.errors import DataError, some_of
@@ -113,6 +114,10 @@ class FolderSource:
     def read(self, i: int) -> Image.Image:
         """See `ImageSource.read`."""
         return open_image(self.path(i), name=self.name(i), ranges=self.ranges)
+
+    def read_photo(self, i: int, at_least: int | None) -> Photo:
+        """See `backmix.data.source.HasPhotos`."""
+        return open_photo(self.path(i), at_least=at_least, name=self.name(i), ranges=self.ranges)
 
     def undeclared_limits(self, i: int) -> tuple[str, float, float] | None:
         """See `backmix.data.common_range.HasRanges`."""

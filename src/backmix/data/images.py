@@ -11,18 +11,17 @@ from __future__ import annotations
 import io
 import os
 import stat
-import threading
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from backmix.data.deep_pixels import DeepPixels, deep_pixels
 from backmix.data.formats import IMAGE_EXTENSIONS, MissingPluginError, formats, jpeg_xl_size, load_plugin
-from backmix.data.quiet_decoders import QuietLibtiff, quiet_loggers
+from backmix.data.photo import SWAPPED, Photo
+from backmix.data.quiet_decoders import quiet_decoders
 from backmix.data.tiff import TooLargeError, is_tiff, read_deep_tiff
 from backmix.data.value_range import NO_RANGES, Range, Ranges, is_declared, kind_of, limits_of
 from backmix.errors import DataError, in_one_line
@@ -36,6 +35,7 @@ __all__ = [
     "as_rgb",
     "open_image",
     "open_mask",
+    "open_photo",
     "readable",
     "undeclared_limits",
 ]
@@ -46,6 +46,7 @@ MAX_PIXELS = 178_956_970
 OnGuess = Callable[[str, Range], object]
 """A function that is called with the kind of values of an image and the range that was guessed for them."""
 
+_JPEG = ("JPEG", "MPO")  # Pillow calls a JPEG MPO if more pictures follow the first, as phones write them.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -110,7 +111,35 @@ def open_image(
     Raises:
         ImageError: If the file is missing, unreadable, empty, not an image, broken, cut off or too large.
     """
-    return _open(path_or_bytes, max_pixels, name, "RGB", ranges, on_guess)
+    return _open(path_or_bytes, max_pixels, name, "RGB", ranges, on_guess).upright()
+
+
+def open_photo(
+    path_or_bytes: str | os.PathLike[str] | bytes,
+    *,
+    at_least: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+    name: str | None = None,
+    ranges: Ranges = NO_RANGES,
+    on_guess: OnGuess | None = None,
+) -> Photo:
+    """Open an image as `open_image` does, but decode no more pixels than are wanted.
+
+    A JPEG is decoded at a half, a quarter or an eighth of its size where enough is left.
+
+    Args:
+        path_or_bytes: The path of a file, or the encoded bytes of an image.
+        at_least: The number of pixels of the shorter side that suffices, see `backmix.data.photo.side_to_read`; None:
+            every pixel is decoded.
+        max_pixels: As in `open_image`. It is the size in the header that counts.
+        name: As in `open_image`.
+        ranges: As in `open_image`.
+        on_guess: As in `open_image`.
+
+    Raises:
+        ImageError: As in `open_image`.
+    """
+    return _open(path_or_bytes, max_pixels, name, "RGB", ranges, on_guess, at_least)
 
 
 def open_mask(
@@ -129,7 +158,8 @@ def open_mask(
     Raises:
         ImageError: As in `open_image`.
     """
-    return _open(path_or_bytes, max_pixels, name, "L")
+    mask = _open(path_or_bytes, max_pixels, name, "L")
+    return _upright(mask.pixels, mask.turn)
 
 
 def undeclared_limits(
@@ -152,7 +182,7 @@ def undeclared_limits(
     """
 
     def look(file: Any) -> tuple[str, float, float] | None:
-        deep, _, _ = _decode(file, max_pixels, None)
+        deep = _decode(file, max_pixels, None)[0]
         if deep is None:
             return None
         low, high = limits_of(deep.values)
@@ -172,7 +202,7 @@ def as_rgb(image: Image.Image, *, name: str = "picture", ranges: Ranges = NO_RAN
     Raises:
         ImageError: If it has no pixels, as a crop of no width has, or its pixels cannot be decoded.
     """
-    with _guard, _Named(name):
+    with quiet_decoders, _Named(name):
         _check_has_pixels(image.size)
         image.load()
         turn = _turn(image)
@@ -188,16 +218,20 @@ def _open(
     mode: str,
     ranges: Ranges = NO_RANGES,
     on_guess: OnGuess | None = None,
-) -> Image.Image:
-    def picture(file: Any) -> Image.Image:
-        deep, plain, turn = _decode(file, max_pixels, mode)
-        if deep is not None:
-            plain = deep.picture(ranges, on_guess)
-            plain = plain.convert(mode) if plain.mode != mode else plain
-        assert plain is not None
-        return _upright(plain, turn)
+    at_least: int | None = None,
+) -> Photo:
+    if at_least is not None and at_least < 1:
+        raise ValueError(f"at_least must be at least 1; got {at_least}")
 
-    return _with_file(source, max_pixels, name, picture)
+    def photo(file: Any) -> Photo:
+        deep, found, turn = _decode(file, max_pixels, mode, at_least)
+        if found is None:
+            assert deep is not None
+            plain = deep.picture(ranges, on_guess)
+            found = _photo(plain.convert(mode) if plain.mode != mode else plain, turn)
+        return found
+
+    return _with_file(source, max_pixels, name, photo)
 
 
 def _with_file(source: str | os.PathLike[str] | bytes, max_pixels: int, name: str | None, use: Callable[[Any], T]) -> T:
@@ -206,7 +240,7 @@ def _with_file(source: str | os.PathLike[str] | bytes, max_pixels: int, name: st
         raise ValueError(f"max_pixels must be at least 1; got {max_pixels}")
 
     def used(file: Any, name: str) -> T:
-        with _guard, _Named(name, max_pixels):
+        with quiet_decoders, _Named(name, max_pixels):
             return use(file)
 
     if isinstance(source, bytes):
@@ -234,9 +268,9 @@ def _with_file(source: str | os.PathLike[str] | bytes, max_pixels: int, name: st
 
 
 def _decode(
-    file: Any, max_pixels: int, mode: str | None
-) -> tuple[DeepPixels | None, Image.Image | None, Image.Transpose | None]:
-    """Return the deep pixels of an open binary file, or else its picture, and what sets it upright.
+    file: Any, max_pixels: int, mode: str | None, at_least: int | None = None
+) -> tuple[DeepPixels | None, Photo | None, Image.Transpose | None]:
+    """Return the deep pixels of an open binary file, or else its photograph, and what sets it upright.
 
     Without a mode, a picture of 8 bits a channel is not decoded.
     """
@@ -252,9 +286,28 @@ def _decode(
         deep = deep_pixels(image, file)
         if mode is None:
             return deep, None, None
+        whole = image.size
+        fewer = None
+        if at_least is not None and image.format in _JPEG:
+            fewer = image.draft(None, (at_least, at_least))
         image.load()
         turn = _turn(image)
-        return deep, None if deep is not None else _plain(image, mode), turn
+        if deep is not None:
+            return deep, None, turn
+        # Of these formats, a loaded picture does not ask its file for anything any more, so it is not copied.
+        able = mode == "RGB" and image.format in (*_JPEG, "PNG") and image.mode in ("RGB", "L")
+        plain = image if able and not image.has_transparency_data else _plain(image, mode)
+        if fewer is None:
+            return None, _photo(plain, turn), turn
+        return None, _photo(plain, turn, whole, round(whole[0] / fewer[1][2])), turn
+
+
+def _photo(
+    pixels: Image.Image, turn: Image.Transpose | None, whole: tuple[int, int] | None = None, scale: int = 1
+) -> Photo:
+    """Return pixels as a photograph, whose file holds `whole` pixels before they are turned."""
+    width, height = whole or pixels.size
+    return Photo(pixels, (height, width) if turn in SWAPPED else (width, height), scale, turn)
 
 
 class _Named:
@@ -326,40 +379,3 @@ def _plain(image: Image.Image, mode: str) -> Image.Image:
 def readable(path: str | os.PathLike[str]) -> str:
     """Return a path as text that can be printed and stored, even if its bytes are not valid text."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-class _Guard:
-    """A context in which decoders print nothing and cut-off files are errors, for as long as any thread is in it.
-
-    Afterwards the earlier settings are restored. Python keeps one set of warning filters for the whole process, and
-    libtiff its handlers, so the threads share one change of them.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._libtiff = QuietLibtiff()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._users == 0:
-                self._tolerant = ImageFile.LOAD_TRUNCATED_IMAGES
-                ImageFile.LOAD_TRUNCATED_IMAGES = False
-                quiet_loggers()
-                self._libtiff.__enter__()
-                self._filters = warnings.catch_warnings()
-                self._filters.__enter__()
-                # The warning about large images is off too, because `max_pixels` is exact and checked before decoding.
-                warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
-            self._users += 1
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        with self._lock:
-            self._users -= 1
-            if self._users == 0:
-                self._filters.__exit__(None, None, None)
-                self._libtiff.__exit__()
-                ImageFile.LOAD_TRUNCATED_IMAGES = self._tolerant
-
-
-_guard = _Guard()

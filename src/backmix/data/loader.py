@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from backmix.data.images import ImageError
 from backmix.data.preprocess import Preprocess
 from backmix.data.seeds import seed_of
-from backmix.data.source import ImageSource
+from backmix.data.source import ImageSource, read_photo
 from backmix.mixing.view import View
 
 
@@ -104,8 +104,7 @@ def decode(
     def read(row: int) -> None:
         position = wanted[row]
         try:
-            image = source.read(position)
-            images[row] = preprocess.decode(image)
+            images[row] = preprocess.decode(read_photo(source, position, preprocess.at_least))
             if found is not None:
                 mask = source.read_mask(position)
                 if mask is None:
@@ -311,28 +310,34 @@ class _Crops(Dataset[tuple[Tensor, ...] | ImageError]):
 
         position = self.positions[item]
         again = [self.copies[item]] if item in self.copies else []
-        image = self.source.read(position)
         size = self.preprocess.image_size
+        at_least = self.preprocess.at_least
+        if at_least is not None and number is not None:
+            # The smallest crop still has as many pixels as its result: its sides are at worst as 3 to 4.
+            at_least = max(at_least, math.ceil(size / math.sqrt(0.75 * self.scale[0])))
+        image = read_photo(self.source, position, at_least)
         crop = v2.RandomResizedCrop(size, scale=self.scale)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(self.seed, "crop", number, position, *again))
-            box = crop.make_params([image])
+            box = crop.make_params([torch.empty(1, image.height, image.width, device="meta")])
             flip = bool(torch.rand(()) < self.flip)
         top, left, height, width = box["top"], box["left"], box["height"], box["width"]
         if number is None:
             top, left, height, width, flip = 0, 0, image.height, image.width, False
 
-        def show(picture: Image.Image, resample: Image.Resampling) -> Image.Image:
-            part = picture.resize((size, size), resample, (left, top, left + width, top + height))
-            return part.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else part
+        part = (left, top, left + width, top + height)
 
-        pixels = torch.from_numpy(np.array(show(image, Image.Resampling.BILINEAR))).permute(2, 0, 1)
+        def mirrored(picture: Image.Image) -> Image.Image:
+            return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else picture
+
+        pixels = torch.from_numpy(np.array(mirrored(image.resized((size, size), part)))).permute(2, 0, 1)
         mask = torch.zeros(0, dtype=torch.bool)
         if self.masks:
             whole = self.source.read_mask(position)
             if whole is None:
                 raise ImageError(self.source.name(position), "has no mask, though true masks were asked for")
-            mask = torch.from_numpy(np.array(show(whole, Image.Resampling.NEAREST)) > 128)
+            shown = mirrored(whole.resize((size, size), Image.Resampling.NEAREST, part))
+            mask = torch.from_numpy(np.array(shown) > 128)
         across, down = image.width, image.height
         edges = torch.tensor([top / down, left / across, (top + height) / down, (left + width) / across])
         return pixels, self.labels[position], torch.tensor(item), edges, torch.tensor(flip), mask

@@ -20,8 +20,9 @@ from PIL import Image, ImageStat
 from torch import Tensor
 
 from backmix.data.images import ImageError
-from backmix.data.source import ImageSource, Subset
+from backmix.data.source import ImageSource, Subset, read_photo
 
+_READ = 512  # The side in pixels that is decoded at least. Thumbnails of larger pictures do not differ visibly.
 _SIDE = 32
 _RIM = 2  # The rim of the thumbnail is not compared, because a copy that is cut at the sides has nothing there.
 _COLOURS = 8
@@ -60,6 +61,8 @@ def find_near_duplicates(
     In some data, dozens of images look alike without being copies (digits, one cup from all sides), and a chain of
     similar images joins them into one group. A group of more than 20 images that is also more than 1 % of all images is
     therefore divided again with half the allowed difference, up to three times.
+
+    Large JPEGs are decoded to 512 pixels or more, so a texture that is finer than that does not count.
 
     Each image is read once and takes about 3 kB of memory. The time for comparing grows with the square of N: about two
     minutes of one processor core for 100,000 images.
@@ -123,7 +126,7 @@ def _read(source: ImageSource, workers: int, progress: Callable[[int], object] |
     def read(rows: range) -> None:
         for row in rows:
             try:
-                image = source.read(row)
+                image = read_photo(source, row, _READ).upright()
             except ImageError:
                 continue
             thumbnail, colours, texture = _look(image)

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from backmix.data.photo import DECODING, Photo, side_to_read
 from backmix.data.square import central_square
 from backmix.mixing.checks import check
 
@@ -24,20 +25,29 @@ class Preprocess:
         image_size: The side S in pixels.
         mean: The mean of each channel, of pixels in 0..1.
         std: The standard deviation of each channel, of pixels in 0..1.
+        decoding: The version of decoding, see `backmix.data.photo`: 1 for every pixel of a file, 2 for no more than are
+            wanted.
     """
 
     image_size: int
     mean: tuple[float, float, float] = MEAN
     std: tuple[float, float, float] = STD
+    decoding: int = DECODING
 
     def __post_init__(self) -> None:
         """Raise ValueError if the numbers are out of range."""
         check(self.image_size >= 8, f"image_size is a side in pixels, at least 8; got {self.image_size}")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ValueError(f"mean and std need three numbers, std above 0; got {self.mean}, {self.std}")
+        side_to_read(self.image_size, self.decoding)
 
-    def decode(self, image: Image.Image) -> Tensor:
-        """Return an RGB picture of any size as (3, S, S) uint8."""
+    @property
+    def at_least(self) -> int | None:
+        """The side in pixels to which a file is decoded at least, see `backmix.data.images.open_photo`."""
+        return side_to_read(self.image_size, self.decoding)
+
+    def decode(self, image: Image.Image | Photo) -> Tensor:
+        """Return a photograph that was read with `at_least`, or an RGB picture of any size, as (3, S, S) uint8."""
         return torch.from_numpy(np.array(central_square(image, self.image_size))).permute(2, 0, 1)
 
     def decode_mask(self, mask: Image.Image) -> Tensor:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import threading
+import warnings
 from collections.abc import Callable
 from functools import cache
+from types import TracebackType
 
-from PIL import _imaging
+from PIL import ImageFile, _imaging
 
 _LOGGERS = ("PIL", "tifffile")
 _HANDLERS = ("TIFFSetErrorHandler", "TIFFSetWarningHandler")
@@ -56,3 +59,40 @@ def _libtiff() -> list[Callable[[int | None], int | None]]:
     except (OSError, AttributeError):
         return []
     return found
+
+
+class _QuietDecoders:
+    """A context in which decoders print nothing and cut-off files are errors, for as long as any thread is in it.
+
+    Afterwards the earlier settings are restored. Python keeps one set of warning filters for the whole process, and
+    libtiff its handlers, so the threads share one change of them.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._libtiff = QuietLibtiff()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                self._tolerant = ImageFile.LOAD_TRUNCATED_IMAGES
+                ImageFile.LOAD_TRUNCATED_IMAGES = False
+                quiet_loggers()
+                self._libtiff.__enter__()
+                self._filters = warnings.catch_warnings()
+                self._filters.__enter__()
+                # The warning about large images is off too, because `max_pixels` is exact and checked before decoding.
+                warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
+            self._users += 1
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._filters.__exit__(None, None, None)
+                self._libtiff.__exit__()
+                ImageFile.LOAD_TRUNCATED_IMAGES = self._tolerant
+
+
+quiet_decoders = _QuietDecoders()

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from backmix.data.images import ImageError
+from backmix.data.photo import Photo
 from backmix.errors import DataError
 
 
@@ -47,6 +48,42 @@ class ImageSource(Protocol):
         """Return the path or another name of image i, for people."""
 
 
+@runtime_checkable
+class HasPhotos(Protocol):
+    """An image source that can decode fewer pixels than its files have."""
+
+    def read_photo(self, i: int, at_least: int | None) -> Photo:
+        """Decode image i, see `backmix.data.images.open_photo`. Errors are those of `ImageSource.read`."""
+
+
+def read_photo(source: ImageSource, i: int, at_least: int | None) -> Photo:
+    """Decode image i with no more pixels than are wanted, if the source can; otherwise with all.
+
+    A subclass that replaces `read` alone shows other pictures than `read_photo` of its base class, so it is asked for
+    whole pictures.
+
+    Args:
+        source: The images.
+        i: The position of the image in the source.
+        at_least: The number of pixels of the shorter side that suffices; None: every pixel is decoded.
+
+    Raises:
+        ImageError: If it cannot be decoded.
+        IndexError: If there is no such image.
+    """
+    if isinstance(source, HasPhotos) and _first(source, "read", "read_photo") == "read_photo":
+        return source.read_photo(i, at_least)
+    return Photo.of(source.read(i))
+
+
+def _first(source: object, one: str, other: str) -> str:
+    """Return which of two names is defined nearer to an object; the second where both are in one class."""
+    for names in (getattr(source, "__dict__", {}), *(vars(kind) for kind in type(source).__mro__)):
+        if one in names or other in names:
+            return other if other in names else one
+    return one
+
+
 class Subset:
     """Some images of a source, in the given order, with the classes of the source.
 
@@ -80,6 +117,10 @@ class Subset:
     def read(self, i: int) -> Image.Image:
         """See `ImageSource.read`."""
         return self.source.read(self._position(i))
+
+    def read_photo(self, i: int, at_least: int | None) -> Photo:
+        """See `HasPhotos.read_photo`."""
+        return read_photo(self.source, self._position(i), at_least)
 
     def read_mask(self, i: int) -> Image.Image | None:
         """See `ImageSource.read_mask`."""

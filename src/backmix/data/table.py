@@ -14,7 +14,8 @@ from PIL import Image
 from backmix.data.content import bytes_key, file_key
 from backmix.data.entries import natural_key
 from backmix.data.folder import check_class_names
-from backmix.data.images import ImageError, open_image, open_mask, undeclared_limits
+from backmix.data.images import ImageError, open_image, open_mask, open_photo, undeclared_limits
+from backmix.data.photo import Photo
 from backmix.data.source import check_position
 from backmix.data.table_cells import encoded_image, shown
 from backmix.data.value_range import Range
@@ -73,6 +74,10 @@ class TableSource:
     def read(self, i: int) -> Image.Image:
         """See `ImageSource.read`."""
         return self._used(i, self._images, lambda content: open_image(content, ranges=self.ranges))
+
+    def read_photo(self, i: int, at_least: int | None) -> Photo:
+        """See `backmix.data.source.HasPhotos`."""
+        return self._used(i, self._images, lambda file: open_photo(file, at_least=at_least, ranges=self.ranges))
 
     def undeclared_limits(self, i: int) -> tuple[str, float, float] | None:
         """See `backmix.data.common_range.HasRanges`."""

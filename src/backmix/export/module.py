@@ -113,4 +113,5 @@ def describe(classifier: OpenSetClassifier) -> Description:
         method=classifier.settings["method"],
         backmix=__version__,
         value_ranges=dict(classifier.value_ranges or {}),
+        decoding=classifier.preprocess.decoding,
     )

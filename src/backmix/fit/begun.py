@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from backmix.data.photo import FULL
 from backmix.errors import RunError
 from backmix.files import LOCK
 from backmix.fit.arguments import FitArguments
@@ -43,7 +44,9 @@ def check_out(out: Path, arguments: FitArguments, resume: bool) -> None:
 
 def begun_choices(out: Path) -> dict[str, Any]:
     """Return the choices with which a run began, because the machine that resumes it might choose differently."""
-    config = read_config(out) if (out / "config.yaml").is_file() else {}
+    if not (out / "config.yaml").is_file():
+        return {}
+    config = read_config(out)
     training, chosen = config.get("training") or {}, config.get("chosen") or {}
     if ":" in str(chosen.get("model", "")) and chosen["model"] != (config.get("arguments") or {}).get("model"):
         raise RunError(
@@ -52,6 +55,7 @@ def begun_choices(out: Path) -> dict[str, Any]:
         )
     checkpoint = (out / CHECKPOINT).is_file()
     return {
+        "decoding": FULL,  # Trainings that earlier versions began do not name it.
         **{key: training[key] for key in ("precision",) if key in training},
         **({"epochs": training["epochs"]} if checkpoint and "epochs" in training else {}),
         **chosen,

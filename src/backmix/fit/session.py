@@ -317,9 +317,8 @@ class FitSession:
             self.out / "metrics.json",
             run_metrics(report, test, self.classifier, seconds=time.monotonic() - self.begin, unreadable=skipped),
         )
-        arguments, data, chosen = self.arguments, self.data, self.recorded["chosen"]
-        detector = self.classifier.detector
-        text = as_config(arguments, data, self.options, balance=self.balance, detector=detector, chosen=chosen)
+        data, chosen, detector = self.data, self.recorded["chosen"], self.classifier.detector
+        text = as_config(self.arguments, data, self.options, balance=self.balance, detector=detector, chosen=chosen)
         write_text(self.out / "fit.yaml", text)
         return test, skipped
 
@@ -346,6 +345,7 @@ class FitSession:
             seed=arguments.seed,
             method_options={**arguments.method_options, **smoothing},
             value_ranges=self.data.ranges,
+            decoding=self._begun.get("decoding"),
         )
 
     def _options_for(self, epochs: int | None) -> TrainOptions:
@@ -389,6 +389,7 @@ class FitSession:
             "pretrained": self.model.pretrained,
             "weights": self.weights_from,
             "image_size": self.image_size,
+            "decoding": self.classifier.preprocess.decoding,
             "train": self.what,
         }
         training = asdict(options)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from backmix.data.photo import Photo
 from backmix.foregrounds.centre import centre_mask
 from backmix.mixing.checks import check
 
@@ -94,13 +95,15 @@ class ForegroundSource(ABC):
         return np.array(shrink(picture, self.working_size).convert("RGB"))
 
 
-def shrink(picture: Image.Image, size: int) -> Image.Image:
+def shrink(picture: Image.Image | Photo, size: int) -> Image.Image:
     """Scale a picture down until its longer side has `size` pixels; a smaller picture does not change."""
     width, height = picture.size
     scale = size / max(width, height)
     if scale >= 1:
-        return picture
+        return picture.upright() if isinstance(picture, Photo) else picture
     small = max(1, round(width * scale)), max(1, round(height * scale))
+    if isinstance(picture, Photo):
+        return picture.resized(small)
     return picture.convert("RGB").resize(small, Image.Resampling.BILINEAR)
 
 

@@ -15,7 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from backmix.data.images import ImageError
-from backmix.data.source import ImageSource, check_position
+from backmix.data.photo import GAP, Photo
+from backmix.data.source import ImageSource, check_position, read_photo
 from backmix.foregrounds.base import ForegroundSource, enlarge_mask, shrink
 from backmix.mixing.checks import check
 
@@ -82,6 +83,10 @@ class EstimatedMasks:
         """See `ImageSource.read`."""
         return self.source.read(i)
 
+    def read_photo(self, i: int, at_least: int | None) -> Photo:
+        """See `backmix.data.source.HasPhotos`."""
+        return read_photo(self.source, i, at_least)
+
     def name(self, i: int) -> str:
         """See `ImageSource.name`."""
         return self.source.name(i)
@@ -140,8 +145,8 @@ class EstimatedMasks:
         self._estimate(pictures)
 
     def _small(self, i: int) -> tuple[Image.Image, tuple[int, int]]:
-        picture = self.source.read(i)
-        return shrink(picture, self.size), picture.size
+        photo = read_photo(self.source, i, GAP * self.size)
+        return shrink(photo, self.size), photo.size
 
     def _estimate(self, pictures: dict[int, tuple[Image.Image, tuple[int, int]]]) -> None:
         masks = self.estimator.estimate_batch([small for small, _ in pictures.values()])

@@ -173,6 +173,7 @@ def _training(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         ("initial weights", None if pretrained is None else _published(chosen) if pretrained else "random"),
         ("trained", "the head alone, on features of the published weights" if frozen else None),
         ("image size", f"{config.get('image_size')} px"),
+        ("version of decoding", config.get("decoding")),
         ("method", config.get("method")),
         ("options of the method", config.get("method_options") or None),
         ("augmentation", arguments.get("augmentation")),

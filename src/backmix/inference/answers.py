@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from backmix.data.images import ImageError, as_rgb, open_image, readable
+from backmix.data.images import ImageError, as_rgb, open_photo, readable
+from backmix.data.photo import Photo
 from backmix.data.value_range import NO_RANGES, Ranges
 from backmix.prediction import UNKNOWN, Prediction
 
@@ -60,21 +61,24 @@ def predictions(
 
 def answer_pictures(
     images: Iterable[Any],
-    decode: Callable[[Image.Image], Tensor],
+    decode: Callable[[Photo], Tensor],
     answer: Callable[[Tensor, list[str], int], list[Prediction]],
     batch_size: int,
     ranges: Ranges = NO_RANGES,
+    at_least: int | None = None,
 ) -> list[Prediction]:
     """Decode paths and pictures, and answer them in full batches.
 
     Args:
         images: Paths, encoded images as bytes, or pictures of any size, of Pillow or as arrays (H, W, 3), (H, W, 4) or
             (H, W).
-        decode: A function that turns a picture into (3, S, S) uint8.
+        decode: A function that turns a photograph into (3, S, S) uint8.
         answer: A function that takes (B, 3, S, S) images, their names and the batch size, and returns their
             predictions.
         batch_size: The number of images per batch.
         ranges: The ranges with which deep pixels are read, see `backmix.data.value_range`.
+        at_least: The side in pixels to which files and encoded images are decoded at least, see `open_photo`; pictures
+            have all their pixels.
 
     Returns:
         One prediction for each image, in order. An unreadable image has an error and no label.
@@ -96,8 +100,7 @@ def answer_pictures(
         name = readable(image) if isinstance(image, (str, os.PathLike)) else str(number)
         answers.append(Prediction(name))
         try:
-            picture = _picture(image, name, ranges)
-            pending.append((number, name, decode(picture)))
+            pending.append((number, name, decode(_photo(image, name, ranges, at_least))))
         except ImageError as error:
             answers[number] = Prediction(name, error=error.reason)
         if len(pending) == batch_size:
@@ -106,13 +109,13 @@ def answer_pictures(
     return answers
 
 
-def _picture(image: Any, name: str, ranges: Ranges) -> Image.Image:
+def _photo(image: Any, name: str, ranges: Ranges, at_least: int | None) -> Photo:
     if isinstance(image, np.ndarray):
         image = _from_array(image, name)
     if isinstance(image, Image.Image):
-        return as_rgb(image, name=name, ranges=ranges)
+        return Photo.of(as_rgb(image, name=name, ranges=ranges))
     if isinstance(image, (str, os.PathLike, bytes)):
-        return open_image(image, name=name, ranges=ranges)
+        return open_photo(image, at_least=at_least, name=name, ranges=ranges)
     found = f"image {name} is a {type(image).__name__}"
     if isinstance(image, tuple):
         found += "; data sets of torchvision give (picture, number), of which the picture is wanted"

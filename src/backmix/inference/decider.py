@@ -16,7 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from backmix.data.known import check_classes
-from backmix.data.preprocess import Preprocess
+from backmix.data.photo import DECODING
+from backmix.data.preprocess import MEAN, STD, Preprocess
 from backmix.data.source import ImageSource
 from backmix.data.value_range import Range
 from backmix.detectors import DETECTORS, METHOD, OURS, check_name, default_detector
@@ -67,6 +68,7 @@ class Decider(Scorer):
         mean: tuple[float, float, float] | None = None,
         std: tuple[float, float, float] | None = None,
         value_ranges: Mapping[str, Range] | None = None,
+        decoding: int | None = None,
     ) -> None:
         check_classes(classes)
         if (mean is None) != (std is None):
@@ -103,7 +105,7 @@ class Decider(Scorer):
             self.settings["model_options"] = {**backbone.architecture_options, **self.settings["model_options"]}
         if mean is None:
             mean, std = getattr(backbone, "mean", None), getattr(backbone, "std", None)
-        preprocess = Preprocess(image_size, mean, std) if mean and std else Preprocess(image_size)
+        preprocess = Preprocess(image_size, mean or MEAN, std or STD, decoding or DECODING)
         super().__init__(classes, network, preprocess, resolve_precision(precision))
         self.value_ranges = None if value_ranges is None else dict(value_ranges)
         self.thresholds: dict[str, ConformalThreshold] = {}
@@ -304,8 +306,9 @@ class Decider(Scorer):
             )
         if isinstance(images, Tensor):
             return self._answers(images, [str(i) for i in range(len(images))], batch_size, top=top)
+        answer, ranges = partial(self._answers, top=top), self.value_ranges or {}
         return answer_pictures(
-            images, self.preprocess.decode, partial(self._answers, top=top), batch_size, self.value_ranges or {}
+            images, self.preprocess.decode, answer, batch_size, ranges, at_least=self.preprocess.at_least
         )
 
     def _answers(self, images: Tensor, names: list[str], batch_size: int, *, top: int) -> list[Prediction]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from backmix.data.content import content_keys
 from backmix.data.images import ImageError
 from backmix.data.preprocess import Preprocess
-from backmix.data.source import ImageSource
+from backmix.data.source import ImageSource, read_photo
 from backmix.errors import DataError
 from backmix.inference.engine import AT_A_TIME, Engine, choose_engine, network_key
 from backmix.inference.feature_cache import FeatureCache
@@ -175,7 +175,9 @@ class FrozenFeatures:
             errors: dict[int, tuple[str, str]] = {}
             for row in rows:
                 try:
-                    images[len(good)] = self.preprocess.decode(source.read(wanted[row]))
+                    images[len(good)] = self.preprocess.decode(
+                        read_photo(source, wanted[row], self.preprocess.at_least)
+                    )
                     good.append(row)
                 except ImageError as error:
                     errors[row] = (source.name(wanted[row]), error.reason)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta, ValidationError, convert
 
+from backmix.data.photo import FULL, SCALED
 from backmix.data.value_range import Range, read_ranges
 from backmix.prediction.answer import UNKNOWN
 
@@ -25,7 +26,9 @@ OUTPUTS = ("logits", "unknown_score", "p_value", "decision")
 RESIZE = (
     "8-bit RGB, upright by its EXIF orientation, transparent parts over white. The central square of side "
     "min(width, height), resized to image_size x image_size by a bilinear filter whose support grows with the factor "
-    "of reduction (Pillow's BILINEAR). Channels first, 0 to 255; the file normalises."
+    "of reduction (Pillow's BILINEAR). Channels first, 0 to 255; the file normalises. "
+    "Where decoding is 2, a JPEG is first decoded at the smallest of 1, 1/2, 1/4 and 1/8 of its size that leaves each "
+    "side 2 image_size pixels."
 )
 LARGEST_SIDE = 4096
 """The largest side of images in pixels. A file that asks for larger images is refused before an image is made."""
@@ -87,6 +90,8 @@ class Description:
         backmix: The version of backmix that wrote the file.
         value_ranges: The ranges with which deep pixels are read whose file declares none, see
             `backmix.data.value_range`. Files of earlier versions have none.
+        decoding: The version of decoding, see `backmix.data.photo`: 1 for every pixel of a file, 2 for no more than are
+            wanted. Files of earlier versions have none, and mean 1.
     """
 
     classes: list[str]
@@ -100,6 +105,7 @@ class Description:
     method: str
     backmix: str
     value_ranges: dict[str, Range] = field(default_factory=dict)
+    decoding: int = FULL
 
     def to_json(self) -> str:
         """Return the text that is written into a file. Infinite thresholds become the string "inf"."""
@@ -127,6 +133,7 @@ class Description:
                 f"it has export format {content['format']!r}, and this version reads {FORMAT}. Export the run again"
             )
         content.setdefault("value_ranges", {})
+        content.setdefault("decoding", FULL)
         names = [entry.name for entry in fields(cls)]
         missing = [name for name in names if name not in content]
         if missing:
@@ -154,6 +161,7 @@ _ENTRIES: dict[str, tuple[str, Any]] = {
     "method": _TEXT,
     "backmix": _TEXT,
     "value_ranges": ("two numbers for each kind of values", dict[str, Annotated[list[float], Meta(max_length=2)]]),
+    "decoding": (f"{FULL} (in full) or {SCALED} (no more pixels than are wanted)", Literal[1, 2]),
 }
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from backmix.data.photo import Photo, side_to_read
 from backmix.data.square import central_square
 from backmix.errors import DataError, RunError, in_one_line
 from backmix.onnx_model.check import MAX_BYTES, check_onnx
@@ -36,6 +37,8 @@ class OnnxModel:
         accept: The share of known images that the threshold is to accept.
         detector: The name of the detector whose unknown score decides.
         description: The whole description in the file.
+        value_ranges: The ranges with which deep pixels are read, see `backmix.data.value_range`.
+        at_least: The side in pixels to which files are decoded at least, see `backmix.data.images.open_photo`.
     """
 
     def __init__(self, session: Any, description: Description) -> None:
@@ -46,6 +49,7 @@ class OnnxModel:
         self.accept = description.accept
         self.detector = description.detector
         self.value_ranges = description.value_ranges
+        self.at_least = side_to_read(description.image_size, description.decoding)
 
     @classmethod
     def load(cls, path: str | Path, *, threads: int | None = None) -> OnnxModel:
@@ -111,8 +115,8 @@ class OnnxModel:
             found += self._predictions(answers, names[start : start + BATCH], top)
         return found
 
-    def decode(self, picture: Image.Image) -> npt.NDArray[np.uint8]:
-        """Return an RGB picture of any size as (3, S, S) uint8, as in training."""
+    def decode(self, picture: Image.Image | Photo) -> npt.NDArray[np.uint8]:
+        """Return a photograph that was read with `at_least`, or an RGB picture of any size, as (3, S, S) uint8."""
         pixels: npt.NDArray[np.uint8] = np.array(central_square(picture, self.image_size))
         return pixels.transpose(2, 0, 1)
 

@@ -9,12 +9,13 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from backmix.data.photo import Photo
 from backmix.data.square import central_square
 
 SIDE = 160
 
 
-def thumbnail(picture: Image.Image, side: int = SIDE) -> Image.Image:
+def thumbnail(picture: Image.Image | Photo, side: int = SIDE) -> Image.Image:
     """Return the central square of a picture, which is the part that a network sees."""
     small = min(picture.size) < side
     return central_square(picture, side, Image.Resampling.BICUBIC if small else Image.Resampling.LANCZOS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
@@ -13,9 +13,8 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from backmix.data.images import ImageError, OnGuess, open_image, readable
-from backmix.data.square import central_square
-from backmix.data.value_range import Ranges
+from backmix.data.images import ImageError, OnGuess, open_photo, readable
+from backmix.data.photo import Photo
 from backmix.predict.paths import Found
 from backmix.predict.predictor import Predictor
 from backmix.prediction.answer import Prediction
@@ -64,7 +63,8 @@ def answer_images(
     waiting: deque[tuple[Found, Future[Pixels | str]]] = deque()
     coming = iter(found)
     pool = ThreadPoolExecutor(workers, "decode")
-    decode = partial(_decode, size=predictor.image_size, ranges=predictor.value_ranges, on_guess=on_guess)
+    opened = partial(open_photo, at_least=predictor.at_least, ranges=predictor.value_ranges, on_guess=on_guess)
+    decode = partial(_decode, size=predictor.image_size, opened=opened)
 
     def look_ahead(images: int) -> None:
         for one in islice(coming, max(0, images - len(waiting))):
@@ -100,19 +100,18 @@ def _answer(
         yield one, Prediction(name, error=result) if isinstance(result, str) else next(answers)
 
 
-def _decode(found: Found, *, size: int, ranges: Ranges, on_guess: OnGuess | None) -> Pixels | str:
+def _decode(found: Found, *, size: int, opened: Callable[..., Photo]) -> Pixels | str:
     """Return the central square (S, S, 3), or the reason why there is none."""
     if found.problem is not None:
         return found.problem
     try:
-        opened = partial(open_image, found.path, ranges=ranges, on_guess=on_guess)
         try:
-            picture = opened(max_pixels=LARGE)
+            photo = opened(found.path, max_pixels=LARGE)
         except ImageError:
             # The image is too large to be decoded beside others, or it is unreadable, and fails here again.
             with _large:
-                return np.asarray(central_square(opened(), size))
-        return np.asarray(central_square(picture, size))
+                return np.asarray(opened(found.path).square(size))
+        return np.asarray(photo.square(size))
     except ImageError as error:
         return error.reason
     except MemoryError:

@@ -38,6 +38,10 @@ class Predictor(Protocol):
     def value_ranges(self) -> Ranges:
         """The ranges with which deep pixels are read, see `backmix.data.value_range`."""
 
+    @property
+    def at_least(self) -> int | None:
+        """The side in pixels to which files are decoded at least, see `backmix.data.images.open_photo`."""
+
     def answer(self, images: npt.NDArray[np.uint8], names: Sequence[str], *, top: int) -> list[Prediction]:
         """Return one prediction for each image, in order.
 
@@ -75,6 +79,11 @@ class RunPredictor:
     def value_ranges(self) -> Ranges:
         """The ranges with which deep pixels are read, see `backmix.data.value_range`."""
         return self._classifier.value_ranges or {}
+
+    @property
+    def at_least(self) -> int | None:
+        """The side in pixels to which files are decoded at least, see `backmix.data.images.open_photo`."""
+        return self._classifier.preprocess.at_least
 
     def answer(self, images: npt.NDArray[np.uint8], names: Sequence[str], *, top: int) -> list[Prediction]:
         """Return one prediction for each image, see `Predictor.answer`."""

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from backmix.classifier import OpenSetClassifier
 from backmix.data.images import ImageError
+from backmix.data.photo import GAP
 from backmix.inference.evidence import evidence_maps
-from backmix.pages.pictures import data_uri, place_of, spotlight, thumbnail
+from backmix.pages.pictures import SIDE, data_uri, place_of, spotlight, thumbnail
 from backmix.pages.words import number, quoted
 from backmix.report.tested import Tested
 
@@ -133,20 +134,21 @@ def worst(tested: Tested, which: Tensor, *, strangest: bool = False) -> list[int
 
 def _cards(tested: Tested, classifier: OpenSetClassifier, rows: list[int]) -> list[Card]:
     pictures = []
+    decoded = []
     for row in rows:
         try:
-            pictures.append((row, tested.read(row)))
+            photo = tested.read(row, classifier.preprocess.at_least)
+            shown = thumbnail(photo if photo.has(GAP * SIDE) else tested.read(row, GAP * SIDE))
         except ImageError:
             continue  # It was readable during the test; a report without it is better than none.
+        pictures.append((row, shown))
+        decoded.append(classifier.preprocess.decode(photo))
     if not pictures:
         return []
-    images = torch.stack([classifier.preprocess.decode(picture) for _, picture in pictures])
+    images = torch.stack(decoded)
     classes = torch.stack([tested.predicted[row] for row, _ in pictures])
     maps = evidence_maps(classifier, images, classes)
-    return [
-        _card(tested, row, thumbnail(picture), evidence)
-        for (row, picture), evidence in zip(pictures, maps, strict=True)
-    ]
+    return [_card(tested, row, picture, evidence) for (row, picture), evidence in zip(pictures, maps, strict=True)]
 
 
 def _card(tested: Tested, row: int, picture: Image.Image, evidence: Tensor) -> Card:

@@ -43,6 +43,7 @@ def option_groups(facts: RunFacts, classifier: OpenSetClassifier, thresholds: Th
         **classifier.settings,
         "mean": classifier.preprocess.mean,
         "std": classifier.preprocess.std,
+        "decoding": classifier.preprocess.decoding,
         "precision": classifier.precision,
         "classes": len(classifier.classes),
     }

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from backmix import metrics
 from backmix.classifier import OpenSetClassifier
-from backmix.data.source import ImageSource
+from backmix.data.photo import Photo
+from backmix.data.source import ImageSource, read_photo
 from backmix.metrics.usefulness import Verdict, judge
 from backmix.report.chosen_images import ChosenImages
 from backmix.threshold.conformal import ConformalThreshold
@@ -74,10 +74,10 @@ class Tested:
         """Whether each image is of a known class, accepted, and given another class, (N,) bool."""
         return self.known & self.accepted & ~self.correct
 
-    def read(self, row: int) -> Image.Image:
-        """Decode an image."""
+    def read(self, row: int, at_least: int | None = None) -> Photo:
+        """Decode an image, see `backmix.data.source.read_photo`."""
         source, position = (int(place) for place in self.at[row])
-        return self.sources[source].read(position)
+        return read_photo(self.sources[source], position, at_least)
 
     def name(self, row: int) -> str:
         """Return the name of an image."""

@@ -71,6 +71,7 @@ def save_run(classifier: Decider, folder: Path, *, extra: dict[str, Any] | None 
             **classifier.settings,
             "mean": list(preprocess.mean),
             "std": list(preprocess.std),
+            "decoding": preprocess.decoding,
             "precision": classifier.precision,
             "frozen": classifier.frozen,
             "value_ranges": {kind: list(ends) for kind, ends in (classifier.value_ranges or {}).items()},
@@ -180,7 +181,7 @@ def _load(folder: Path, calibrated: bool, kind: type[D]) -> D:
                 method_options=settings.method_options,
                 value_ranges=read_ranges(settings.value_ranges),
             )
-        classifier.preprocess = Preprocess(settings.image_size, settings.mean, settings.std)
+        classifier.preprocess = Preprocess(settings.image_size, settings.mean, settings.std, settings.decoding)
         check_weights(weights, classifier.network.state_dict())
         classifier.network.load_state_dict(weights)
         classifier.frozen = settings.frozen

@@ -26,6 +26,7 @@ class Settings(Struct, frozen=True):
         mean, std: The mean and the standard deviation by which images are normalised.
         frozen: Whether the head alone was trained.
         value_ranges: The ranges of deep pixels, see `backmix.data.value_range.read_ranges`.
+        decoding: The version of decoding, see `backmix.data.photo`.
     """
 
     model: str
@@ -39,6 +40,7 @@ class Settings(Struct, frozen=True):
     # Runs of earlier versions do not have these entries.
     frozen: bool = False
     value_ranges: Any = {}
+    decoding: Literal[1, 2] = 1
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Settings:

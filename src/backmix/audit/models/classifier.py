@@ -24,7 +24,7 @@ class ClassifierModel:
 
     def __init__(self, classifier: OpenSetClassifier, fingerprint: str) -> None:
         self._classifier = classifier
-        self.frame = Frame(classifier.preprocess.image_size)
+        self.frame = Frame(classifier.preprocess.image_size, at_least=classifier.preprocess.at_least)
         self.names: Names | None = [[name] for name in classifier.classes]
         self.score: str | None = classifier.detector
         self.fingerprint = fingerprint

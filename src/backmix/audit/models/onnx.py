@@ -49,7 +49,7 @@ class OwnOnnx:
 
     def __init__(self, path: Path, options: ModelOptions) -> None:
         self._model = OnnxModel.load(path)
-        self.frame = Frame(own_size(options, self._model.image_size))
+        self.frame = Frame(own_size(options, self._model.image_size), at_least=self._model.at_least)
         self.names: Names | None = [[name] for name in self._model.classes]
         self.score: str | None = self._model.detector
         self.fingerprint = sha256(path)

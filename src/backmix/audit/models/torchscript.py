@@ -12,6 +12,7 @@ from torch import Tensor
 from backmix.audit.class_map import Names
 from backmix.audit.frame import Frame
 from backmix.audit.models.base import Answers, ModelOptions, own_size
+from backmix.data.photo import side_to_read
 from backmix.errors import DataError, in_one_line
 from backmix.files import sha256
 from backmix.onnx_model.contract import FILE, Description
@@ -47,7 +48,11 @@ class TorchScriptModel:
             raise DataError(f"{path} cannot be loaded as TorchScript: {in_one_line(error)}") from error
         self._options = options
         self._own = own is not None
-        self.frame = Frame(options.size() if own is None else own_size(options, own.image_size))
+        if own is None:
+            self.frame = Frame(options.size())
+        else:
+            size = own_size(options, own.image_size)
+            self.frame = Frame(size, at_least=side_to_read(size, own.decoding))
         self.names: Names | None = None if own is None else [[name] for name in own.classes]
         self.score: str | None = None if own is None else own.detector
         self.fingerprint = sha256(path)
