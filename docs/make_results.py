@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import decoding_results
 import detector_results
 import fault_results
 import photo_results
@@ -393,6 +394,7 @@ def results() -> str:
     cifar = cifar_files()
     setting = read("demo-0.8.json")["setting"]
     mixing, overhead, predict = read("mixing.json"), read("overhead.json"), read("predict.json")
+    decoding = read("decoding.json")
     mixing_bytes = read("mixing-bytes.json")
     metrics, detectors = read("metrics-speed.json"), read("detectors-speed.json")
 
@@ -456,6 +458,11 @@ def results() -> str:
         "fewer of them at a time, as many as keep the memory of a processor warm.",
         f"`python benchmarks/metrics.py`: over {metrics['scores']:,} scores AUROC takes "
         f"{ratios('auroc')} of the time of scikit-learn's\n`roc_auc_score`, OSCR {ratios('oscr')} (without and with ties).",
+        decoding_results.WORDS,
+        table(decoding_results.TIME, decoding_results.time_rows(decoding)),
+        decoding_results.predict_words(decoding),
+        decoding_results.cost_words(decoding),
+        table(decoding_results.COST, decoding_results.cost_rows(decoding)),
         detector_results.words(detectors),
         table(detector_results.HEAD, detector_results.rows(detectors)),
     ]

@@ -97,8 +97,7 @@ class FitSession:
         if self.seconds is not None and arguments.epochs is not None:
             raise ValueError("--budget and --epochs both say how long to train; give one of them")
         self._begun = begun_choices(out) if resume else {}
-        asked = arguments.precision
-        self._precision: str = self._begun.get("precision", "auto") if asked == "auto" else asked
+        self._precision = self._begun.get("precision", "auto") if arguments.precision == "auto" else arguments.precision
         self.accelerator = make_accelerator(self._precision, log_dir=out / "logs")
         self.chief = self.accelerator.is_main_process
         self.cache = cache_folder(arguments.cache)
@@ -132,7 +131,7 @@ class FitSession:
         self.image_size = self.data.image_size
         if self.what != "all" and arguments.image_size is None:
             self.image_size = self._begun.get("image_size") or self.model.image_size or self.image_size
-        if self.what == "head" and asked == "auto" and self.accelerator.device.type == "cpu":
+        if self.what == "head" and arguments.precision == "auto" and self.accelerator.device.type == "cpu":
             self._precision = "fp32"  # The fastest engine on a CPU computes in float32.
         self._image_bar = image_bar if self.chief else None
         self.accept = ACCEPT if arguments.accept is None else arguments.accept
