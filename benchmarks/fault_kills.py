@@ -78,8 +78,7 @@ def _killed(command: Command, world: World, dice: random.Random, wanted: int) ->
             try:
                 _finish(command, world, out, again=True)
             except RuntimeError as error:
-                # A kill after the last step leaves a whole file, and the command says that it is complete.
-                if "it is complete" not in str(error) or command.result(out) != expected:
+                if not _complete(command, out, expected):
                     lost.append(f"{command.name}: not resumed: {error}")
                     continue
             lost += [f"{command.name}: {what}" for what in damaged(out)]
@@ -104,6 +103,14 @@ def _kill(command: Command, world: World, out: Path, delay: float, *, again: boo
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
     return process.wait() == -signal.SIGKILL
+
+
+def _complete(command: Command, out: Path, expected: Any) -> bool:
+    """Return whether a killed command had done all: then it refuses to begin again where its result lies."""
+    try:
+        return bool(command.result(out) == expected)
+    except (OSError, ValueError):
+        return False
 
 
 def _finish(command: Command, world: World, out: Path, *, again: bool) -> None:
