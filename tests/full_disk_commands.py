@@ -259,10 +259,10 @@ def _told(status: int, said: str, disk: Path, path: str) -> list[str]:
     last = [line for line in said.splitlines() if "No space left on device" in line]
     if not last:
         wrong.append(f"the message does not say that the disk is full: {said.strip()[-400:]!r}")
-    elif str(disk) not in last[0] or "standard output" in last[0]:
-        wrong.append(f"the message names no file: {last[0]!r}")
-    elif not last[0].startswith(("backmix: ", "failed: ")):
-        wrong.append(f"no sentence: {last[0]!r}")
+    elif str(disk) not in last[-1] or "standard output" in last[-1]:
+        wrong.append(f"the message names no file: {last[-1]!r}")
+    elif not last[-1].startswith(("backmix: ", "failed: ")):
+        wrong.append(f"no sentence: {last[-1]!r}")
     if "Traceback" in said:
         wrong.append("a traceback is shown")
     return wrong
