@@ -367,5 +367,6 @@ def test_control_c_stops_without_a_traceback(tmp_path):
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130 and "Traceback" not in said, said
+    # A shell shows 130 for both: for this status, and for a process that ends by SIGINT itself.
+    assert process.returncode in (130, -signal.SIGINT) and "Traceback" not in said, said
     assert f"--resume begins again in {run}" in said or f"is kept in {run}; the same command with --resume" in said

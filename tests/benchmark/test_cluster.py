@@ -78,6 +78,7 @@ class Killer:
             self.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_node_dies_and_all_cells_are_there(ray, tmp_path, monkeypatch):
     from ray._private import services

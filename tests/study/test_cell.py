@@ -73,6 +73,7 @@ def test_without_such_outliers_there_is_no_cell():
     assert run_cell(setting, Cell("entropic, pure backgrounds", None, 0)) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "training", ["entropic, outlier set", "outlier-exposure, estimated backgrounds", "swap, saliency"]
 )
