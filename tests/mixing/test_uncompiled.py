@@ -51,8 +51,10 @@ def test_a_compiled_step_is_the_same_step(options, caplog):
         warnings.simplefilter("always")
         for _ in range(3):
             torch.testing.assert_close(step(*batch), compiled(*batch), rtol=0, atol=0)
-    # torch 2.7 rounds a map otherwise in a graph, by one unit in the last place.
-    torch.testing.assert_close(mix.bank.maps, other.bank.maps, rtol=0, atol=1e-7)
+    if torch.__version__ < (2, 8):  # It rounds a map otherwise in a graph, by one unit in the last place.
+        torch.testing.assert_close(mix.bank.maps, other.bank.maps, rtol=0, atol=1e-7)
+    else:
+        assert torch.equal(mix.bank.maps, other.bank.maps)
     assert torch.equal(mix.mixed, other.mixed) and mix.mixed.any()
     # torch itself may warn where a graph ends; of what backmix does inside, nothing is said.
     assert not [each for each in caplog.records if each.levelno >= logging.WARNING and "break" in each.getMessage()]

@@ -69,3 +69,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print("backmix: stopped", file=sys.stderr)
         sys.exit(130)
+    finally:
+        # Where Ctrl-C interrupts a text that Python executes, as dataclasses do when they are made, `python -m` ends by
+        # the signal and not with the status, though the interruption was handled. The next text resets this.
+        exec("")
