@@ -59,6 +59,7 @@ COMMANDS = {
         ("--resume",),
         False,
     ),
+    # One image at a time: the last digits of a score follow the images that it is computed beside.
     **{
         f"predict-{kind}": Command(f"predict {{run}} {{photos}} --batch-size 1 --out {{out}}/a.{kind}", ("--resume",))
         for kind in ("csv", "json", "jsonl", "parquet")

@@ -352,9 +352,7 @@ def test_evaluate_with_nothing_readable(fails, trained, tmp_path):
 def test_control_c_while_a_text_is_executed_has_the_same_status(tmp_path):
     """In CPython 3.11 to 3.13, a KeyboardInterrupt that passed an `exec` ends `python -m` by SIGINT, though handled."""
     (tmp_path / "stopped.py").write_text(
-        "from backmix import cli\n"
-        "cli.make_app = lambda only: lambda: exec('raise KeyboardInterrupt')\n"
-        "cli.main()\n"
+        "from backmix import cli\ncli.make_app = lambda only: lambda: exec('raise KeyboardInterrupt')\ncli.main()\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(backmix.__file__).parents[1])}
     command = [sys.executable, "-m", "stopped"]

@@ -226,3 +226,9 @@ def test_a_crop_of_training_shows_the_same_part_as_before_and_is_never_enlarged(
         assert asked.pop() == least
         list(loader.whole())
         assert asked.pop() == 64
+
+
+@pytest.mark.parametrize("version", [0, 3, -1])
+def test_a_version_that_does_not_exist_is_refused(version):
+    with pytest.raises(ValueError, match=rf"decoding is 1 \(in full\) or 2 .*; got {version}"):
+        OpenSetClassifier(["a", "b"], model="compact-s", image_size=32, decoding=version)

@@ -78,6 +78,16 @@ def test_a_run_without_shares_was_trained_on_the_training_split(choose, trained,
     assert len(choose(run, split="test").tested) == 24
 
 
+def test_data_of_the_hub_that_only_the_run_names_is_not_asked_for(trained, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr("backmix.data.load.hub_splits", lambda *_, **__: pytest.fail("the hub was asked"))
+    run = shutil.copytree(trained, tmp_path / "run")
+    (run / "held-out.json").unlink()
+    config = {**read_config(run), "arguments": {"data": "owner/name"}}
+    with pytest.raises(DataError, match="asked only for what you name yourself: --moved-to owner/name"):
+        choose_images(run, load_run(run), config, split="test")
+    assert len(choose_images(run, load_run(run), config, split="test", moved=str(pictures)).tested) == 24
+
+
 def test_unknown_images_leave_known_classes_out(choose, tmp_path):
     for name in ("red", "pink", "brown"):
         for number in range(2):

@@ -105,7 +105,7 @@ class Decider(Scorer):
             self.settings["model_options"] = {**backbone.architecture_options, **self.settings["model_options"]}
         if mean is None:
             mean, std = getattr(backbone, "mean", None), getattr(backbone, "std", None)
-        preprocess = Preprocess(image_size, mean or MEAN, std or STD, decoding or DECODING)
+        preprocess = Preprocess(image_size, mean or MEAN, std or STD, DECODING if decoding is None else decoding)
         super().__init__(classes, network, preprocess, resolve_precision(precision))
         self.value_ranges = None if value_ranges is None else dict(value_ranges)
         self.thresholds: dict[str, ConformalThreshold] = {}

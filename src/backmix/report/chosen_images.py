@@ -74,10 +74,10 @@ def choose_images(
         origin, new = ("", False) if tested is None else ("the images that the run held out for testing", True)
     else:
         trained_on = (config.get("arguments") or {}).get("data")
-        place = data or (shares.data if shares else trained_on)
+        place = data or (shares.data if shares else moved or trained_on)
         if place is None:
             raise RunError(f"{run} does not say which data it was trained on; give --data beside --split")
-        opened = data or (shares.opened if shares else recorded_here(place))
+        opened = data or (shares.opened if shares else moved or recorded_here(place))
         chosen = split or usual_split(opened)
         tested = load_source(absolute(opened), chosen, few=True)
         origin = called(place, chosen)
