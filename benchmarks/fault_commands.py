@@ -16,16 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import yaml
 from PIL import Image
-from safetensors.torch import load
-
-from backmix.onnx_model.check import check_onnx
+from whole_files import read_whole
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "MPLBACKEND": "Agg"}
 WORK = "work"
 """The last part of every folder that is written into, because pages show it."""
+PASSING = ("cache", "logs")
+"""Folders of which nobody needs every file."""
 DIGITS = ("digits", "--known-classes", "0,1", "--model", "compact-s")
 
 
@@ -289,40 +287,14 @@ def damaged(folder: Path) -> list[str]:
     """Return the files under their final names that are not whole, with the reason."""
     found = []
     for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if not path.is_file() or hidden or path.suffix in (".part", ".progress", ".lock"):
+        name = path.relative_to(folder)
+        hidden = any(part.startswith(".") or part in PASSING for part in name.parts)
+        # Of `predict`, a file of answers grows until the one beside it goes.
+        growing = path.with_name(path.name + ".progress").exists()
+        if not path.is_file() or hidden or growing or path.suffix in (".part", ".progress"):
             continue
         try:
-            _read_whole(path)
+            read_whole(path)
         except Exception as error:
-            found.append(f"{path.relative_to(folder)}: {type(error).__name__}: {str(error)[:200]}")
+            found.append(f"{name}: {type(error).__name__}: {str(error)[:200]}")
     return found
-
-
-def _read_whole(path: Path) -> None:
-    content = path.read_bytes()
-    match path.suffix:
-        case ".json":
-            if not path.with_name(path.name + ".progress").exists():  # Of `predict` it grows until it is finished.
-                json.loads(content)
-        case ".yaml":
-            yaml.safe_load(content)
-        case ".safetensors":
-            load(content)
-        case ".pt":
-            torch.load(io.BytesIO(content), weights_only=True)
-        case ".png" | ".jpg":
-            Image.open(io.BytesIO(content)).load()
-        case ".onnx":
-            check_onnx(content)
-        case ".html":
-            if not content.rstrip().endswith(b"</html>"):
-                raise ValueError("it has no end")
-        case ".csv":
-            rows = list(csv.reader(io.StringIO(content.decode())))
-            if any(len(row) != len(rows[0]) for row in rows) and not path.with_name(path.name + ".progress").exists():
-                raise ValueError("it has half a row")
-        case ".parquet":
-            import pyarrow.parquet as pq
-
-            pq.read_table(io.BytesIO(content))

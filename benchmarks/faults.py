@@ -24,23 +24,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fault_commands import World, make_world
-from fault_images import altered_images
-from fault_kills import kills
-from fault_pairs import pairs
-
 from backmix.files import write_json
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))  # The requests of the page, the signing of runs and the full disk are there.
 
+from fault_clients import parallel_clients  # noqa: E402
+from fault_commands import World, make_world  # noqa: E402
+from fault_disk import full_disks  # noqa: E402
+from fault_images import altered_images  # noqa: E402
+from fault_kills import kills  # noqa: E402
+from fault_pairs import pairs  # noqa: E402
+from fault_runs import altered_runs  # noqa: E402
+
 PARTS: dict[str, Callable[[World, int, float], dict[str, Any]]] = {
     "kills": lambda world, seed, share: kills(world, seed, max(12, round(100 * share))),
-    "runs": lambda world, seed, share: _runs(world, seed, max(10, round(300 * share))),
+    "runs": lambda world, seed, share: altered_runs(world.run, max(10, round(300 * share)), seed),
     "images": lambda world, seed, share: altered_images(world, max(12, round(200 * share)), seed),
-    "clients": lambda world, seed, share: _clients(world, seed, max(10, round(50 * share))),
+    "clients": lambda world, seed, share: parallel_clients(world, max(10, round(50 * share)), seed),
     "pairs": lambda world, seed, share: pairs(world, max(1, round(2 * share))),
-    "disk": lambda world, seed, share: _disk(seed),
+    "disk": lambda world, seed, share: full_disks(seed),
 }
 
 
@@ -80,24 +83,6 @@ def main() -> None:
     for text in lost:
         print(f"  {text}")
     sys.exit(bool(lost))
-
-
-def _runs(world: World, seed: int, number: int) -> dict[str, Any]:
-    from fault_runs import altered_runs
-
-    return altered_runs(world.run, number, seed)
-
-
-def _clients(world: World, seed: int, number: int) -> dict[str, Any]:
-    from fault_clients import parallel_clients
-
-    return parallel_clients(world, number, seed)
-
-
-def _disk(seed: int) -> dict[str, Any]:
-    from fault_disk import full_disks
-
-    return full_disks(seed)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import os
 import re
 import shutil
@@ -18,10 +17,10 @@ from unittest import mock
 
 import numpy as np
 import torch
-import yaml
 from benchmark_rows import rows_of
 from full_disk import full_disk
 from PIL import Image
+from whole_files import read_whole
 
 from backmix import cli
 from backmix.benchmark.results import write_results
@@ -300,44 +299,7 @@ def _damage(disk: Path, before: dict[str, bytes], whole: dict[str, bytes]) -> li
                 continue
             if name in before:
                 wrong.append(f"{name} was there before and is another")
-            _read(path)
+            read_whole(path)
         except Exception as error:
             wrong.append(f"{name} is damaged: {type(error).__name__}: {error}")
     return wrong
-
-
-def _read(path: Path) -> None:
-    """Raise an error unless a file is whole."""
-    content = path.read_bytes()
-    match path.suffix:
-        case ".json":
-            json.loads(content)
-        case ".jsonl":
-            assert content.endswith(b"\n") or not content, "half a line"
-            list(map(json.loads, content.splitlines()))
-        case ".csv":
-            assert content.endswith(b"\n") or not content, "half a line"
-            assert len({len(row) for row in csv.reader(io.StringIO(content.decode()))}) <= 1, "half a row"
-        case ".yaml":
-            assert isinstance(yaml.safe_load(content), dict)
-        case ".png" | ".jpg":
-            with Image.open(path) as image:
-                image.load()
-        case ".html":
-            assert content.rstrip().endswith(b"</html>")
-        case ".safetensors":
-            from safetensors.torch import load
-
-            load(content)
-        case ".parquet":
-            import pyarrow.parquet
-
-            pyarrow.parquet.read_table(path)
-        case ".pt" if path.name == "checkpoint.pt":
-            torch.load(path, weights_only=True)
-        case ".pt":
-            torch.jit.load(path)
-        case ".txt" | ".md" | ".journal" | ".bin":
-            content.decode() if path.suffix in (".txt", ".md") else None
-        case _:
-            raise AssertionError("nobody knows this kind of file")
