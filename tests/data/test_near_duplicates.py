@@ -273,6 +273,17 @@ def test_result_depends_on_the_pictures_alone(monkeypatch):
         groups_of(*pictures, workers=0)
 
 
+@pytest.mark.parametrize("spread", [4, 8, 30])
+def test_fine_textures_of_one_mean_colour_in_large_files_are_no_copies(tmp_path, spread):
+    """Decoding such a JPEG at a quarter would smooth its grain away, and leave plain colour."""
+    (tmp_path / "stone").mkdir(), (tmp_path / "wall").mkdir()
+    for seed in range(3):
+        grain = np.random.default_rng(seed).normal(120, spread, (2200, 2200, 1)) + np.zeros(3)
+        picture = Image.fromarray(grain.clip(0, 255).astype(np.uint8))
+        picture.save(tmp_path / ("stone", "wall")[seed % 2] / f"{seed}.jpg", quality=92)
+    assert find_near_duplicates(FolderSource(tmp_path)).tolist() == [0, 1, 2]
+
+
 @pytest.mark.skipif(not REAL, reason="BACKMIX_DATA is not set")
 def test_real_photographs():
     groups = find_near_duplicates(load_source(Path(REAL) / "caltech101", "train"))

@@ -165,3 +165,32 @@ def test_a_picture_in_memory_is_a_photograph_with_all_its_pixels():
     assert np.array_equal(np.asarray(photo.square(16)), np.asarray(central_square(picture, 16)))
     scaled = open_photo(encoded(noise(640, 480)), at_least=64)
     assert scaled.has(120) and not scaled.has(121)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size", [(5000, 3), (3, 5000), (2000, 5), (300, 4)])
+def test_strips_are_as_if_they_were_turned_first(size, orientation, tmp_path):
+    """Pillow interpolates a picture above 100 times as high as wide along its columns first."""
+    width, height = size
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(tmp_path / "strip.jpg", exif=exif, quality=95)
+    upright = open_image(tmp_path / "strip.jpg")
+    photo = open_photo(tmp_path / "strip.jpg")
+    assert np.array_equal(np.asarray(photo.square(32)), np.asarray(central_square(upright, 32)))
+
+
+def test_a_photograph_is_not_taken_pixel_by_pixel():
+    photo = Photo.of(Image.new("RGB", (40, 30)))
+    with pytest.raises(ValueError, match="NEAREST is for masks"):
+        photo.resized((8, 8), resample=Image.Resampling.NEAREST)
+
+
+def test_sides_and_versions_are_whole_numbers(tmp_path):
+    Image.new("RGB", (40, 30)).save(tmp_path / "one.jpg")
+    with pytest.raises(TypeError, match="at_least is a whole number of pixels; got 1.5"):
+        open_photo(tmp_path / "one.jpg", at_least=1.5)
+    for version in (True, 2.0, "2"):
+        with pytest.raises(ValueError, match="decoding is 1"):
+            side_to_read(32, version)

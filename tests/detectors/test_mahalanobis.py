@@ -134,3 +134,10 @@ def test_bad_input():
         fitted(training, labels)(None, training[:, :4])
     with pytest.raises(ValueError, match="mahalanobis: the features of 1 of 300 training images are not finite"):
         fitted(training.index_fill(0, torch.tensor(3), float("nan")), labels)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32])
+def test_labels_of_other_integer_types(dtype):
+    training, labels = clusters(60)
+    found = fitted(training, labels.to(dtype), classes=5)(None, training[:7])
+    assert torch.equal(found, fitted(training, labels)(None, training[:7]))

@@ -105,3 +105,37 @@ def test_memory_does_not_grow_with_rows_times_kept_rows(monkeypatch):
         kept.kth_distance(some_rows(600, seed=1), 20)
     # All products at once would be 600 x 9000. Rows of products are rounded up to `ALIGNED`.
     assert scoring.values <= 2**16 * 1.1
+
+
+@pytest.mark.parametrize("factor", [1e7, 1e10, 1e12, 1e18])
+def test_a_row_of_another_length_changes_no_other_distance(factor):
+    kept = some_rows(2000, 64, unit=False)
+    kept[0] *= factor
+    rows = some_rows(30, 64, seed=1, unit=False)
+    for k in (1, 5, 1999, 2000):
+        found = NearestRows(kept).kth_distance(rows, k)
+        torch.testing.assert_close(found, slow(rows, kept, k), rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize(("count", "k"), [(7, 7), (7, 6), (300, 300)])
+def test_products_too_large_for_float32(count, k):
+    kept = torch.ones(count, 4) * torch.tensor([1e20, 1.1e20, *range(1, count - 1)])[:, None]
+    rows = torch.full((2, 4), 1e20)
+    torch.testing.assert_close(NearestRows(kept).kth_distance(rows, k), slow(rows, kept, k), rtol=1e-9, atol=0)
+
+
+def test_the_mean_takes_no_copy_of_all_rows_in_float64():
+    class Largest(TorchDispatchMode):
+        bytes = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            if (kwargs or {}).get("dtype") == torch.float64:  # A sum or mean copies what it is given.
+                copied = [8 * each.numel() for each in args if isinstance(each, torch.Tensor)]
+                self.bytes = max([self.bytes, *copied])
+            return out
+
+    kept = some_rows(50_000, 16)
+    with Largest() as largest:
+        NearestRows(kept)
+    assert 0 < largest.bytes < kept.numel()  # An eighth of a copy.

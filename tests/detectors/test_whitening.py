@@ -35,3 +35,11 @@ def test_errors_begin_with_the_name():
         whitening_of("rmd", torch.zeros(5, 5), features[:5], labels[:5])
     with pytest.raises(ValueError, match=r"gmm: logits \(N, K\), features \(N, C\) and labels \(N,\) belong"):
         whitening_of("gmm", torch.zeros(4, 5), features[:5], labels[:5])
+
+
+@pytest.mark.parametrize("scale", [1e-38, 1e-20, 1.1e-19, 1e18])
+def test_no_direction_is_lost_at_any_scale(scale):
+    features, labels = clusters(100)
+    white = Whitening(features.double() * scale, labels)
+    assert white.matrix.shape == (16, 16)
+    torch.testing.assert_close(white.matrix * scale, Whitening(features, labels).matrix, rtol=1e-4, atol=1e-4)

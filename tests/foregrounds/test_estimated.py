@@ -11,6 +11,7 @@ from PIL import Image
 from backmix.data.digits import DigitsOnTextures
 from backmix.data.images import ImageError
 from backmix.data.loader import decode
+from backmix.data.photo import FULL, SCALED, Photo
 from backmix.data.preprocess import Preprocess
 from backmix.data.source import ImageSource, Subset
 from backmix.foregrounds.base import ForegroundSource, Segmentation
@@ -179,3 +180,16 @@ def test_options_out_of_range_are_refused():
         EstimatedMasks(Photographs(), Bright(), size=8)
     with pytest.raises(ValueError, match="workers .*got 0"):
         EstimatedMasks(Photographs(), Bright(), workers=0)
+
+
+@pytest.mark.parametrize("decoding", [FULL, SCALED])
+def test_masks_follow_the_decoding_of_the_training(decoding):
+    asked = []
+
+    class Large(Photographs):
+        def read_photo(self, i, at_least):
+            asked.append(at_least)
+            return Photo.of(self.read(i))
+
+    EstimatedMasks(Large(), Bright(working_size=64), decoding=decoding).read_mask(5)
+    assert asked == [{FULL: None, SCALED: 128}[decoding]]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from backmix.data.images import ImageError, readable
-from backmix.data.source import ImageSource, Subset
+from backmix.data.source import ImageSource, Subset, tells_what_is_read
 
 _AT_ONCE = 64
 
@@ -27,7 +27,8 @@ class HasContentKey(Protocol):
 def content_key(source: ImageSource, i: int) -> bytes:
     """Return 32 bytes that name the content of image i: equal for equal files, different for different pixels.
 
-    Sources that have encoded files hash these. Of others, the pixels are hashed.
+    Sources that have encoded files hash these. Of others, and of a subclass that replaces `read` alone, the pixels are
+    hashed.
 
     Args:
         source: The images.
@@ -38,7 +39,7 @@ def content_key(source: ImageSource, i: int) -> bytes:
     """
     if isinstance(source, Subset):
         return content_key(source.source, int(source.indices[i]))
-    if isinstance(source, HasContentKey):
+    if isinstance(source, HasContentKey) and tells_what_is_read(source, "content_key"):
         key = source.content_key(i)
         # With other ranges, the same file has other pixels.
         ranges = getattr(source, "ranges", None)

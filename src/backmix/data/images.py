@@ -220,6 +220,8 @@ def _open(
     on_guess: OnGuess | None = None,
     at_least: int | None = None,
 ) -> Photo:
+    if at_least is not None and not isinstance(at_least, int):
+        raise TypeError(f"at_least is a whole number of pixels; got {at_least!r}")
     if at_least is not None and at_least < 1:
         raise ValueError(f"at_least must be at least 1; got {at_least}")
 

@@ -48,7 +48,7 @@ def side_to_read(size: int, decoding: int) -> int | None:
     Raises:
         ValueError: If there is no such version.
     """
-    if decoding not in (FULL, SCALED):
+    if type(decoding) is not int or decoding not in (FULL, SCALED):
         raise ValueError(f"decoding is {FULL} (in full) or {SCALED} (no more than is wanted); got {decoding!r}")
     return None if decoding == FULL else GAP * size
 
@@ -99,7 +99,10 @@ class Photo:
         Args:
             size: The (width, height) of the result in pixels.
             box: The part, in pixels of the upright picture in its file; None: all of it.
-            resample: The way to interpolate. NEAREST chooses among the pixels as decoded.
+            resample: The way to interpolate, any but NEAREST.
+
+        Raises:
+            ValueError: If it is NEAREST, by which a mirrored picture comes out as another.
         """
         left, top, right, bottom = (edge / self.scale for edge in box or (0, 0, *self.size))
         if self.turn in SWAPPED:
@@ -109,12 +112,16 @@ class Photo:
             left, right = width - right, width - left
         if self.turn in _FROM_BELOW:
             top, bottom = height - bottom, height - top
-        if self.turn not in SWAPPED:
-            part = self.pixels.resize(size, resample, (left, top, right, bottom))
+        if resample == Image.Resampling.NEAREST:
+            raise ValueError("a photograph is interpolated; NEAREST is for masks, which are pictures")
+        across, down = (size[1], size[0]) if self.turn in SWAPPED else size
+        whole = self.pixels.width
+        # Pillow interpolates along rows first, and rounds; of pictures above 100 times as high as wide along columns.
+        along_columns = self.turn in SWAPPED and not (whole > 100 * self.pixels.height and across < whole)
+        if not along_columns:
+            part = self.pixels.resize((across, down), resample, (left, top, right, bottom))
         else:
-            # Pillow interpolates along rows first, and rounds. The rows of the upright picture are columns here.
-            across, down = size[1], size[0]
-            whole = self.pixels.width
+            # The rows of the upright picture are columns here.
             part = self.pixels.resize((whole, down), resample, (0, top, whole, bottom))
             part = part.resize((across, down), resample, (left, 0, right, down))
         part = part if self.turn is None else part.transpose(self.turn)

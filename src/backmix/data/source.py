@@ -71,17 +71,24 @@ def read_photo(source: ImageSource, i: int, at_least: int | None) -> Photo:
         ImageError: If it cannot be decoded.
         IndexError: If there is no such image.
     """
-    if isinstance(source, HasPhotos) and _first(source, "read", "read_photo") == "read_photo":
+    if isinstance(source, HasPhotos) and tells_what_is_read(source, "read_photo"):
         return source.read_photo(i, at_least)
     return Photo.of(source.read(i))
 
 
-def _first(source: object, one: str, other: str) -> str:
-    """Return which of two names is defined nearer to an object; the second where both are in one class."""
+def tells_what_is_read(source: object, name: str) -> bool:
+    """Return whether a method of a source tells of the pictures that its `read` shows.
+
+    It does unless a subclass, or the object itself, replaces `read` alone.
+
+    Args:
+        source: The images.
+        name: The name of a method that stands for `read`, such as "read_photo" or "content_key".
+    """
     for names in (getattr(source, "__dict__", {}), *(vars(kind) for kind in type(source).__mro__)):
-        if one in names or other in names:
-            return other if other in names else one
-    return one
+        if "read" in names or name in names:
+            return name in names
+    return False
 
 
 class Subset:

@@ -54,7 +54,7 @@ class Mahalanobis(Detector):
         Raises:
             ValueError: If the shapes do not agree, a class has no image, a feature is not finite, or no class varies.
         """
-        features, labels = features.detach().cpu(), labels.cpu()
+        features, labels = features.detach().cpu(), labels.cpu().long()
         white = whitening_of("mahalanobis", logits, features, labels)
         self.centre, self.count = white.mean, len(features)
         self.whiten = TriangularMap(white.matrix)

@@ -19,7 +19,9 @@ class NearestRows:
     The order of the distances is that of x y - |y|^2 / 2, which is computed in float32 for blocks of rows. Where
     rounding could have changed which row is the k-th, the distances of the rows in question are computed again, in
     float64 from differences. Where there are more of those than `SPARE`, all products are computed in float64. That
-    takes two to three times as long, and happens where the rows are close together beside their lengths.
+    takes two to three times as long, and happens where the rows are close together beside their lengths. Where that
+    does not decide either, all distances are computed from differences, which is slow, and happens where rows differ in
+    length by a factor of more than about 10^7.
 
     Finding the nearest of B rows takes about 90 MiB beside both, whatever B and N are.
 
@@ -28,11 +30,13 @@ class NearestRows:
     """
 
     def __init__(self, kept: Tensor) -> None:
-        lengths = torch.linalg.vector_norm(kept, 2, 1)
         self.kept = kept
-        self.longest = float(lengths.max())
         self._parts = -(-len(kept) // KEPT)
-        self._centre = kept.mean(0, dtype=torch.float64)
+        # In parts, because all at once would take a copy in float64.
+        parts = kept.split(PAIRS)
+        lengths = torch.cat([torch.linalg.vector_norm(part, 2, 1, dtype=torch.float64) for part in parts])
+        self.longest = float(lengths.max())
+        self._centre = torch.stack([part.sum(0, dtype=torch.float64) for part in parts]).sum(0) / len(kept)
         # Of rows of length 1, |y|^2 / 2 does not change the order. Each has it but for rounding, see `_rounding`.
         self.unit = bool(((lengths - 1).abs() < 1e-6).all())
 
@@ -44,51 +48,61 @@ class NearestRows:
             k: The neighbour that counts.
         """
         distances = torch.full((len(rows),), torch.nan, dtype=torch.float64)
-        finite = rows.isfinite().all(1).nonzero()[:, 0]
+        unsure = rows.isfinite().all(1).nonzero()[:, 0]
         columns = -(-len(self.kept) // self._parts)
         step = max(1, min(PRODUCTS // columns, len(rows)))
-        space = _space(step, columns, torch.float32)
-        unsure = []
-        for places in finite.split(step):
-            distances[places], near = self._kth(rows[places], k, space)
-            unsure.append(places[near])
-        del space
-        if unsure and len(again := torch.cat(unsure)):
-            step = -(-step // 2)
-            space = _space(step, columns, torch.float64)
-            for places in again.split(step):
-                nearest = self._largest(rows[places] - self._centre, k, space)[1][:, k - 1]
-                distances[places] = self._distances(rows, places, nearest)
+        for dtype in (torch.float32, torch.float64):
+            if not len(unsure):
+                return distances
+            space = _space(step, columns, dtype)
+            left = []
+            for places in unsure.split(step):
+                distances[places], near = self._kth(rows[places], k, space)
+                left.append(places[near])
+            unsure = torch.cat(left)
+            del space
+            step = -(-step // 2)  # Numbers in float64 take twice the memory.
+        for place in unsure:
+            distances[place] = self._all_distances(rows[place]).kthvalue(k).values
         return distances
 
     def _kth(self, rows: Tensor, k: int, space: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Return the distances (B,) float64 to the k-th nearest, and (B,) bool, which of them are not sure."""
-        values, places = self._largest(rows, min(k + SPARE, len(self.kept)), space)
+        wide = space[0].dtype == torch.float64
+        asked = rows - self._centre if wide else rows
+        values, places = self._largest(asked, min(k + SPARE, len(self.kept)), space)
         values = values.double()
         kth = values[:, k - 1 : k]
-        near = (values - kth).abs() <= 2 * self._rounding(rows)
+        near = (values - kth).abs() <= 2 * self._rounding(asked)
         # What is nearer than the k-th for sure counts as -inf, what is farther as inf, the others by their distance.
         exact = torch.where(values > kth, -torch.inf, torch.inf).double()
         which, column = near.nonzero(as_tuple=True)
         exact[which, column] = self._distances(rows, which, places[which, column])
-        unsure = ~kth[:, 0].isfinite()
+        unsure = ~values.isfinite().all(1)  # A product was too large.
         if values.shape[1] < len(self.kept):
             unsure |= near[:, -1]  # Further rows could be as near.
         return exact.kthvalue(k, 1).values, unsure
 
     def _rounding(self, rows: Tensor) -> Tensor:
-        """Return (B, 1) float64, what x y - |y|^2 / 2 in float32 can differ by from the exact number.
+        """Return (B, 1) float64, what x y - |y|^2 / 2 can differ by from the exact number, in the dtype of the rows.
 
         The error of a sum of C products grows like the square root of C, because rounding errors have both signs.
         """
-        step = 2**-24
-        if torch.get_float32_matmul_precision() != "highest":
+        lengths = torch.linalg.vector_norm(rows, 2, 1, keepdim=True, dtype=torch.float64)
+        step, longest = 2**-24, self.longest
+        if rows.dtype == torch.float64:
+            step, longest = 2**-53, self.longest + float(torch.linalg.vector_norm(self._centre))
+        elif torch.get_float32_matmul_precision() != "highest":
             step = 2**-8  # Products are then allowed to be in bfloat16.
-        lengths = torch.linalg.vector_norm(rows.double(), 2, 1, keepdim=True)
-        if not self.unit:
-            lengths += self.longest / 2
-        rounding: Tensor = lengths * (step * (rows.shape[1] ** 0.5 + 6) * self.longest)
+        if not self.unit or rows.dtype == torch.float64:
+            lengths = lengths + longest / 2
+        rounding: Tensor = lengths * (step * (rows.shape[1] ** 0.5 + 6) * longest)
         return rounding
+
+    def _all_distances(self, row: Tensor) -> Tensor:
+        """Return the distances (N,) float64 of one row to all kept rows."""
+        wide = row.double()
+        return torch.cat([torch.linalg.vector_norm(wide - part, 2, 1) for part in self.kept.split(PAIRS)])
 
     def _distances(self, rows: Tensor, which: Tensor, places: Tensor) -> Tensor:
         """Return the distances (P,) float64 of pairs: the rows `which` (P,), and the kept rows `places` (P,)."""

@@ -50,7 +50,7 @@ class RelativeMahalanobis(Detector):
         Raises:
             ValueError: If the shapes do not agree, a class has no image, a feature is not finite, or no class varies.
         """
-        features, labels = features.detach().cpu(), labels.cpu()
+        features, labels = features.detach().cpu(), labels.cpu().long()
         white = whitening_of("rmd", logits, features, labels)
         self.centre, self.count = white.mean, len(features)
         means = (white.class_means - white.mean) @ white.matrix  # (K, D)

@@ -45,7 +45,7 @@ class Whitening:
             rows -= offsets[labels[place]]
             scatter.addmm_(rows.T, rows)
         variances, directions = torch.linalg.eigh(scatter / len(features))
-        kept = variances > (least * variances.max()).clamp(min=torch.finfo(torch.float32).tiny)
+        kept = variances > (least * variances.max()).clamp(min=torch.finfo(torch.float64).tiny)
         if not bool(kept.any()):
             raise ValueError("the features of no class vary: it takes classes of several different training images")
         self.matrix: Tensor = directions[:, kept] / variances[kept].sqrt()

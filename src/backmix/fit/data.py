@@ -34,7 +34,7 @@ from backmix.threshold.conformal import min_held_out
 from backmix.threshold.default import ACCEPT
 
 # The number changes when `find_near_duplicates` finds other groups, so that those kept before are not used any more.
-_GROUPS = "groups of near-duplicates 2"  # 2: large JPEGs are decoded to fewer pixels.
+_GROUPS = "groups of near-duplicates 3"  # 2 and 3: large JPEGs are decoded to fewer pixels.
 UNEVEN = 2.0  # If a class is more than this many times as large as another, images of rare classes are repeated.
 
 ImageBar = Callable[[int, str], AbstractContextManager[Callable[[int], object]]]

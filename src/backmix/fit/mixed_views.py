@@ -165,7 +165,7 @@ class _Maker:
         self.masks = self.mix is not None and self.mix.foreground == "masks"
         self.source: ImageSource = source
         if self.masks and estimator is not None:
-            self.source = EstimatedMasks(source, estimator, workers=workers)
+            self.source = EstimatedMasks(source, estimator, workers=workers, decoding=classifier.preprocess.decoding)
         self.keys: list[bytes] = []
         for key in content_keys(source, positions.tolist(), workers=workers):
             if isinstance(key, ImageError):

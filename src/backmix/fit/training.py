@@ -109,7 +109,7 @@ def fit(
     options = options or default_options(len(split.train))
     accelerator = accelerator or make_accelerator(options.precision)
     shown = repeat_rare(labels, split.train) if balance else split.train
-    pictures = source if estimator is None else with_masks(source, estimator, split.train, workers)
+    pictures = source if estimator is None else with_masks(classifier, source, estimator, split.train, workers)
     masks = augmentation_options.get("foreground") == "masks"
     loader, skipped = make_loader(classifier, pictures, labels, shown, options, accelerator, masks, workers)
     options = without_second_crops(options, loader, classifier.network.head)
@@ -165,9 +165,11 @@ def fill_banks(
         fill_bank(network, loader.whole(), classifier.preprocess, mix, accelerator=accelerator, seed=seed)
 
 
-def with_masks(source: ImageSource, estimator: ForegroundSource, positions: Tensor, workers: int) -> ImageSource:
+def with_masks(
+    classifier: Decider, source: ImageSource, estimator: ForegroundSource, positions: Tensor, workers: int
+) -> ImageSource:
     """Return the images of a source with estimated masks, which are made at once for the images at `positions`."""
-    pictures = EstimatedMasks(source, estimator, workers=workers)
+    pictures = EstimatedMasks(source, estimator, workers=workers, decoding=classifier.preprocess.decoding)
     pictures.prepare(positions.tolist())
     return pictures
 

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from backmix.data.images import ImageError
-from backmix.data.photo import GAP, Photo
+from backmix.data.photo import DECODING, Photo, side_to_read
 from backmix.data.source import ImageSource, check_position, read_photo
 from backmix.foregrounds.base import ForegroundSource, enlarge_mask, shrink
 from backmix.mixing.checks import check
@@ -45,6 +45,7 @@ class EstimatedMasks:
         size: The longer side in pixels to which pictures are scaled down before the estimate. None: the working size
             of the estimator.
         workers: The number of threads of `prepare`.
+        decoding: The version of decoding, see `backmix.data.photo`; that of the training.
 
     Attributes:
         source: The given source.
@@ -55,13 +56,20 @@ class EstimatedMasks:
     """
 
     def __init__(
-        self, source: ImageSource, estimator: ForegroundSource, *, size: int | None = None, workers: int = 2
+        self,
+        source: ImageSource,
+        estimator: ForegroundSource,
+        *,
+        size: int | None = None,
+        workers: int = 2,
+        decoding: int = DECODING,
     ) -> None:
         if size is not None and size < 16:
             raise ValueError(f"size is a side in pixels, at least 16; got {size}")
         check(workers >= 1, f"workers must be at least 1; got {workers}")
         self.source, self.estimator, self.workers = source, estimator, workers
         self.size = estimator.working_size if size is None else size
+        self._at_least = side_to_read(self.size, decoding)
         self._kept: dict[int, _Packed] = {}
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
 
@@ -145,7 +153,7 @@ class EstimatedMasks:
         self._estimate(pictures)
 
     def _small(self, i: int) -> tuple[Image.Image, tuple[int, int]]:
-        photo = read_photo(self.source, i, GAP * self.size)
+        photo = read_photo(self.source, i, self._at_least)
         return shrink(photo, self.size), photo.size
 
     def _estimate(self, pictures: dict[int, tuple[Image.Image, tuple[int, int]]]) -> None:

@@ -124,7 +124,7 @@ def _samples(facts: RunFacts, classifier: OpenSetClassifier, name: str, moved: s
     masked = options.get("foreground") == "masks"
     pictures = source
     if estimator is not None:
-        pictures = EstimatedMasks(source, estimator)
+        pictures = EstimatedMasks(source, estimator, decoding=classifier.preprocess.decoding)
     decoded = decode(pictures, classifier.labels_for(source), classifier.preprocess, positions=places, masks=masked)
     if len(decoded.images) < 2:
         raise RunError(f"fewer than two of the training images in {data} can be read")
